@@ -323,9 +323,38 @@ fn a_changed_locator_is_known_to_a_subscriber_without_any_poll() {
         return;
     }
     let _alone = support::alone();
-    let mut world = World::new();
+    let world = World::new();
+    let more = subscribing(&world, "");
+    learns_of_a_changed_locator(world, &more);
+}
+
+/// No key is shared with the subscriber: each of its Map-Requests makes one (RFC 9437, section 7.1), and what is told under it counts as
+/// proven.
+#[test]
+fn a_changed_locator_is_known_under_a_key_that_lisp_sec_makes() {
+    if !support::root_or_skip() {
+        return;
+    }
+    let _alone = support::alone();
+    let of_itrs =
+        "[[lisp-sec]]\nname = \"a\"\npeers = [\"203.0.113.1/32\"]\nkey = [{ key-id = 1, secret = \"of the ITR\" }]\n";
+    let map_system = MAP_SYSTEM.replace("key = { key-id = 5, secret = \"of the subscriber\" }", "lisp-sec = true");
+    let world = World::with(&format!("{map_system}{of_itrs}"));
+    world.write("itr", "key-id = 1\nsecret = \"of the ITR\"\n");
+    let more = format!(
+        "subscribe = [{SERVER:?}]\nlisp-sec = \"require\"\nresolver-key-file = [{:?}]",
+        world.path("itr").to_str().unwrap()
+    );
+    let world = learns_of_a_changed_locator(world, &more);
+    let rows = world.show("a", "map-cache");
+    let row = rows.as_array().unwrap().iter().find(|row| row["prefix"] == "10.2.0.0/24").unwrap();
+    assert_eq!(row["secured"], true, "{row}");
+}
+
+/// A site that subscribes by these settings knows another's new locator by one Map-Notify.
+fn learns_of_a_changed_locator(mut world: World, more: &str) -> World {
     // Not probed, the other xTR knows nothing of this one: nobody can solicit it.
-    let more = subscribing(&world, "gpe-peer = [\"203.0.113.2\", \"203.0.113.12\"]");
+    let more = format!("{more}\ngpe-peer = [\"203.0.113.2\", \"203.0.113.12\"]");
     world.configure(XTRS[0], &["10.1.0.0/24"], &more);
     world.configure(XTRS[1], &["10.2.0.0/24"], "");
     world.start_xtr("b", HOST);
@@ -350,6 +379,7 @@ fn a_changed_locator_is_known_to_a_subscriber_without_any_poll() {
     assert_eq!((smrs, published), (0, 1));
     assert!(told < LONGEST_GAP, "{told:?}");
     assert_eq!(world.mapping("10.2.0.0/24"), Some((OTHER.into(), "subscribed".into())));
+    world
 }
 
 #[test]

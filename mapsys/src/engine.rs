@@ -15,7 +15,7 @@ use dht::resolve::TrustAnchor;
 use ipnet::IpNet;
 use wire::address::EidPrefix;
 use wire::control::auth::AuthKey;
-use wire::control::{ControlMessage, Ecm, Info, MapRegister, MapRequest, message_type};
+use wire::control::{ControlMessage, Ecm, Info, MapRegister, MapRequest, XtrIdentity, message_type};
 
 use crate::ddt::{self, chain::Received};
 use crate::limit::{Foreign, Limiter};
@@ -34,6 +34,7 @@ use crate::resolve::lispsec::{Association, AssociationError, Associations};
 use crate::resolve::lookup::Lookups;
 use crate::resolve::{Context, Resolver};
 use crate::subscribe::Subscriptions;
+use crate::subscribe::association::{KeyFloor, UsedKey};
 use crate::subscribe::subscriber::{Policy, Subscriber, SubscriberError, Subscribers};
 use crate::subscribe::subscription::{Kept, SubscriptionKey};
 use crate::transport::{Now, Sockets, Via};
@@ -93,6 +94,10 @@ pub struct Memory {
     pub notify_nonce: u64,
     /// Subscriptions.
     pub subscriptions: Vec<Kept>,
+    /// One-time keys that have made a security association.
+    pub used_keys: Vec<UsedKey>,
+    /// What is left of those that were forgotten.
+    pub key_floors: Vec<KeyFloor>,
     /// Registrations, as [`Mark::Registration`] has them, each behind the key of its row, whatever that is.
     pub registrations: Vec<(Box<[u8]>, Box<[u8]>)>,
     /// How old all this is: the time of all runs before and between them, as far as it is known.
@@ -236,6 +241,12 @@ pub enum Mark {
     Subscription(Box<Kept>),
     /// Nothing of a subscription needs to be kept any longer.
     ForgottenSubscription(SubscriptionKey),
+    /// A one-time key that has made a security association.
+    UsedKey(UsedKey),
+    /// One that has made room for others.
+    ForgottenKey(UsedKey),
+    /// What is left of those of an xTR.
+    KeyFloor(KeyFloor),
     /// What is registered for an EID ([`crate::register::kept`]).
     Registration(AnyEid, Box<[u8]>),
     /// Nothing is registered for an EID any more.
@@ -265,6 +276,10 @@ pub enum Subject {
     NotifyNonce,
     /// A subscription.
     Subscription(SubscriptionKey),
+    /// A one-time key.
+    UsedKey(UsedKey),
+    /// One-time keys of an xTR that were forgotten.
+    KeyFloor(XtrIdentity),
     /// What is registered for an EID.
     Registration(AnyEid),
     /// The row of a registration that cannot be read.
@@ -287,6 +302,8 @@ impl Mark {
             Self::NotifyNonce(_) => Subject::NotifyNonce,
             Self::Subscription(kept) => Subject::Subscription(kept.key()),
             Self::ForgottenSubscription(key) => Subject::Subscription(*key),
+            Self::UsedKey(used) | Self::ForgottenKey(used) => Subject::UsedKey(*used),
+            Self::KeyFloor(floor) => Subject::KeyFloor(floor.xtr),
             Self::Registration(eid, _) | Self::ForgottenRegistration(eid) => Subject::Registration(*eid),
             Self::UnreadableRegistration(key) => Subject::Unreadable(key.clone()),
         }
@@ -301,6 +318,7 @@ impl Mark {
             | Self::ForgottenSequence(_)
             | Self::ForgottenLivePage(_)
             | Self::ForgottenPin(_)
+            | Self::ForgottenKey(_)
             | Self::UnreadableRegistration(_) => Some(JOURNAL_MARKS),
             Self::ForgottenRegistration(_) | Self::ForgottenNonce(_) => Some(JOURNAL_REMOVALS),
             _ => None,
@@ -372,7 +390,8 @@ impl Engine {
         Ok(Self {
             network: config.network,
             server,
-            subscriptions: Subscriptions::restore(now, subscribers, config.pubsub, sockets.clone(), kept),
+            subscriptions: Subscriptions::restore(now, subscribers, config.pubsub, sockets.clone(), kept)
+                .having_used(memory.used_keys, memory.key_floors),
             resolver: Resolver::new(sockets.clone(), limiter, lookups, associations)
                 .with_ddt(Ddt::new(&config.ddt, &sockets)),
             publisher,

@@ -86,6 +86,10 @@ pub const SUBSCRIPTIONS_PER_XTR: usize = 4096;
 /// Nonces remembered of what an xTR is no longer subscribed to. Beyond them the oldest is forgotten: its replay would only lead
 /// to a Map-Notify that the xTR does not acknowledge.
 pub const SUBSCRIPTION_MEMORIES: usize = 1024;
+/// One-time keys of an xTR of which it is remembered that they have made a security association, at about 100 octets here and 60 on disk
+/// (RFC 9437, section 7.1). Each subscription and each renewal uses one: an xTR with [`SUBSCRIPTIONS_PER_XTR`] that renews each
+/// four times an hour fills it in an hour, and if its nonces rise that costs it nothing.
+pub const USED_KEYS_PER_XTR: usize = 16_384;
 /// How long a subscription lives that nothing is registered for (RFC 9437, section 5).
 pub const TEMPORARY_SUBSCRIPTION: Duration = Duration::from_secs(15 * 60);
 /// An xTR that has acknowledged nothing for this long is not told anything more.

@@ -89,12 +89,15 @@ refusals! {
     NotifyTableFull => "notify-table-full",
     /// A subscription without xTR-ID and Site-ID (RFC 9437, section 4).
     SubscribeNoIdentity => "subscribe-no-identity",
-    /// A subscription of an xTR for which no key is configured.
+    /// A subscription of an xTR with which there is no security association: none is configured, or LISP-SEC is to make one, and it came without.
     SubscribeUnknownXtr => "subscribe-unknown-xtr",
     /// A subscription to what the xTR may not have, with ITR-RLOCs that are not its own, or from somewhere else.
     SubscribeDenied => "subscribe-denied",
     /// A subscription with a nonce that is not above the last one.
     SubscribeReplayed => "subscribe-replayed",
+    /// A subscription with a one-time key that has made a security association before, or of which that is not known any more (RFC 9437,
+    /// section 7.1).
+    SubscribeKeyUsed => "subscribe-key-used",
     /// A subscription with a nonce that leaves no room for notifications.
     SubscribeNonceEnd => "subscribe-nonce-end",
     /// More subscriptions in a time than an xTR may ask for.

@@ -11,6 +11,7 @@ use crate::register::label::AnyEid;
 use crate::resolve::found::Audience;
 use crate::resolve::lispsec::Protection;
 use crate::resolve::subscribing::Wanted;
+use crate::subscribe::association::Brought;
 use crate::transport::Via;
 
 /// Who asked, and where the answer goes.
@@ -34,6 +35,8 @@ pub(super) struct Ask {
     /// The rule, or the registration, that the first label of an answer is of: what the limit of replies about one EID counts,
     /// because names under it are made up without end.
     pub(super) about: Option<AnyEid>,
+    /// The one-time key, if something is to be subscribed to (RFC 9437, section 7.1).
+    pub(super) brought: Option<Brought>,
     /// What a LISP-SEC answer is made with (RFC 9303).
     pub(super) protection: Option<Protection>,
 }

@@ -95,6 +95,9 @@ impl Resolver {
         let (forwarded, wanted, is_leaving) = (Vec::new(), Vec::new(), is_leaving(&request));
         let (nonce, ddt, ecm_bytes) = (request.nonce, ecm.ddt, bytes.to_vec());
         let (about, records) = (None, request.records.len());
+        let is_subscribing = request.records.iter().any(|record| record.notify);
+        let brings = protection.as_ref().filter(|_| is_subscribing);
+        let brought = brings.map(|with| cx.subscriptions.brought(&with.itr_otk, with.wrap, nonce));
         let mut ask = Ask {
             via,
             reply_to,
@@ -106,6 +109,7 @@ impl Resolver {
             wanted,
             is_leaving,
             about,
+            brought,
             protection,
         };
         if ddt {

@@ -12,7 +12,7 @@ use super::{Context, Resolver};
 use crate::limits::LOOKUPS;
 use crate::refusal::Refusal;
 use crate::subscribe::answer::{self, Target};
-use crate::subscribe::subscriber::{Arrival, Denial, Wish};
+use crate::subscribe::subscriber::{Arrival, Denial, Request, Wish};
 use crate::subscribe::{Allowance, Offer};
 use crate::transport::Via;
 
@@ -42,7 +42,9 @@ impl Resolver {
         let limiter = &mut self.limiter;
         let mut spend = |octets| target.map_or(Ok(()), |target| limiter.spend_octets(now, target, octets));
         let mut allowance = Allowance { octets, spend: &mut spend };
-        let subscribed = cx.subscriptions.admit(Arrival { local, outer, inner }, request, prefix).and_then(|wish| {
+        let (arrival, with) =
+            (Arrival { local, outer, inner }, Request { message: request, brought: ask.brought.as_ref() });
+        let subscribed = cx.subscriptions.admit(arrival, with, prefix).and_then(|wish| {
             if wish.is_leaving && is_elsewhere(cx, &wish) {
                 return Ok(Some(wish));
             }
@@ -90,13 +92,13 @@ impl Resolver {
     ) -> Result<Slot, Refusal> {
         match denial {
             Denial::Silent(refusal) => Err(refusal),
-            Denial::Policy(refusal) => {
+            Denial::Policy(refusal) | Denial::Authentication(refusal) => {
                 cx.tally.count(refusal);
                 let host = EidPrefix::host(prefix.iid, prefix.net.addr());
                 if ask.ddt && cx.server.sites().find(&host).is_some() {
                     self.acknowledge(cx, ask, host)?;
                 }
-                Ok(Slot::Records(vec![negative(prefix, Action::DropPolicyDenied, DENIED)]))
+                Ok(said_of(denial, prefix).unwrap_or(Slot::Silent))
             }
             Denial::Plain(refusal) if ask.is_leaving => Err(refusal),
             Denial::Plain(refusal) => {
@@ -133,18 +135,18 @@ impl Resolver {
         let mut allowance = Allowance { octets, spend: &mut spend };
         let Some(offer) = offer else {
             // Without an answer of the DHT it is asked again.
-            let is_known = !matches!(found, Found::Unknown(_));
-            let mut leave = || cx.subscriptions.leave(cx.now, cx.server, &wish, &mut allowance);
-            if let Some(Err(denial)) = is_known.then(&mut leave) {
-                cx.tally.count(denial.refusal());
+            if matches!(found, Found::Unknown(_)) {
+                return Some(Slot::Silent);
             }
-            return Some(Slot::Silent);
+            let denial = cx.subscriptions.leave(cx.now, cx.server, &wish, &mut allowance).err();
+            denial.into_iter().for_each(|denial| cx.tally.count(denial.refusal()));
+            return Some(denial.and_then(|denial| said_of(denial, wish.asked)).unwrap_or(Slot::Silent));
         };
         match cx.subscriptions.subscribe(cx.now, &wish, offer, &mut allowance) {
             Ok(()) => Some(Slot::Silent),
             Err(denial) => {
                 cx.tally.count(denial.refusal());
-                matches!(denial, Denial::Silent(_)).then_some(Slot::Silent)
+                said_of(denial, wish.asked)
             }
         }
     }
@@ -187,6 +189,17 @@ impl Resolver {
     }
 }
 
+/// The answer to what is refused, whatever there is to say of the EID-prefix; `None` if it is that which is said.
+fn said_of(denial: Denial, prefix: EidPrefix) -> Option<Slot> {
+    let action = match denial {
+        Denial::Silent(_) => return Some(Slot::Silent),
+        Denial::Policy(_) => Action::DropPolicyDenied,
+        Denial::Authentication(_) => Action::DropAuthFailure,
+        Denial::Plain(_) => return None,
+    };
+    Some(Slot::Records(vec![negative(prefix, action, DENIED)]))
+}
+
 /// Whether what is to end may be a subscription at another Map-Server, to which it was sent on.
 fn is_elsewhere(cx: &Context<'_>, wish: &Wish) -> bool {
     let concerns = |prefix: &EidPrefix| prefix.covers(&wish.asked) || wish.asked.covers(prefix);
@@ -210,7 +223,8 @@ pub(super) fn verify(
     let Via::Socket { local, remote: outer } = ask.via else { return Ok(()) };
     let arrival = Arrival { local, outer, inner };
     let is_admitted = |record: &EidRequest| {
-        record.eid.ip_prefix().is_some_and(|prefix| cx.subscriptions.admit(arrival, request, prefix).is_ok())
+        let with = Request { message: request, brought: None };
+        record.eid.ip_prefix().is_some_and(|prefix| cx.subscriptions.admit(arrival, with, prefix).is_ok())
     };
     if request.records.iter().all(|record| !record.notify || is_admitted(record)) {
         return Ok(());

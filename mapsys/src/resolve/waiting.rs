@@ -139,6 +139,7 @@ mod tests {
             wanted: vec![],
             is_leaving: false,
             about: None,
+            brought: None,
             protection: None,
         };
         Waiting { ask, slots: hosts.iter().map(|n| Slot::Waiting(host(*n))).collect(), deadline }

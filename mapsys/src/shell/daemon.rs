@@ -208,11 +208,13 @@ pub fn check(settings: &Settings) -> anyhow::Result<String> {
     }
     for subscriber in &plan.subscribers {
         let rlocs: Vec<String> = subscriber.rlocs.iter().map(ToString::to_string).collect();
-        writeln!(text, "subscriber {:?}: may subscribe from {}", subscriber.name, rlocs.join(", "))?;
-        for Configured { prefix, nonce, rlocs } in &subscriber.configured {
+        let keys = if subscriber.key.is_none() { ", under keys that LISP-SEC makes" } else { "" };
+        writeln!(text, "subscriber {:?}: may subscribe from {}{keys}", subscriber.name, rlocs.join(", "))?;
+        for Configured { prefix, nonce, rlocs, is_fixed } in &subscriber.configured {
             let rlocs: Vec<String> = rlocs.iter().map(ToString::to_string).collect();
             let at = rlocs.join(", ");
-            writeln!(text, "subscriber {:?}: is told of {prefix} at {at} after nonce {nonce}", subscriber.name)?;
+            let fixed = if *is_fixed { ", and may not change that" } else { "" };
+            writeln!(text, "subscriber {:?}: is told of {prefix} at {at} after nonce {nonce}{fixed}", subscriber.name)?;
         }
     }
     for anchor in &plan.trust_anchors {

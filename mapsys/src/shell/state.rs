@@ -6,6 +6,7 @@ mod moment;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -17,11 +18,13 @@ use dht::publish::Sequence;
 use dht::record::{RecordKey, Version};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition};
 use wire::address::EidPrefix;
+use wire::control::XtrIdentity;
 
 use crate::engine::{Mark, Memory};
 use crate::limits::{LEGACY_NONCE_MEMORY, STATE_CACHE};
 use crate::register::label::AnyEid;
 use crate::register::nonces::{Floor, Last, NonceOwner, SeenNonce};
+use crate::subscribe::association::{KeyFloor, UsedKey};
 use crate::subscribe::subscription::{Kept, SubscriptionKey};
 use moment::Moment;
 
@@ -41,6 +44,10 @@ const PAGES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pages");
 const NOTIFY_NONCES: TableDefinition<'_, &str, u64> = TableDefinition::new("notify-nonces");
 /// xTR-ID 16 ‖ Site-ID 8 ‖ instance 4 ‖ EID-prefix as text -> the subscription as JSON.
 const SUBSCRIPTIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("subscriptions");
+/// xTR-ID 16 ‖ Site-ID 8 ‖ nonce 8 ‖ digest 8 of each one-time key that has made a security association.
+const USED_KEYS: TableDefinition<'_, &[u8], ()> = TableDefinition::new("used-keys");
+/// xTR-ID 16 ‖ Site-ID 8 -> the highest nonce of those that were forgotten.
+const KEY_FLOORS: TableDefinition<'_, &[u8], u64> = TableDefinition::new("key-floors");
 /// CN 12 -> SHA-512 of the key 64 ‖ last use in seconds since 1970 8.
 const PINS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pins");
 /// EID ([`encode_eid`]) -> what is registered for it ([`crate::register::kept`]).
@@ -66,6 +73,8 @@ impl State {
     pub fn open(path: &Path, now: SystemTime) -> anyhow::Result<(Self, Memory)> {
         let open = || -> Result<(Self, Memory), redb::Error> {
             let database = Database::builder().set_cache_size(STATE_CACHE).create(path)?;
+            // The keys of subscriptions are in it.
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
             let transaction = database.begin_write()?;
             transaction.open_table(NONCES)?;
             transaction.open_table(NONCE_FLOORS)?;
@@ -76,6 +85,8 @@ impl State {
             transaction.open_table(PINS)?;
             transaction.open_table(NOTIFY_NONCES)?;
             transaction.open_table(SUBSCRIPTIONS)?;
+            transaction.open_table(USED_KEYS)?;
+            transaction.open_table(KEY_FLOORS)?;
             transaction.open_table(REGISTRATIONS)?;
             transaction.open_table(SERVED)?;
             transaction.commit()?;
@@ -108,6 +119,8 @@ impl State {
                 let mut pins = transaction.open_table(PINS)?;
                 let mut notify_nonces = transaction.open_table(NOTIFY_NONCES)?;
                 let mut subscriptions = transaction.open_table(SUBSCRIPTIONS)?;
+                let mut used_keys = transaction.open_table(USED_KEYS)?;
+                let mut key_floors = transaction.open_table(KEY_FLOORS)?;
                 let mut registrations = transaction.open_table(REGISTRATIONS)?;
                 let (began, before) = self.began;
                 let Moment { wall, up } = Moment::now();
@@ -164,6 +177,15 @@ impl State {
                         }
                         Mark::ForgottenSubscription(key) => {
                             subscriptions.remove(encode_subscription(key).as_slice())?;
+                        }
+                        Mark::UsedKey(used) => {
+                            used_keys.insert(encode_used(used).as_slice(), ())?;
+                        }
+                        Mark::ForgottenKey(used) => {
+                            used_keys.remove(encode_used(used).as_slice())?;
+                        }
+                        Mark::KeyFloor(KeyFloor { xtr, nonce }) => {
+                            key_floors.insert(encode_xtr(xtr).as_slice(), nonce)?;
                         }
                         Mark::Registration(eid, row) => {
                             registrations.insert(encode_eid(eid).as_slice(), &**row)?;
@@ -230,6 +252,15 @@ fn read(database: &Database, now: Moment) -> Result<Memory, redb::Error> {
     for row in transaction.open_table(SUBSCRIPTIONS)?.iter()? {
         subscriptions.extend(serde_json::from_slice::<Kept>(row?.1.value()).ok());
     }
+    let mut used_keys = Vec::new();
+    for row in transaction.open_table(USED_KEYS)?.iter()? {
+        used_keys.extend(decode_used(row?.0.value()));
+    }
+    let mut key_floors = Vec::new();
+    for row in transaction.open_table(KEY_FLOORS)?.iter()? {
+        let (key, nonce) = row?;
+        key_floors.extend(decode_xtr(key.value()).map(|(xtr, _)| KeyFloor { xtr, nonce: nonce.value() }));
+    }
     let mut registrations = Vec::new();
     for row in transaction.open_table(REGISTRATIONS)?.iter()? {
         let (key, row) = row?;
@@ -250,6 +281,8 @@ fn read(database: &Database, now: Moment) -> Result<Memory, redb::Error> {
         pins,
         notify_nonce,
         subscriptions,
+        used_keys,
+        key_floors,
         registrations,
         age,
         away,
@@ -278,7 +311,29 @@ const UP: &str = "up";
 fn encode_subscription(key: &SubscriptionKey) -> Vec<u8> {
     let SubscriptionKey { xtr, prefix } = key;
     let net = prefix.net.to_string();
-    [&xtr.xtr_id[..], &xtr.site_id.to_be_bytes(), &prefix.iid.0.to_be_bytes(), net.as_bytes()].concat()
+    [&encode_xtr(xtr)[..], &prefix.iid.0.to_be_bytes(), net.as_bytes()].concat()
+}
+
+fn encode_xtr(xtr: &XtrIdentity) -> Vec<u8> {
+    [&xtr.xtr_id[..], &xtr.site_id.to_be_bytes()].concat()
+}
+
+/// The xTR, and what follows it.
+fn decode_xtr(bytes: &[u8]) -> Option<(XtrIdentity, &[u8])> {
+    let (xtr_id, rest) = bytes.split_first_chunk::<16>()?;
+    let (site_id, rest) = rest.split_first_chunk::<8>()?;
+    Some((XtrIdentity { xtr_id: *xtr_id, site_id: u64::from_be_bytes(*site_id) }, rest))
+}
+
+fn encode_used(used: &UsedKey) -> Vec<u8> {
+    [&encode_xtr(&used.xtr)[..], &used.nonce.to_be_bytes(), &used.digest.to_be_bytes()].concat()
+}
+
+fn decode_used(bytes: &[u8]) -> Option<UsedKey> {
+    let (xtr, rest) = decode_xtr(bytes)?;
+    let (nonce, digest) = rest.split_first_chunk::<8>()?;
+    let digest = u64::from_be_bytes(digest.try_into().ok()?);
+    Some(UsedKey { xtr, nonce: u64::from_be_bytes(*nonce), digest })
 }
 
 fn encode_owner(owner: &NonceOwner) -> Vec<u8> {
@@ -359,6 +414,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::register::label::Label;
+    use crate::subscribe::association::Key;
     use crate::subscribe::subscription::{Agreement, Mode};
     use crate::transport::Way;
 
@@ -477,7 +533,9 @@ mod tests {
         let path = folder.path().join("mapsys.redb");
         let way = Way { local: "192.0.2.53:4342".parse().unwrap(), remote: "192.0.2.1:4342".parse().unwrap() };
         let agreed = |nonce| {
-            Some(Agreement { nonce, mode: Mode::Publish, asked: "2001:db8:a::2/128".parse().unwrap(), ways: vec![way] })
+            let (asked, ways) = ("2001:db8:a::2/128".parse().unwrap(), vec![way]);
+            let key = (nonce == u64::MAX).then(|| Key::from([9; 16]));
+            Some(Agreement { nonce, mode: Mode::Publish, asked, ways, key })
         };
         let kept = |net: &str, nonce| Kept {
             xtr_id: [7; 16],
@@ -493,6 +551,7 @@ mod tests {
             is_foreign: true,
             is_configured: nonce == u64::MAX,
             parts: if nonce == u64::MAX { vec!["2001:db8:a:1::/64".parse().unwrap()] } else { vec![] },
+            peak: nonce,
         };
         let (one, two) = ("2001:db8:a::/48", "10.0.0.0/8");
         {
@@ -505,6 +564,27 @@ mod tests {
         }
         let (_, memory) = State::open(&path, SystemTime::now()).unwrap();
         assert_eq!((memory.subscriptions, memory.notify_nonce), (vec![kept(one, u64::MAX)], 9));
+        let mode = path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "it has keys, and is for its owner only");
+    }
+
+    #[test]
+    fn one_time_keys_that_were_used_are_kept_and_what_makes_room_leaves_a_floor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mapsys.redb");
+        let xtr = XtrIdentity { xtr_id: [7; 16], site_id: u64::MAX };
+        let used = |nonce, digest| UsedKey { xtr, nonce, digest };
+        {
+            let (state, memory) = State::open(&path, SystemTime::now()).unwrap();
+            assert!(memory.used_keys.is_empty() && memory.key_floors.is_empty());
+            // Of one nonce both are kept.
+            state.write(&[used(1, 1), used(2, 2), used(2, u64::MAX)].map(Mark::UsedKey)).unwrap();
+            let floor = |nonce| Mark::KeyFloor(KeyFloor { xtr, nonce });
+            state.write(&[floor(0), floor(1), Mark::ForgottenKey(used(1, 1))]).unwrap();
+        }
+        let (_, memory) = State::open(&path, SystemTime::now()).unwrap();
+        assert_eq!(memory.used_keys, [used(2, 2), used(2, u64::MAX)]);
+        assert_eq!(memory.key_floors, [KeyFloor { xtr, nonce: 1 }]);
     }
 
     #[test]

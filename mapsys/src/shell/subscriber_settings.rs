@@ -42,9 +42,12 @@ pub struct SubscriberSetting {
     /// The key that it shares with this Map-Server ...
     #[serde(default)]
     pub key: Option<KeySetting>,
-    /// ... or the site whose first key it has.
+    /// ... or the site whose first key it has ...
     #[serde(default)]
     pub site: Option<String>,
+    /// ... or neither: LISP-SEC makes one with each Map-Request (RFC 9437, section 7.1).
+    #[serde(default)]
+    pub lisp_sec: bool,
     /// What it is told of without having asked.
     #[serde(default)]
     pub subscription: Vec<SubscriptionSetting>,
@@ -60,6 +63,13 @@ pub struct SubscriptionSetting {
     pub nonce: u64,
     /// The ITR-RLOCs, the first one first.
     pub rloc: Vec<IpAddr>,
+    /// Whether its xTR may change or end it by Map-Requests; true by default (RFC 9437, section 5).
+    #[serde(default = "yes")]
+    pub xtr_may_change: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// How subscriptions are dealt with.
@@ -118,7 +128,7 @@ impl SubscriberSetting {
         prefix: EidPrefix,
         sites: &[Site],
     ) -> anyhow::Result<Configured> {
-        let SubscriptionSetting { nonce, rloc, .. } = setting;
+        let SubscriptionSetting { nonce, rloc, xtr_may_change, .. } = setting;
         if !self.eid_prefix.is_empty() && !self.eid_prefix.iter().any(|net| net.contains(&prefix.net)) {
             bail!("eid-prefix: the subscriber may not have it");
         }
@@ -135,7 +145,7 @@ impl SubscriberSetting {
         if let Some(stranger) = rloc.iter().find(|rloc| !self.rloc.iter().any(|net| net.contains(*rloc))) {
             bail!("rloc: {stranger} is none of the subscriber's");
         }
-        Ok(Configured { prefix, nonce: *nonce, rlocs: rloc.clone() })
+        Ok(Configured { prefix, nonce: *nonce, rlocs: rloc.clone(), is_fixed: !xtr_may_change })
     }
 
     fn xtr_id(&self) -> anyhow::Result<[u8; 16]> {
@@ -144,18 +154,20 @@ impl SubscriberSetting {
         Ok(number.with_context(|| format!("xtr-id {:?} is not 32 hexadecimal digits", self.xtr_id))?.to_be_bytes())
     }
 
-    fn key(&self, sites: &[Site]) -> anyhow::Result<AuthKey> {
-        let SiteKey { id, algorithm, secret } = match (&self.key, &self.site) {
-            (Some(key), None) => key.build(false)?,
-            (None, Some(name)) => {
+    fn key(&self, sites: &[Site]) -> anyhow::Result<Option<AuthKey>> {
+        let SiteKey { id, algorithm, secret } = match (&self.key, &self.site, self.lisp_sec) {
+            (Some(key), None, false) => key.build(false)?,
+            (None, None, true) if self.subscription.is_empty() => return Ok(None),
+            (None, None, true) => bail!("subscription: needs a key: LISP-SEC makes one with a Map-Request only"),
+            (None, Some(name), false) => {
                 let site = sites.iter().find(|site| site.name == *name);
                 let site = site.with_context(|| format!("site {name:?} is not configured"))?;
                 site.keys.first().with_context(|| format!("site {name:?} has no key"))?.clone()
             }
-            _ => bail!("give either key or site"),
+            _ => bail!("give either key or site or lisp-sec = true"),
         };
         // RFC 9301, section 9, would rather have the derived key.
-        Ok(AuthKey { id, algorithm: algorithm.unwrap_or(Algorithm::HkdfSha256), secret })
+        Ok(Some(AuthKey { id, algorithm: algorithm.unwrap_or(Algorithm::HkdfSha256), secret }))
     }
 }
 
@@ -203,18 +215,25 @@ mod tests {
     #[test]
     fn a_subscriber_has_a_key_of_its_own_or_that_of_a_site() {
         let own = subscribers(&format!("{XTR}{ID}site-id = 7\nkey = {{ key-id = 3, secret = \"s\" }}\n")).unwrap();
-        assert_eq!((own[0].key.id, own[0].xtr.xtr_id[15], own[0].xtr.site_id), (3, 15, 7));
-        assert_eq!((own[0].key.algorithm, own[0].port), (Algorithm::HkdfSha256, NotifyPort::Control));
+        let key = own[0].key.as_ref().unwrap();
+        assert_eq!((key.id, own[0].xtr.xtr_id[15], own[0].xtr.site_id), (3, 15, 7));
+        assert_eq!((key.algorithm, own[0].port), (Algorithm::HkdfSha256, NotifyPort::Control));
         let site = "[[site]]\nname = \"a\"\neid-prefix = [\"10.0.0.0/8\"]\nkey = [{ key-id = 9, secret = \"of a\" }]\n";
         let shared = subscribers(&format!("{site}{XTR}{ID}site = \"a\"\nnotify-port = \"source\"\n")).unwrap();
-        assert_eq!((shared[0].key.id, shared[0].key.secret.expose()), (9, &b"of a"[..]));
+        let key = shared[0].key.as_ref().unwrap();
+        assert_eq!((key.id, key.secret.expose()), (9, &b"of a"[..]));
         assert_eq!(shared[0].port, NotifyPort::Source);
+        assert_eq!(subscribers(&format!("{XTR}{ID}lisp-sec = true\n")).unwrap()[0].key, None);
     }
 
     #[test]
     fn what_is_wrong_with_a_subscriber_is_said() {
         let error = |more: &str| format!("{:#}", subscribers(&format!("{XTR}{more}")).unwrap_err());
         assert!(error(ID).contains("either key or site"));
+        assert!(error(&format!("{ID}lisp-sec = true\nkey = {{ secret = \"s\" }}\n")).contains("either key or site"));
+        let subscription =
+            "[[subscriber.subscription]]\neid-prefix = \"10.0.0.0/8\"\nnonce = 1\nrloc = [\"192.0.2.1\"]\n";
+        assert!(error(&format!("{ID}lisp-sec = true\n{subscription}")).contains("needs a key"));
         assert!(error(&format!("{ID}site = \"b\"\n")).contains("\"b\" is not configured"));
         for id in ["0102", "+00102030405060708090a0b0c0d0e0f", "zz0102030405060708090a0b0c0d0e0f"] {
             assert!(error(&format!("xtr-id = \"{id}\"\nkey = {{ secret = \"s\" }}\n")).contains("32 hexadecimal"));
@@ -231,8 +250,11 @@ mod tests {
         let good = "eid-prefix = \"10.2.3.0/16\"\nnonce = 40\nrloc = [\"192.0.2.1\"]\n";
         let made = with("", good).unwrap().remove(0).configured;
         let net = EidPrefix { iid: InstanceId(0), net: "10.2.0.0/16".parse().unwrap() };
-        let expected = Configured { prefix: net, nonce: 40, rlocs: vec!["192.0.2.1".parse().unwrap()] };
-        assert_eq!(made, [expected]);
+        let rlocs = vec!["192.0.2.1".parse().unwrap()];
+        let expected = Configured { prefix: net, nonce: 40, rlocs, is_fixed: false };
+        assert_eq!(made, [expected.clone()]);
+        let fixed = with("", &format!("{good}xtr-may-change = false\n")).unwrap().remove(0).configured;
+        assert_eq!(fixed, [Configured { is_fixed: true, ..expected }]);
         let error = |more: &str, bad: &str| format!("{:#}", with(more, bad).unwrap_err());
         let without = good.replace("nonce = 40\n", "");
         assert!(error("", &without).contains("nonce"), "it is never made up");
@@ -252,6 +274,7 @@ mod tests {
             eid_prefix: "10.0.0.0/8".parse().unwrap(),
             nonce: u64::MAX,
             rloc: vec!["192.0.2.1".parse().unwrap()],
+            xtr_may_change: true,
         };
         let site = subscribers_site();
         let problem = bench.subscription(&setting, net, &site).unwrap_err().to_string();

@@ -2,13 +2,15 @@
 //! Subscriptions that the operator makes, at this end and at the xTR (RFC 9437, section 5).
 //!
 //! No Map-Request begins one: its first nonce is configured, and the first Map-Notify has the next. Its xTR asks for nothing again, so
-//! what it does not acknowledge is told again and again, and no silence ends it: it lasts as long as it is configured.
+//! what it does not acknowledge is told again and again, and no silence ends it: it lasts as long as it is configured, or until its xTR
+//! ends it, if that may.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use wire::address::EidPrefix;
+use wire::control::XtrIdentity;
 
 use super::queue::{Content, Receiver};
 use super::subscription::{Agreement, Mode, Subscription, SubscriptionKey};
@@ -26,6 +28,8 @@ pub struct Configured {
     pub nonce: u64,
     /// The ITR-RLOCs, the first one first.
     pub rlocs: Vec<IpAddr>,
+    /// Whether its xTR may not change or end it, or keep a part of it quiet.
+    pub is_fixed: bool,
 }
 
 impl Subscriptions {
@@ -49,7 +53,11 @@ impl Subscriptions {
 
     fn make(&mut self, now: Now, key: SubscriptionKey, configured: &Configured) {
         let Some(subscriber) = self.subscribers.get(&key.xtr) else { return };
-        let known = self.book.get(&key).cloned().unwrap_or_else(|| Subscription::new(subscriber.key.id));
+        let known = self.book.get(&key).cloned().unwrap_or_else(|| Subscription::new(subscriber.key_id()));
+        if known.is_configured && known.is_memory() && !configured.is_fixed && known.proven.is_some() {
+            // Its xTR has ended it, and asks for it when it wants it again.
+            return;
+        }
         let on_disk = known.kept(&key, wall_seconds(now, known.until));
         let was_live = known.proven.as_ref().is_some_and(|proven| proven.mode == Mode::Publish);
         let mut ways: Vec<Way> = configured.rlocs.iter().filter_map(|rloc| self.way_to(*rloc)).collect();
@@ -65,7 +73,7 @@ impl Subscriptions {
             return;
         }
         let nonce = known.proven.as_ref().map_or(configured.nonce, |proven| proven.nonce.max(configured.nonce));
-        let proven = Some(Agreement { nonce, mode: Mode::Publish, asked: key.prefix.net, ways });
+        let proven = Some(Agreement { nonce, mode: Mode::Publish, asked: key.prefix.net, ways, key: None });
         let (told, sent) = if was_live { (known.told, known.sent) } else { (None, None) };
         let made = Subscription { proven, told, sent, until: None, is_foreign: false, is_configured: true, ..known };
         if made.told.is_none() {
@@ -146,6 +154,14 @@ impl Subscriptions {
     pub(super) fn is_told_by(&self, receiver: &Receiver) -> bool {
         let Receiver { key, about } = receiver;
         self.book.longest(&key.xtr, about).is_some_and(|(longest, _)| longest == *key)
+    }
+
+    /// Whether a wish to change or end it, or a part of it, is against what is configured.
+    pub(super) fn is_fixed(&self, xtr: &XtrIdentity, prefix: &EidPrefix) -> bool {
+        let around = self.book.longest(xtr, prefix).filter(|(_, known)| known.is_configured);
+        let configured =
+            self.subscribers.get(xtr).map(|subscriber| subscriber.configured.as_slice()).unwrap_or_default();
+        around.is_some_and(|(key, _)| configured.iter().any(|one| one.prefix == key.prefix && one.is_fixed))
     }
 
     /// Whether a subscription is one that the operator has made.

@@ -5,6 +5,7 @@
 //! for if that is wider, or the hole around it if nothing is registered; then it is a temporary one.
 //!
 //! * [`subscriber`]: who may subscribe, and how its Map-Request is checked;
+//! * [`association`]: what LISP-SEC makes where no key is shared beforehand;
 //! * [`subscription`]: the state of one, and when it is proven;
 //! * [`configured`]: those that the operator makes; [`parts`]: what their xTRs may have of them;
 //! * [`book`]: all of them; [`answer`]: what there is to say of what is registered here;
@@ -12,6 +13,7 @@
 //! * the [`Notifier`] sends and repeats, as it does for the xTRs of a site that merge.
 
 pub mod answer;
+pub mod association;
 pub mod book;
 pub mod configured;
 pub mod pace;
@@ -28,8 +30,9 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use wire::address::EidPrefix;
-use wire::control::auth::{self, TagForm};
-use wire::control::{ControlMessage, MapNotify, MapRequest, Nonce, XtrIdentity};
+use wire::control::auth::{self, AuthKey, TagForm};
+use wire::control::lispsec::{OneTimeKey, WrapId};
+use wire::control::{ControlMessage, MapNotify, Nonce, XtrIdentity};
 use wire::record::{MappingRecord, Ttl};
 
 use crate::engine::Mark;
@@ -43,10 +46,11 @@ use crate::register::MapServer;
 use crate::register::notifier::{Notification, Notifier, Telling};
 use crate::transport::{Now, Sockets};
 use answer::Target;
+use association::{Brought, Key, KeyFloor, UsedKey, UsedKeys};
 use book::Book;
 use pace::Pace;
 use queue::{Content, Queue, Receiver};
-use subscriber::{Arrival, Denial, Policy, Subscriber, Subscribers, Wish};
+use subscriber::{Arrival, Denial, Policy, Request, Subscriber, Subscribers, Wish};
 use subscription::{Agreement, Mode, Subscription, SubscriptionKey};
 use watch::Watches;
 
@@ -77,6 +81,10 @@ pub struct Subscriptions {
     asking: HashMap<XtrIdentity, Pace>,
     marks: Vec<Mark>,
     outputs: VecDeque<Telling>,
+    /// One-time keys that have made a security association.
+    used: UsedKeys,
+    /// Map-Requests with a one-time key so far.
+    arrivals: u64,
     /// Refusals that no counters were at hand for.
     refused: Vec<Refusal>,
     published: u64,
@@ -148,8 +156,14 @@ impl Subscriptions {
     ///
     /// # Errors
     /// Why it may not.
-    pub fn admit(&self, arrival: Arrival, request: &MapRequest, asked: EidPrefix) -> Result<Wish, Denial> {
+    pub fn admit(&self, arrival: Arrival, request: Request<'_>, asked: EidPrefix) -> Result<Wish, Denial> {
         self.subscribers.admit(&self.policy.resolvers, &self.sockets, arrival, request, asked)
+    }
+
+    /// The one-time key of a Map-Request that has come, as it was unwrapped.
+    pub fn brought(&mut self, otk: &OneTimeKey, wrap: WrapId, nonce: Nonce) -> Brought {
+        self.arrivals += 1;
+        Brought::new(otk, wrap, nonce, self.arrivals)
     }
 
     /// What a wish about an EID of the sites subscribes to; `None` if it is about none of them.
@@ -186,13 +200,16 @@ impl Subscriptions {
     ) -> Result<(), Denial> {
         let Offer { target, is_foreign, lifetime, digest } = offer;
         let key = SubscriptionKey { xtr: wish.xtr, prefix: target.prefix };
+        if self.is_configured(&key) && self.is_fixed(&wish.xtr, &key.prefix) {
+            return Err(Denial::Policy(Refusal::SubscribeDenied));
+        }
         self.admit_nonce(now, &key, wish)?;
         let known = self.book.get(&key).filter(|known| !known.is_memory());
         let is_full = self.book.len() >= self.policy.most || self.book.count(&key.xtr) >= self.policy.most_per_xtr;
         if known.is_none() && is_full {
             return Err(Denial::Plain(Refusal::SubscribeTableFull));
         }
-        let owed = self.owed_beside(&key, target.rest)?;
+        let owed = self.owed_beside(&key, wish, target.rest)?;
         let due = self.confirmation_due(now, &key);
         self.ask((now, due), key, wish, (Mode::Publish, &target.records), allowance)?;
         let until = (!target.is_present).then(|| now.monotonic + self.policy.temporary);
@@ -213,9 +230,18 @@ impl Subscriptions {
     }
 
     /// What is owed if the `rest` of what there is comes to what is owed already: an earlier request may not be acknowledged yet, and what
-    /// was withdrawn since is not among what there is.
-    fn owed_beside(&self, key: &SubscriptionKey, rest: Vec<EidPrefix>) -> Result<BTreeMap<EidPrefix, bool>, Denial> {
+    /// was withdrawn since is not among what there is. Nor is what is not acknowledged under the association that a new one follows.
+    fn owed_beside(
+        &self,
+        key: &SubscriptionKey,
+        wish: &Wish,
+        rest: Vec<EidPrefix>,
+    ) -> Result<BTreeMap<EidPrefix, bool>, Denial> {
         let mut owed = self.owed.get(key).cloned().unwrap_or_default();
+        if wish.brought.is_some() {
+            let is_part = |receiver: &Receiver| receiver.key == *key && receiver.about != key.prefix;
+            owed.extend(self.notifier.receivers().filter(is_part).map(|receiver| (receiver.about, true)));
+        }
         for about in rest {
             owed.entry(about).or_insert(false);
         }
@@ -237,8 +263,7 @@ impl Subscriptions {
         allowance: &mut Allowance<'_>,
     ) -> Result<(), Denial> {
         let (key, mode) = self.left(wish);
-        if mode == Mode::Gone && self.is_configured(&key) {
-            // Whoever has made it ends it.
+        if self.is_fixed(&wish.xtr, &wish.asked) {
             return Err(Denial::Policy(Refusal::SubscribeDenied));
         }
         self.admit_nonce(now, &key, wish)?;
@@ -263,14 +288,20 @@ impl Subscriptions {
         }
     }
 
-    /// The nonce must be above all that came before it (RFC 9437, section 5), and leave room for what comes after.
+    /// The nonce must be above all that came before it, unless a new security association begins (RFC 9437, section 5), and leave room
+    /// for what comes after.
     fn admit_nonce(&mut self, now: Now, key: &SubscriptionKey, wish: &Wish) -> Result<(), Denial> {
-        let last = self.book.last_nonce(key, &wish.asked);
-        if last.is_some_and(|last| wish.nonce <= last) {
-            if self.replay_logged.is_none_or(|at| now.monotonic.saturating_duration_since(at) >= LOG_PAUSE) {
-                self.replay_logged = Some(now.monotonic);
-                tracing::warn!(prefix = %key.prefix, nonce = wish.nonce, "subscription replayed");
+        self.agreed_key(key, wish)?;
+        if let Some(brought) = &wish.brought {
+            let used = UsedKey { xtr: wish.xtr, nonce: wish.nonce, digest: brought.digest };
+            let peak = self.book.get(key).map(|known| known.peak).filter(|peak| *peak > 0);
+            let last = self.book.last_nonce(key, &wish.asked).max(peak);
+            if !self.used.is_new(&used, last, brought.arrival) {
+                self.warn_of_replay(now, key, wish);
+                return Err(Denial::Authentication(Refusal::SubscribeKeyUsed));
             }
+        } else if self.book.last_nonce(key, &wish.asked).is_some_and(|last| wish.nonce <= last) {
+            self.warn_of_replay(now, key, wish);
             return Err(Denial::Silent(Refusal::SubscribeReplayed));
         }
         if !Nonce(wish.nonce).begins_subscription() {
@@ -287,6 +318,29 @@ impl Subscriptions {
         if may_ask { Ok(()) } else { Err(Denial::Plain(Refusal::SubscribeRate)) }
     }
 
+    fn warn_of_replay(&mut self, now: Now, key: &SubscriptionKey, wish: &Wish) {
+        if self.replay_logged.is_none_or(|at| now.monotonic.saturating_duration_since(at) >= LOG_PAUSE) {
+            self.replay_logged = Some(now.monotonic);
+            tracing::warn!(prefix = %key.prefix, nonce = wish.nonce, "subscription replayed");
+        }
+    }
+
+    /// The key that a wish is agreed under: none but the configured one where there is one, else that of the association which LISP-SEC
+    /// makes with it, or has made of the subscription that it is about (RFC 9437, section 7.1).
+    fn agreed_key(&self, key: &SubscriptionKey, wish: &Wish) -> Result<Option<Key>, Denial> {
+        if self.subscribers.get(&wish.xtr).is_some_and(|subscriber| subscriber.key.is_some()) {
+            return Ok(None);
+        }
+        if let Some(brought) = &wish.brought {
+            return Ok(Some(brought.key.clone()));
+        }
+        let around = self.book.longest(&wish.xtr, &wish.asked).map(|(_, known)| known);
+        let mut known = self.book.get(key).into_iter().chain(around).filter_map(Subscription::agreement);
+        let made = known.find_map(|agreement| agreement.key.clone());
+        // RFC 9437, section 3: without an association all goes on as if nobody had asked to be told.
+        made.map(Some).ok_or(Denial::Plain(Refusal::SubscribeUnknownXtr))
+    }
+
     /// Takes what a Map-Request asks for, until it is proven, and says so to its sender.
     fn ask(
         &mut self,
@@ -296,8 +350,13 @@ impl Subscriptions {
         (mode, records): (Mode, &[MappingRecord]),
         allowance: &mut Allowance<'_>,
     ) -> Result<(), Denial> {
-        let Wish { nonce, asked, ways, .. } = wish.clone();
-        let agreement = Agreement { nonce, mode, asked: asked.net, ways };
+        let agreement = Agreement {
+            nonce: wish.nonce,
+            mode,
+            asked: wish.asked.net,
+            ways: wish.ways.clone(),
+            key: self.agreed_key(&key, wish)?,
+        };
         let about = records.first().and_then(|record| record.eid.ip_prefix()).unwrap_or(key.prefix);
         let notification = self.notification(&key, &agreement, records.to_vec()).map_err(Denial::Plain)?;
         let allowed = allowance.take(notification.bytes.len(), agreement.ways.len()).map_err(Denial::Plain)?;
@@ -308,12 +367,34 @@ impl Subscriptions {
             // Until it is proven that nothing is to be heard.
             self.owed.extend(owed.map(|owed| (key, owed)));
         }
-        self.notifier.tell(due, Receiver { key, about }, notification).map_err(Denial::Plain)?;
-        let key_id = self.subscribers.get(&key.xtr).map_or(0, |subscriber| subscriber.key.id);
+        let receiver = Receiver { key, about };
+        self.notifier.tell(due, receiver, notification).map_err(Denial::Plain)?;
+        if let Some(brought) = &wish.brought {
+            // What is under way of the association before is owed, and told under this one.
+            self.notifier.retain(Receiver::all(key), |other| *other == receiver);
+            self.note_used(UsedKey { xtr: wish.xtr, nonce: wish.nonce, digest: brought.digest }, brought.arrival);
+        }
+        let key_id = self.subscribers.get(&key.xtr).map_or(0, Subscriber::key_id);
         let known = self.book.get(&key).cloned();
         let known = known.unwrap_or_else(|| Subscription::new(key_id));
-        self.store(now, key, Subscription { asked: Some(agreement), ..known });
+        let peak = [known.peak, wish.nonce].into_iter().chain(known.last_nonce()).max().unwrap_or_default();
+        self.store(now, key, Subscription { asked: Some(agreement), peak, ..known });
         Ok(())
+    }
+
+    /// No other Map-Request makes an association with this key.
+    fn note_used(&mut self, used: UsedKey, arrival: u64) {
+        let gone = self.used.note(used, arrival);
+        self.note(Mark::UsedKey(used));
+        self.note_gone(gone);
+    }
+
+    /// What was used is not remembered any more: the floor is on disk before it is gone from there.
+    fn note_gone(&mut self, gone: Vec<(KeyFloor, UsedKey)>) {
+        for (floor, used) in gone {
+            self.note(Mark::KeyFloor(floor));
+            self.note(Mark::ForgottenKey(used));
+        }
     }
 
     /// A Map-Notify under the security association of the xTR (RFC 9437, sections 5, 6 and 7.1).
@@ -324,11 +405,12 @@ impl Subscriptions {
         records: Vec<MappingRecord>,
     ) -> Result<Notification, Refusal> {
         let subscriber = self.subscribers.get(&key.xtr).ok_or(Refusal::SubscribeUnknownXtr)?;
-        let bytes = seal(subscriber, agreement.nonce, records)?;
+        let by = subscriber.key_of(agreement).ok_or(Refusal::SubscribeUnknownXtr)?;
+        let bytes = seal(&by, agreement.nonce, records)?;
         Ok(Notification {
             owner: self.subscribers.place(&key.xtr),
             nonce: agreement.nonce,
-            key: subscriber.key.clone(),
+            key: by,
             ways: agreement.ways.clone(),
             at_once: false,
             relays: Relays::default(),
@@ -354,9 +436,8 @@ impl Subscriptions {
         }
         let mut is_proven = false;
         self.amend(now, &key, |subscription| {
-            let proven = subscription.proven.as_ref().map(|proven| proven.nonce);
             // An answer to what was said before proves nothing of what was asked for since.
-            if subscription.asked.is_some() && proven.is_none_or(|nonce| message.nonce.0 > nonce) {
+            if subscription.is_of_asked(message.nonce.0) {
                 subscription.proven = subscription.asked.take();
                 is_proven = subscription.proven.is_some();
             }
@@ -372,6 +453,7 @@ impl Subscriptions {
             }
             if subscription.is_memory() {
                 (subscription.until, subscription.told, subscription.sent) = (None, None, None);
+                subscription.proven.iter_mut().for_each(|proven| proven.key = None);
             }
         });
         if is_proven {
@@ -498,8 +580,8 @@ fn wall_seconds(now: Now, at: Option<Instant>) -> Option<u64> {
     Some(wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
 }
 
-fn seal(subscriber: &Subscriber, nonce: u64, records: Vec<MappingRecord>) -> Result<Vec<u8>, Refusal> {
+fn seal(key: &AuthKey, nonce: u64, records: Vec<MappingRecord>) -> Result<Vec<u8>, Refusal> {
     let message = MapNotify { nonce: Nonce(nonce), records, ..MapNotify::default() };
-    let sealed = auth::seal(&ControlMessage::MapNotify(message), &subscriber.key, TagForm::Truncated);
+    let sealed = auth::seal(&ControlMessage::MapNotify(message), key, TagForm::Truncated);
     sealed.map_err(|_| Refusal::NotEncodable)
 }

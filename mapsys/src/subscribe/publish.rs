@@ -192,8 +192,7 @@ impl Subscriptions {
     /// Nothing came back from any ITR-RLOC.
     fn unanswered(&mut self, now: Now, Receiver { key, about }: Receiver, nonce: u64, tally: &mut Tally) {
         let Some(mut known) = self.book.get(&key).cloned() else { return };
-        let is_of_asked = known.asked.is_some() && known.proven.as_ref().is_none_or(|proven| nonce > proven.nonce);
-        if is_of_asked {
+        if known.is_of_asked(nonce) {
             tally.count(Refusal::SubscribeUnacknowledged);
             return self.roll_back(now, &key);
         }
@@ -251,7 +250,8 @@ impl Subscriptions {
     /// Ends a subscription without being asked to, and says so (RFC 9437, section 5). One that the operator has made rests for a while
     /// in its place: its xTR asks for the mapping when it hears that.
     pub(super) fn end(&mut self, now: Now, key: &SubscriptionKey) {
-        if let Some(agreement) = self.book.get(key).and_then(Subscription::agreement).cloned() {
+        let agreement = self.book.get(key).and_then(Subscription::agreement).cloned();
+        if let Some(agreement) = agreement.filter(|agreement| agreement.mode != Mode::Gone) {
             self.say_farewell(key, &agreement);
         }
         if self.is_configured(key) {
@@ -266,16 +266,18 @@ impl Subscriptions {
         let Some(known) = self.book.get(key) else { return };
         let Some(proven) = known.proven.clone() else { return self.forget(now, key) };
         let nonce = known.last_nonce().unwrap_or(proven.nonce);
-        let proven = Some(Agreement { nonce, mode: Mode::Gone, ways: Vec::new(), ..proven });
-        self.store(now, *key, Subscription { proven, ..Subscription::new(known.key_id) });
+        let proven = Some(Agreement { nonce, mode: Mode::Gone, ways: Vec::new(), key: None, ..proven });
+        let peak = known.peak;
+        self.store(now, *key, Subscription { proven, peak, ..Subscription::new(known.key_id) });
     }
 
     /// One Map-Notify with the last nonce, no locators and Drop/Auth-Failure, which is not repeated (RFC 9437, section 5).
     fn say_farewell(&mut self, key: &SubscriptionKey, agreement: &Agreement) {
-        let Some(subscriber) = self.subscribers.get(&key.xtr) else { return };
+        let subscriber = self.subscribers.get(&key.xtr);
+        let Some(by) = subscriber.and_then(|subscriber| subscriber.key_of(agreement)) else { return };
         let record = negative(key.prefix, Action::DropAuthFailure, Ttl(1));
         let Some(way) = agreement.ways.first() else { return };
-        if let Ok(bytes) = seal(subscriber, agreement.nonce, vec![record]) {
+        if let Ok(bytes) = seal(&by, agreement.nonce, vec![record]) {
             self.outputs.push_back(Telling { local: way.local, remote: way.remote, relay: None, bytes });
         }
     }

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, UNIX_EPOCH};
 
+use super::association::{KeyFloor, UsedKey, UsedKeys};
 use super::book::Book;
 use super::pace::Pace;
 use super::parts::Parts;
 use super::queue::{Content, Queue, Receiver};
-use super::subscriber::{Policy, Subscribers};
+use super::subscriber::{Policy, Subscriber, Subscribers};
 use super::subscription::{Kept, Mode, Subscription, SubscriptionKey};
 use super::watch::Watches;
 use super::{Subscriptions, wall_seconds};
@@ -57,6 +58,8 @@ impl Subscriptions {
             pace: Pace::new(now.monotonic, policy.pace, policy.pace),
             policy,
             asking: HashMap::new(),
+            used: UsedKeys::default(),
+            arrivals: 0,
             marks: Vec::new(),
             outputs: VecDeque::new(),
             refused: Vec::new(),
@@ -70,6 +73,26 @@ impl Subscriptions {
         restored.settle(now);
         restored.look_after(now);
         restored
+    }
+
+    /// With the one-time keys that have made security associations before.
+    #[must_use]
+    pub fn having_used(
+        mut self,
+        used: impl IntoIterator<Item = UsedKey>,
+        floors: impl IntoIterator<Item = KeyFloor>,
+    ) -> Self {
+        self.used = UsedKeys::restore(used, floors);
+        self.forget_unwanted_keys();
+        self
+    }
+
+    /// Of xTRs with which LISP-SEC makes no associations any more the highest nonce is remembered: they may be configured again.
+    fn forget_unwanted_keys(&mut self) {
+        let subscribers = &self.subscribers;
+        let is_wanted = |xtr: &_| subscribers.get(xtr).is_some_and(|subscriber| subscriber.key.is_none());
+        let gone = self.used.retain(is_wanted);
+        self.note_gone(gone);
     }
 
     /// Takes back what is not proven. Only then, when all is there, it shows what is muted and a part of nothing: the disk has
@@ -96,6 +119,8 @@ impl Subscriptions {
         self.marks.splice(0..0, older.marks);
         self.outputs.extend(older.outputs);
         (self.refused, self.published, self.replay_logged) = (older.refused, older.published, older.replay_logged);
+        (self.used, self.arrivals) = (older.used, older.arrivals);
+        self.forget_unwanted_keys();
         (self.settled, self.parts_at) = (older.settled, older.parts_at);
         self.asking = older.asking.into_iter().filter(|(xtr, _)| self.subscribers.get(xtr).is_some()).collect();
         self.tell_again(now, older.queue, &older.notifier);
@@ -129,10 +154,10 @@ impl Subscriptions {
     fn take_up(&mut self, now: Now, kept: Kept) {
         let (key, on_disk) = (kept.key(), kept.clone());
         let subscriber = self.subscribers.get(&key.xtr).filter(|subscriber| subscriber.may_have_of(&key.prefix));
-        let Some(subscriber) = subscriber.filter(|subscriber| subscriber.key.id == kept.key_id) else {
+        let Some(subscriber) = subscriber.filter(|subscriber| subscriber.has_key_of(&kept)) else {
             // Nonces are of a key. What its xTR may have stays: it asks for nothing again, whatever the key is.
             let parts = Parts::restore(key.prefix.iid, &kept.parts);
-            if let Some(key_id) = subscriber.filter(|_| kept.is_configured).map(|subscriber| subscriber.key.id) {
+            if let Some(key_id) = subscriber.filter(|_| kept.is_configured).map(Subscriber::key_id) {
                 let subscription = Subscription { is_configured: true, parts, ..Subscription::new(key_id) };
                 return self.put(now, key, subscription);
             }
@@ -152,6 +177,7 @@ impl Subscriptions {
             is_foreign: kept.is_foreign,
             is_configured: kept.is_configured,
             parts: Parts::restore(key.prefix.iid, &kept.parts),
+            peak: kept.peak,
         };
         for agreement in [&mut subscription.proven, &mut subscription.asked].into_iter().flatten() {
             let ways =

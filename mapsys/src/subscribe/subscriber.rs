@@ -11,9 +11,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 use wire::address::{Address, EidPrefix};
 use wire::control::auth::AuthKey;
+use wire::control::lispsec::PubSubKey;
 use wire::control::{MapRequest, XtrIdentity};
 
+use super::association::Brought;
 use super::configured::Configured;
+use super::subscription::{Agreement, Kept, Mode};
 use crate::limits::{
     PUBLICATIONS_PER_SECOND, SUBSCRIBER_WAYS, SUBSCRIPTIONS, SUBSCRIPTIONS_PER_XTR, TEMPORARY_SUBSCRIPTION,
 };
@@ -29,8 +32,8 @@ pub struct Subscriber {
     /// Its xTR-ID and Site-ID (RFC 9437, section 3).
     pub xtr: XtrIdentity,
     /// The security association: what its Map-Notifies and their acknowledgements are signed with. Under a new Key ID its
-    /// nonces begin anew.
-    pub key: AuthKey,
+    /// nonces begin anew. `None`: LISP-SEC makes one with each Map-Request (RFC 9437, section 7.1).
+    pub key: Option<AuthKey>,
     /// Where its ITR-RLOCs are.
     pub rlocs: Vec<IpNet>,
     /// What it may subscribe to; empty = everything.
@@ -47,9 +50,37 @@ impl Subscriber {
         contains(&self.rlocs, address)
     }
 
+    /// Number of its key.
+    pub(super) fn key_id(&self) -> u8 {
+        self.key.as_ref().map_or(PubSubKey::KEY_ID, |key| key.id)
+    }
+
+    /// What is signed with that is said under an agreement; `None` if there is no security association with it.
+    pub(super) fn key_of(&self, agreement: &Agreement) -> Option<AuthKey> {
+        match (&self.key, &agreement.key) {
+            (Some(shared), None) => Some(shared.clone()),
+            (None, Some(made)) => Some(made.0.auth_key()),
+            _ => None,
+        }
+    }
+
+    /// Whether what was kept was agreed under a key that it still has.
+    pub(super) fn has_key_of(&self, kept: &Kept) -> bool {
+        let mut agreed = kept.proven.iter().chain(&kept.asked);
+        let is_known = |agreement: &Agreement| {
+            // Of a remembered nonce no key is left.
+            let is_memory = agreement.mode == Mode::Gone && agreement.key.is_none();
+            is_memory || agreement.key.is_none() == self.key.is_some()
+        };
+        self.key_id() == kept.key_id && agreed.all(is_known)
+    }
+
     /// Whether the subscriptions that are configured can be.
     fn check_configured(&self) -> Result<(), SubscriberError> {
         let (name, count) = (|| self.name.clone(), self.configured.len());
+        if self.key.is_none() && count > 0 {
+            return Err(SubscriberError::NoSharedKey(name()));
+        }
         if count > SUBSCRIPTIONS_PER_XTR {
             return Err(SubscriberError::TooMany { name: name(), count });
         }
@@ -109,6 +140,9 @@ pub enum SubscriberError {
     /// One that could never be told anything.
     #[error("subscriber {0:?} has no rloc")]
     NoRloc(String),
+    /// One with a configured subscription, which nobody asks for, and no key but what a Map-Request makes.
+    #[error("subscriber {0:?} has subscriptions, and no key for them: LISP-SEC makes one for what is asked for only")]
+    NoSharedKey(String),
     /// One with more configured subscriptions than an xTR may have.
     #[error("subscriber {name:?} has {count} subscriptions, {SUBSCRIPTIONS_PER_XTR} are the most")]
     TooMany {
@@ -143,6 +177,8 @@ pub struct Wish {
     pub is_leaving: bool,
     /// Where it can be told, the way that it asked by first.
     pub ways: Vec<Way>,
+    /// The one-time key that came with it, if that is to make the security association.
+    pub brought: Option<Brought>,
 }
 
 /// Why a subscription fails, and what that means for the answer (RFC 9437, section 5).
@@ -152,6 +188,8 @@ pub enum Denial {
     Silent(Refusal),
     /// Against what is configured: a Negative Map-Reply with Drop/Policy-Denied.
     Policy(Refusal),
+    /// The one-time key cannot make a security association: a Negative Map-Reply with Drop/Auth-Failure.
+    Authentication(Refusal),
     /// Any other reason: answered as if the N-bit were clear.
     Plain(Refusal),
 }
@@ -160,7 +198,9 @@ impl Denial {
     /// The reason.
     pub fn refusal(self) -> Refusal {
         match self {
-            Self::Silent(refusal) | Self::Policy(refusal) | Self::Plain(refusal) => refusal,
+            Self::Silent(refusal) | Self::Policy(refusal) | Self::Authentication(refusal) | Self::Plain(refusal) => {
+                refusal
+            }
         }
     }
 }
@@ -174,6 +214,15 @@ pub struct Arrival {
     pub outer: SocketAddr,
     /// Source of the inner headers.
     pub inner: SocketAddr,
+}
+
+/// A Map-Request with the N-bit, and the one-time key that LISP-SEC has brought with it.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The message.
+    pub message: &'a MapRequest,
+    /// The key; `None` without LISP-SEC.
+    pub brought: Option<&'a Brought>,
 }
 
 impl Subscribers {
@@ -224,7 +273,7 @@ impl Subscribers {
         resolvers: &[IpNet],
         sockets: &Sockets,
         arrival: Arrival,
-        request: &MapRequest,
+        Request { message: request, brought }: Request<'_>,
         asked: EidPrefix,
     ) -> Result<Wish, Denial> {
         // RFC 9437, section 4: an xTR that subscribes sets the I-bit.
@@ -259,7 +308,9 @@ impl Subscribers {
         if ways.is_empty() {
             return Err(Denial::Plain(Refusal::RequestNoItrRloc));
         }
-        Ok(Wish { xtr, nonce: request.nonce.0, asked, is_leaving, ways })
+        // A key that is shared beforehand needs no other one.
+        let brought = brought.filter(|_| subscriber.key.is_none()).cloned();
+        Ok(Wish { xtr, nonce: request.nonce.0, asked, is_leaving, ways, brought })
     }
 }
 

@@ -9,6 +9,7 @@ use wire::address::{EidPrefix, InstanceId};
 use wire::control::XtrIdentity;
 use wire::record::{MappingRecord, Ttl};
 
+use super::association::Key;
 use super::parts::Parts;
 use crate::transport::Way;
 
@@ -44,6 +45,9 @@ pub struct Agreement {
     pub asked: IpNet,
     /// Where the xTR can be told, the first one first.
     pub ways: Vec<Way>,
+    /// The key of the security association that LISP-SEC has made; `None` under one that is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Key>,
 }
 
 /// The state of a subscription.
@@ -73,6 +77,8 @@ pub struct Subscription {
     pub is_configured: bool,
     /// What its xTR may have inside of it, if the operator has made it.
     pub parts: Parts,
+    /// The highest nonce that any Map-Request about it had: a new association begins with any.
+    pub peak: u64,
 }
 
 /// A subscription as it is kept on disk.
@@ -106,6 +112,9 @@ pub struct Kept {
     /// What its xTR may have inside of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<IpNet>,
+    /// The highest nonce that any Map-Request about it had.
+    #[serde(default)]
+    pub peak: u64,
 }
 
 impl Kept {
@@ -130,6 +139,7 @@ impl Subscription {
             is_foreign: false,
             is_configured: false,
             parts: Parts::default(),
+            peak: 0,
         }
     }
 
@@ -155,6 +165,14 @@ impl Subscription {
     /// The nonce that a Map-Request must exceed (RFC 9437, section 5).
     pub fn last_nonce(&self) -> Option<u64> {
         [&self.proven, &self.asked].into_iter().flatten().map(|agreement| agreement.nonce).max()
+    }
+
+    /// Whether what was said under this nonce, and is not acknowledged, was said of what is asked for, and not of what is proven. Under
+    /// another association nonces begin anew, and nothing is under way any more of the one before.
+    pub(super) fn is_of_asked(&self, nonce: u64) -> bool {
+        let is_later = |asked: &Agreement, proven: &Agreement| asked.key != proven.key || nonce > proven.nonce;
+        let asked = self.asked.as_ref();
+        asked.is_some_and(|asked| self.proven.as_ref().is_none_or(|proven| is_later(asked, proven)))
     }
 
     /// Notes what its xTR is told of the parts of `prefix`, if it does not ask for them again.
@@ -198,6 +216,7 @@ impl Subscription {
             is_foreign: self.is_foreign,
             is_configured: self.is_configured,
             parts: self.parts.kept(),
+            peak: self.peak,
         }
     }
 }

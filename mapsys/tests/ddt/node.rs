@@ -263,7 +263,7 @@ fn a_subscription_through_the_tree_is_acknowledged_and_so_is_its_repetition() {
     let subscriber = Subscriber {
         name: "x".into(),
         xtr,
-        key: xtr_key,
+        key: Some(xtr_key),
         rlocs,
         eids: vec![],
         port: NotifyPort::Control,

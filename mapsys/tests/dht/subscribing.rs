@@ -31,7 +31,7 @@ fn subscriber() -> Subscriber {
     Subscriber {
         name: "x".into(),
         xtr: identity(),
-        key: xtr_key(),
+        key: Some(xtr_key()),
         rlocs,
         eids: vec![],
         port: NotifyPort::Control,

@@ -11,6 +11,7 @@ use mapsys::nat::Rtr;
 use mapsys::register::site::NotifyPort;
 use mapsys::resolve::lispsec::{Association, SecKey};
 use mapsys::subscribe::subscriber::Subscriber;
+use mapsys::subscribe::subscription::{Subscription, SubscriptionKey};
 use rand::RngExt as _;
 use wire::address::EidPrefix;
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
@@ -31,9 +32,10 @@ const TREE_PREFIX: &str = "2001:dbe::/32";
 const SECRET: &str = "itr and resolver";
 
 /// What must come of a run: each shows that an engine was entered.
-pub(crate) const ENTERED: [&str; 9] = [
+pub(crate) const ENTERED: [&str; 10] = [
     "subscription confirmed",
     "subscription proven",
+    "association made by LISP-SEC",
     "answered with LISP-SEC",
     "searched in the tree",
     "referred to others",
@@ -51,6 +53,11 @@ fn identity() -> XtrIdentity {
     XtrIdentity { xtr_id: [7; 16], site_id: 9 }
 }
 
+/// An xTR that shares no key beforehand.
+fn keyless() -> XtrIdentity {
+    XtrIdentity { xtr_id: [8; 16], site_id: 9 }
+}
+
 pub(super) fn rtr() -> Rtr {
     Rtr { addresses: vec![address(RTR).ip()], key: key(3, Algorithm::HmacSha256, "of the rtr") }
 }
@@ -60,7 +67,7 @@ pub(super) fn with_all(config: Config) -> Config {
     let subscriber = Subscriber {
         name: "x".into(),
         xtr: identity(),
-        key: xtr_key(),
+        key: Some(xtr_key()),
         rlocs: vec!["192.0.2.0/24".parse().unwrap()],
         eids: vec![],
         port: NotifyPort::Control,
@@ -82,7 +89,7 @@ pub(super) fn with_all(config: Config) -> Config {
     };
     Config {
         identities: vec![Identity::generate_ed25519(Network::LAB, now).unwrap().delegate(now, 0).unwrap()],
-        subscribers: vec![subscriber],
+        subscribers: vec![Subscriber { xtr: keyless(), key: None, ..subscriber.clone() }, subscriber],
         lisp_sec: vec![itrs],
         ddt,
         ..config
@@ -139,7 +146,12 @@ impl Mill {
         let otk = OneTimeKey::new(self.dice.random()).wrap(3, &Secret::new(SECRET), Nonce(self.nonce));
         let ad = EcmAd { requested_hmac: HmacId(2), otk, eid_ad: EidAd::unfilled(KdfId(2)) }.encode().unwrap();
         let eid = self.somewhere();
-        let message = self.sometimes(request(self.nonce, &[eid], &["192.0.2.1"]).encode().unwrap());
+        let mut asked = request(self.nonce, &[eid], &["192.0.2.1"]);
+        if self.dice.random() {
+            asked.xtr_identity = Some(keyless());
+            asked.records[0].notify = true;
+        }
+        let message = self.sometimes(asked.encode().unwrap());
         let security = Some(self.sometimes(ad));
         Ecm { security, ..self.wrap(message) }.encode().unwrap_or_else(|_| vec![0x88])
     }
@@ -226,6 +238,12 @@ impl Mill {
 
     /// What the engine's tables show.
     pub(super) fn look_inside(&mut self) {
+        let is_made = |(_, known): (SubscriptionKey, &Subscription)| {
+            known.asked.as_ref().is_some_and(|asked| asked.key.is_some())
+        };
+        if self.bench.engine.subscriptions().iter().any(is_made) {
+            self.enters("association made by LISP-SEC");
+        }
         if self.bench.engine.subscriptions().iter().any(|(_, known)| known.proven.is_some()) {
             self.enters("subscription proven");
         }

@@ -21,7 +21,14 @@ const PART: &str = "2001:db8:a:1::/64";
 /// The xTR with a subscription to the site after this nonce.
 fn told_after(nonce: u64) -> Subscriber {
     let rlocs = [ONE, TWO].map(|rloc| rloc.parse().unwrap()).to_vec();
-    Subscriber { configured: vec![Configured { prefix: prefix(SITE), nonce, rlocs }], ..subscriber() }
+    Subscriber { configured: vec![Configured { prefix: prefix(SITE), nonce, rlocs, is_fixed: false }], ..subscriber() }
+}
+
+/// The same, and the xTR may not change it.
+fn fixed_after(nonce: u64) -> Subscriber {
+    let mut subscriber = told_after(nonce);
+    subscriber.configured[0].is_fixed = true;
+    subscriber
 }
 
 fn with(subscriber: Subscriber) -> Config {
@@ -100,7 +107,7 @@ fn nonces_survive_a_restart_and_never_fall_under_one_key() {
 fn under_a_new_key_nonces_begin_at_the_configured_one() {
     let (_, memory) = before();
     let key_6 = key(6, Algorithm::HkdfSha256, "another one");
-    let mut bench = Bench::with(with(Subscriber { key: key_6.clone(), ..told_after(7) }), memory);
+    let mut bench = Bench::with(with(Subscriber { key: Some(key_6.clone()), ..told_after(7) }), memory);
     let outputs = says(&mut bench, 1, "198.51.100.1");
     let nonce = outputs.iter().find_map(|output| match output {
         Output::Send { bytes, .. } if auth::verify(bytes, &key_6, Accept::STRICT).is_ok() => {
@@ -140,25 +147,65 @@ fn no_silence_ends_it_and_it_is_told_less_and_less_often() {
 }
 
 #[test]
-fn its_xtr_may_ask_for_it_but_not_end_it() {
+fn its_xtr_may_change_it_by_a_map_request() {
     let (mut bench, _) = before();
-    let outputs = bench.datagram(FROM_ONE, &ecm(&leaving(50, prefix(SITE))));
-    let answer = outputs.iter().find_map(|output| match output {
-        Output::Send { bytes, .. } => match wire::control::ControlMessage::decode(bytes).unwrap() {
-            wire::control::ControlMessage::MapReply(reply) => Some(reply),
-            _ => None,
-        },
-        _ => None,
-    });
-    assert_eq!(answer.unwrap().records[0].action, Action::DropPolicyDenied);
-    assert_eq!(bench.only_refused(Refusal::SubscribeDenied), 1);
-    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
     bench.pass(seconds(4));
     let (to, notify) = told_once(&bench.datagram(FROM_TWO, &ecm(&subscribing(60, &[host(EID)], &[TWO]))));
     acknowledge(&mut bench, to, &notify);
     bench.pass(seconds(5));
     let (to, notify) = told_once(&says(&mut bench, 2, "198.51.100.2"));
     assert_eq!((to, notify.nonce.0), (address("192.0.2.2:4342"), 61));
+}
+
+#[test]
+fn its_xtr_may_end_it_over_a_restart_too_and_ask_for_it_again() {
+    let (mut bench, mut memory) = before();
+    bench.pass(seconds(4));
+    let outputs = bench.datagram(FROM_ONE, &ecm(&leaving(50, prefix(SITE))));
+    write(&mut memory, &outputs);
+    let (to, notify) = told_once(&outputs);
+    write(&mut memory, &bench.datagram(&to.to_string(), &ack(&notify)));
+    assert_eq!(subscriptions(&bench), []);
+    assert_eq!(told(&reload(&mut bench, told_after(40))), []);
+    assert_eq!(told(&says(&mut bench, 2, "198.51.100.2")), []);
+    let mut bench = Bench::with(with(told_after(40)), copy(&memory));
+    assert_eq!((subscriptions(&bench), told(&says(&mut bench, 3, "198.51.100.3"))), (vec![], vec![]));
+    assert_eq!(told(&bench.pass(CONFIGURED_LONGEST + seconds(300))), []);
+    subscribe(&mut bench, 60, host(EID));
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+    // Whoever takes it out and puts it in again makes it anew, and so does another key.
+    let mut bench = Bench::with(with(told_after(40)), copy(&memory));
+    assert_eq!(told(&reload(&mut bench, subscriber())), []);
+    reload(&mut bench, told_after(40));
+    assert_eq!(told_once(&says(&mut bench, 3, "198.51.100.3")).1.nonce.0, 51);
+}
+
+#[test]
+fn an_end_that_nobody_acknowledges_ends_nothing() {
+    let (mut bench, _) = before();
+    bench.pass(seconds(4));
+    assert_eq!(told(&bench.datagram(FROM_ONE, &ecm(&leaving(50, prefix(SITE))))).len(), 1);
+    bench.pass(seconds(120));
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+}
+
+#[test]
+fn where_that_is_set_its_xtr_may_neither_change_nor_end_it_nor_keep_a_part_quiet() {
+    let mut bench = Bench::new(with(fixed_after(40)));
+    let (to, notify) = told_once(&says(&mut bench, 1, "198.51.100.1"));
+    acknowledge(&mut bench, to, &notify);
+    let wishes = [leaving(50, prefix(SITE)), leaving(51, prefix(PART)), subscribing(52, &[host(EID)], &[TWO])];
+    for wish in wishes {
+        bench.pass(seconds(4));
+        let from = if wish.nonce.0 == 52 { FROM_TWO } else { FROM_ONE };
+        let (to, answer) = reply(&bench.datagram(from, &ecm(&wish)));
+        assert_eq!((to.ip(), answer.nonce), (address(from).ip(), wish.nonce), "to the source of the Map-Request");
+        assert_eq!((answer.records[0].action, answer.records[0].locators.len()), (Action::DropPolicyDenied, 0));
+    }
+    assert_eq!(bench.only_refused(Refusal::SubscribeDenied), 3);
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+    let (to, notify) = told_once(&says(&mut bench, 2, "198.51.100.2"));
+    assert_eq!((to, notify.nonce.0), (address("192.0.2.1:4342"), 42));
 }
 
 #[test]
@@ -207,7 +254,7 @@ fn one_that_a_reload_brings_is_told_at_once_of_all_that_is_registered() {
 #[test]
 fn of_two_one_inside_the_other_each_is_told_under_its_own_nonces() {
     let rlocs: Vec<_> = [ONE, TWO].map(|rloc| rloc.parse().unwrap()).to_vec();
-    let one = |text: &str, nonce| Configured { prefix: prefix(text), nonce, rlocs: rlocs.clone() };
+    let one = |text: &str, nonce| Configured { prefix: prefix(text), nonce, rlocs: rlocs.clone(), is_fixed: false };
     let both = Subscriber { configured: vec![one(SITE, 5000), one(PART, 40)], ..subscriber() };
     let mut bench = Bench::new(with(both));
     let all = [SITE, PART].map(|text| record(prefix(text), &["198.51.100.1"])).to_vec();
@@ -285,7 +332,7 @@ fn what_its_xtr_may_have_outlives_a_new_key() {
         let (_, memory) = before_with_a_part();
         let key_6 = key(6, Algorithm::HkdfSha256, "another one");
         let configured = if ends { vec![] } else { told_after(7).configured };
-        let mut bench = Bench::with(with(Subscriber { key: key_6.clone(), configured, ..subscriber() }), memory);
+        let mut bench = Bench::with(with(Subscriber { key: Some(key_6.clone()), configured, ..subscriber() }), memory);
         let mut outputs = says(&mut bench, 1, "198.51.100.1");
         outputs.extend(bench.pass(seconds(170)));
         outputs.extend(says(&mut bench, 2, "198.51.100.1"));
@@ -340,5 +387,7 @@ fn a_reload_before_sites_have_had_their_time_leaves_what_they_do_not_register_fo
 fn a_second_one_to_the_same_prefix_is_refused() {
     let twice = [told_after(1).configured, told_after(2).configured].concat();
     let refused = Subscribers::new(vec![Subscriber { configured: twice, ..subscriber() }]).unwrap_err();
+    let keyless = Subscribers::new(vec![Subscriber { key: None, ..told_after(1) }]).unwrap_err();
+    assert_eq!(keyless, SubscriberError::NoSharedKey("x".into()));
     assert_eq!(refused, SubscriberError::SubscriptionTwice { name: "x".into(), prefix: prefix(SITE) });
 }

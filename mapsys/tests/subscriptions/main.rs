@@ -5,6 +5,7 @@
 
 mod any;
 mod asking;
+mod associations;
 mod attacks;
 #[path = "../common/mod.rs"]
 mod common;

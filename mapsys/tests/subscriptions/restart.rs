@@ -113,7 +113,7 @@ fn a_muted_part_stays_muted_in_whatever_order_the_disk_has_it() {
 fn under_a_new_key_nonces_begin_anew() {
     let (_, mut memory) = before();
     let key_6 = key(6, Algorithm::HkdfSha256, "another one");
-    let config = Config { subscribers: vec![Subscriber { key: key_6, ..subscriber() }], ..served() };
+    let config = Config { subscribers: vec![Subscriber { key: Some(key_6), ..subscriber() }], ..served() };
     let mut bench = Bench::with(config, memory.clone_for_test());
     let outputs = bench.pass(seconds(0));
     write(&mut memory, &outputs);

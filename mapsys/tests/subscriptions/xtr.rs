@@ -36,7 +36,7 @@ pub(crate) fn subscriber() -> Subscriber {
     Subscriber {
         name: "x".into(),
         xtr: identity(),
-        key: xtr_key(),
+        key: Some(xtr_key()),
         rlocs: vec!["192.0.2.0/24".parse().unwrap()],
         eids: vec![],
         port: NotifyPort::Control,
@@ -152,6 +152,7 @@ pub(crate) fn write(memory: &mut Memory, outputs: &[Output]) {
             Output::Persist(Mark::ForgottenSubscription(key)) => {
                 memory.subscriptions.retain(|older| older.key() != *key);
             }
+            Output::Persist(Mark::UsedKey(used)) => memory.used_keys.push(*used),
             Output::Persist(Mark::NotifyNonce(nonce)) => memory.notify_nonce = *nonce,
             _ => {}
         }

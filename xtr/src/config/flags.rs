@@ -291,12 +291,12 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub xtr_id: Option<String>,
     /// Map-Resolver behind which mappings are subscribed to (RFC 9437): changes are told and not polled for; one of --map-resolver;
-    /// repeats. With --lisp-sec what is told is asked for with LISP-SEC before it counts
+    /// repeats. With --lisp-sec what is told under a shared key is asked for with LISP-SEC before it counts
     #[arg(long, global = true, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub subscribe: Vec<String>,
     /// File with the key that Map-Servers share with this node for subscriptions; one for all, or one for each. Default: the key of
-    /// the Map-Server at that address, but not with --lisp-sec require
+    /// the Map-Server at that address, but not with --lisp-sec require; where there is none, --lisp-sec makes one with each Map-Request
     #[arg(long, global = true, value_name = "F.toml")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub subscribe_key_file: Vec<PathBuf>,

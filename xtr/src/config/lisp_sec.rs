@@ -19,6 +19,7 @@ use wire::control::auth::Secret;
 use super::key_file::{describe, octets};
 use super::{Config, ConfigError, Mapping, Written};
 use crate::resolve::{Demand, LispSec, Wrapping};
+use crate::subscribe::Security;
 use crate::transport::MapSystem;
 
 /// Whether what the mapping system answers has to be protected.
@@ -120,8 +121,10 @@ pub(super) fn explain(config: &Config) -> Vec<String> {
         }
     };
     lines.extend(answering.map(str::to_owned));
-    if !config.subscriptions.is_empty() {
-        lines.push("What is told of changes is not protected by it: then it asks, with LISP-SEC.".into());
+    if config.subscriptions.iter().any(|one| matches!(one.security, Security::Shared(_))) {
+        lines.push(
+            "What is told of changes under a shared key is not protected by it: then it asks, with LISP-SEC.".into(),
+        );
     }
     let unencrypted = lisp_sec.resolvers.iter().filter(|(_, wrapping)| *wrapping == Wrapping::ProtectedPath);
     let unencrypted: Vec<_> = unencrypted.map(|(resolver, _)| resolver.to_string()).collect();

@@ -31,7 +31,7 @@ use crate::etr::SourceMode;
 use crate::interwork::Interworking;
 use crate::map_cache::is_unicast;
 use crate::resolve::LispSec;
-use crate::subscribe::Configured;
+use crate::subscribe::{Association, Configured};
 use crate::trust::Trust;
 
 pub use explain::explain;
@@ -270,7 +270,7 @@ pub struct Config {
     /// xTR-ID; none = the one that was made at the first start.
     pub xtr_id: Option<[u8; 16]>,
     /// Map-Resolvers behind which mappings are subscribed to, each with the key of its Map-Notifies (RFC 9437).
-    pub subscriptions: Vec<ServerAddress>,
+    pub subscriptions: Vec<Association>,
     /// What the operators of both ends have subscribed this node to (RFC 9437, section 5).
     pub subscribed: Vec<Configured>,
     /// Whether is taken what those tell that it has not subscribed to.
@@ -378,10 +378,11 @@ impl Config {
         let eid_prefixes = eid_prefixes(&written, iid, cgeid_network)?;
         let interworking = interwork::roles(&written, iid, cgeid_network.into())?;
         let mapping = mapping(&written, &interworking)?;
-        let (xtr_id, subscriptions) = (subscribe::xtr_id(&written)?, subscribe::subscriptions(&written, &mapping)?);
+        let lisp_sec = lisp_sec::read(&written, &mapping)?;
+        let xtr_id = subscribe::xtr_id(&written)?;
+        let subscriptions = subscribe::subscriptions(&written, &mapping, &lisp_sec)?;
         let (subscribed, takes_unsubscribed) = subscribe::unasked(&written, &subscriptions, &eid_prefixes)?;
         let trusted::Trusted { trust, networks: trusted_peers } = trusted::trusted(&written)?;
-        let lisp_sec = lisp_sec::read(&written, &mapping)?;
         let nat = nat::nat(&written, &mapping)?;
         let (mut rlocs, mut rloc_interfaces) = (Vec::new(), Vec::new());
         for rloc in written.rloc {

@@ -6,10 +6,13 @@ use std::str::FromStr;
 
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::Nonce;
+use wire::control::auth::TagForm;
 
 use super::values::PrefixValue;
-use super::{ConfigError, LispSecMode, Mapping, ServerAddress, Switch, Written, key_file};
-use crate::subscribe::{Configured, limits};
+use super::{ConfigError, Mapping, Switch, Written, key_file};
+use crate::resolve::{Demand, LispSec};
+use crate::subscribe::{Association, Configured, Security, limits};
+use crate::transport::MapSystem;
 
 /// `PREFIX=NONCE[@ADDR]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,8 +47,13 @@ pub(super) fn xtr_id(written: &Written) -> Result<Option<[u8; 16]>, ConfigError>
 }
 
 /// Where mappings are subscribed to. One key file serves all, or there is one for each, in order; without any the key of the
-/// Map-Server at the same address does, unless LISP-SEC is required: every ETR of the site has that one.
-pub(super) fn subscriptions(written: &Written, mapping: &Mapping) -> Result<Vec<ServerAddress>, ConfigError> {
+/// Map-Server at the same address does, unless LISP-SEC is required: every ETR of the site has that one. Where there is none LISP-SEC makes
+/// one with each Map-Request (RFC 9437, section 7.1).
+pub(super) fn subscriptions(
+    written: &Written,
+    mapping: &Mapping,
+    lisp_sec: &LispSec,
+) -> Result<Vec<Association>, ConfigError> {
     let (resolvers, files) = (&written.subscribe, &written.subscribe_key_file);
     if resolvers.is_empty() {
         let wrong = ConfigError::new("subscribe-key-file", "is for a --subscribe, and none is given");
@@ -64,33 +72,44 @@ pub(super) fn subscriptions(written: &Written, mapping: &Mapping) -> Result<Vec<
         return Err(ConfigError::new("subscribe-key-file", problem));
     }
     let mut files = files.iter().cycle();
-    let association = |address| match files.next() {
+    let shared = |address| match files.next() {
         Some(file) => {
             let shared =
                 key_file::read(file).map_err(|error| ConfigError { key: "subscribe-key-file".into(), ..error })?;
-            Ok(shared.at(address))
+            Ok(Some(shared.at(address)))
         }
-        None if written.lisp_sec == LispSecMode::Require => {
-            let problem = "needed with --lisp-sec require: every xTR of the site has the key of the Map-Server";
-            Err(ConfigError::new("subscribe-key-file", problem))
-        }
-        None => servers.iter().find(|server| server.address == address).cloned().ok_or_else(|| {
-            let problem = format!("needed: no --map-server has the address {address}, whose key could serve");
-            ConfigError::new("subscribe-key-file", problem)
-        }),
+        None if lisp_sec.demand == Demand::Require => Ok(None),
+        None => Ok(servers.iter().find(|server| server.address == address).cloned()),
     };
-    resolvers.iter().copied().map(association).collect()
+    let shared: Vec<_> = resolvers.iter().copied().map(shared).collect::<Result<_, ConfigError>>()?;
+    let association = |(address, shared): (&IpAddr, Option<super::ServerAddress>)| {
+        let resolver = MapSystem::Node(*address);
+        if let Some(server) = shared {
+            return Ok(Association { resolver, security: Security::Shared(server.key), tag: server.tag });
+        }
+        let wrapping = lisp_sec.resolvers.iter().find(|(known, _)| *known == resolver);
+        let (_, wrapping) = wrapping.ok_or_else(|| {
+            let problem = format!(
+                "needed: no --map-server has the address {address}, whose key could serve, and no --lisp-sec makes one"
+            );
+            ConfigError::new("subscribe-key-file", problem)
+        })?;
+        Ok(Association { resolver, security: Security::OneTime(wrapping.clone()), tag: TagForm::Truncated })
+    };
+    resolvers.iter().zip(shared).map(association).collect()
 }
 
 /// What is told without being asked for: of what is configured, and whether of other mappings too.
 pub(super) fn unasked(
     written: &Written,
-    subscriptions: &[ServerAddress],
+    subscriptions: &[Association],
     own: &[EidPrefix],
 ) -> Result<(Vec<Configured>, bool), ConfigError> {
     let takes_unsubscribed = written.take_unsubscribed == Switch::On;
-    if takes_unsubscribed && subscriptions.is_empty() {
-        return Err(ConfigError::new("take-unsubscribed", "needs a --subscribe, under whose key it is told"));
+    // A key that LISP-SEC makes is that of what is asked for.
+    let has_key = |subscription: &Association| matches!(subscription.security, Security::Shared(_));
+    if takes_unsubscribed && !subscriptions.iter().any(has_key) {
+        return Err(ConfigError::new("take-unsubscribed", "needs a --subscribe and its key, under which it is told"));
     }
     if written.subscribed.len() > limits::TOLD_ONLY {
         let problem = format!("{} given, {} are the most", written.subscribed.len(), limits::TOLD_ONLY);
@@ -100,9 +119,11 @@ pub(super) fn unasked(
     for SubscribedValue { prefix, nonce, server } in &written.subscribed {
         let prefix = EidPrefix { iid: InstanceId(written.iid), net: prefix.0 };
         let wrong = |problem: &str| Err(ConfigError::new("subscribed", format!("{prefix}: {problem}")));
-        let by = |subscription: &ServerAddress| server.is_none_or(|server| subscription.address == server);
+        let is_of =
+            |subscription: &Association| server.is_none_or(|server| subscription.resolver == MapSystem::Node(server));
+        let by = |subscription: &Association| has_key(subscription) && is_of(subscription);
         let Some(association) = subscriptions.iter().position(by) else {
-            return wrong("needs the --subscribe of its Map-Server, under whose key it is told");
+            return wrong("needs the --subscribe of its Map-Server, and its key, under which it is told");
         };
         if own.iter().any(|own| own.covers(&prefix) || prefix.covers(own)) {
             return wrong("is this node's own, or a part of it is");
@@ -119,7 +140,8 @@ pub(super) fn unasked(
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::super::{Config, Flags, explain};
-    use wire::control::auth::Algorithm;
+    use super::{Association, Security};
+    use wire::control::auth::{Algorithm, AuthKey};
 
     fn load(toml: &str) -> Result<Config, super::ConfigError> {
         let folder = tempfile::tempdir().unwrap();
@@ -132,15 +154,40 @@ mod tests {
         Config::load(&Flags { config: Some(path("toml")), ..Flags::default() })
     }
 
+    fn key_of(association: &Association) -> &AuthKey {
+        let Security::Shared(key) = &association.security else { panic!("{association}") };
+        key
+    }
+
+    #[test]
+    fn without_a_key_lisp_sec_makes_one() {
+        let server = "map-server = [\"192.0.2.9\"]\nkey-file = [\"FOLDER/site\"]\n";
+        let subscribe = "subscribe = [\"192.0.2.9\"]\nresolver-key-file = [\"FOLDER/resolver\"]\n";
+        let required = load(&format!("{server}{subscribe}lisp-sec = \"require\"")).unwrap();
+        assert!(matches!(required.subscriptions[0].security, Security::OneTime(_)));
+        let told = explain(&required).join("\n");
+        assert!(told.contains("192.0.2.9 (keys that LISP-SEC makes)") && !told.contains("then it asks"), "{told}");
+        let preferred = load(&format!("{server}{subscribe}lisp-sec = \"prefer\"")).unwrap();
+        assert_eq!(key_of(&preferred.subscriptions[0]).id, 1, "the Map-Server's serves");
+        assert!(explain(&preferred).join("\n").contains("then it asks"));
+        let resolver = "map-resolver = [\"192.0.2.9\"]\n";
+        let preferred = load(&format!("{resolver}{subscribe}lisp-sec = \"prefer\"")).unwrap();
+        assert!(matches!(preferred.subscriptions[0].security, Security::OneTime(_)));
+        for unasked in ["subscribed = [\"10.2.0.0/16=40\"]", "take-unsubscribed = \"on\""] {
+            let error = load(&format!("{server}{subscribe}lisp-sec = \"require\"\n{unasked}")).unwrap_err();
+            assert!(error.to_string().contains("and its key"), "{error}");
+        }
+    }
+
     #[test]
     fn a_resolver_has_the_key_of_its_map_server_or_one_of_its_own() {
         let server = "map-server = [\"192.0.2.9\"]\nkey-file = [\"FOLDER/site\"]\nsubscribe = [\"192.0.2.9\"]";
         let config = load(server).unwrap();
         let [only] = config.subscriptions.as_slice() else { panic!("{config:?}") };
-        assert_eq!((only.key.id, only.key.algorithm, config.xtr_id), (1, Algorithm::HmacSha256, None));
+        assert_eq!((key_of(only).id, key_of(only).algorithm, config.xtr_id), (1, Algorithm::HmacSha256, None));
         let own = format!("{server}\nsubscribe-key-file = [\"FOLDER/pubsub\"]\nxtr-id = \"{}\"", "0a".repeat(16));
         let config = load(&own).unwrap();
-        assert_eq!((config.subscriptions[0].key.id, config.xtr_id), (5, Some([10; 16])));
+        assert_eq!((key_of(&config.subscriptions[0]).id, config.xtr_id), (5, Some([10; 16])));
         assert!(
             explain(&config).join("\n").contains("told of changes behind 192.0.2.9 (Key ID 5"),
             "{:?}",
@@ -179,7 +226,6 @@ mod tests {
         let server = "map-server = [\"192.0.2.9\"]\nkey-file = [\"FOLDER/site\"]\nsubscribe = [\"192.0.2.9\"]\n";
         assert!(load(&format!("{required}{server}subscribe-key-file = [\"FOLDER/pubsub\"]")).is_ok());
         let cases = [
-            ("subscribe-key-file", &*format!("{required}{server}")),
             ("subscribe", "subscribe = [\"192.0.2.8\"]\nmap-resolver = [\"192.0.2.9\"]"),
             ("subscribe", "subscribe = [\"192.0.2.8\"]"),
             ("subscribe-key-file", &format!("{resolver}subscribe = [\"192.0.2.9\"]")),

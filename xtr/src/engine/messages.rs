@@ -22,7 +22,7 @@ impl Control {
                 Ok(())
             }
             Ok(ControlMessage::MapReply(message)) if message.probe => self.on_probe_reply(now, via, &message),
-            Ok(ControlMessage::MapReply(message)) if self.subscriber.reply(now, &message) => Ok(()),
+            Ok(ControlMessage::MapReply(message)) if self.subscriber.reply(now, &message, bytes) => Ok(()),
             Ok(ControlMessage::MapReply(message)) => {
                 if self.pitr.as_mut().is_some_and(|pitr| pitr.answer(now, &message)) {
                     return Ok(());

@@ -134,7 +134,8 @@ impl Control {
         let records = std::slice::from_ref(record);
         // Of what is taken back there is nothing but the binding, which has ended.
         if about != bound || !record.locators.is_empty() {
-            self.resolver.handle(now, resolve::Input::Published { via, asked: None, extends: true, records });
+            self.resolver
+                .handle(now, resolve::Input::Published { via, asked: None, extends: true, proven: false, records });
         }
         if !record.locators.is_empty() && self.resolver.installed_at(now, &about).is_none() {
             self.resolver.handle(now, resolve::Input::Refresh { prefix: about });

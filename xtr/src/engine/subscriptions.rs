@@ -50,8 +50,8 @@ impl Control {
                 subscribe::Output::PersistNonce(bound) => self.outputs.push_back(Output::PersistNonce(bound)),
                 subscribe::Output::PersistTold(told) => self.outputs.push_back(Output::PersistTold(told)),
                 subscribe::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
-                subscribe::Output::Install { via, asked, extends, records } => {
-                    let published = resolve::Input::Published { via, asked, extends, records: &records };
+                subscribe::Output::Install { via, asked, extends, proven, records } => {
+                    let published = resolve::Input::Published { via, asked, extends, proven, records: &records };
                     self.resolver.handle(now, published);
                 }
                 subscribe::Output::Poll(prefix) => self.on_event(now, Event::Refresh { prefix }),

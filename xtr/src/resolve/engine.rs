@@ -89,6 +89,8 @@ pub enum Input<'a> {
         asked: Option<EidPrefix>,
         /// Whether what is cached already lives longer by that: if not, it ends when nobody uses it.
         extends: bool,
+        /// Whether it is under a key that LISP-SEC has made (RFC 9437, section 7.1).
+        proven: bool,
         /// The mappings.
         records: &'a [MappingRecord],
     },
@@ -166,8 +168,8 @@ impl Resolver {
             Input::Reply { via, message, payload } => self.on_reply(now, via, message, payload),
             Input::Smr(message) => self.on_smr(now, message),
             Input::Probed { prefix, records } => self.on_probed(now, prefix, records),
-            Input::Published { via, asked, extends, records } => {
-                self.on_published(now, via, asked.map(|asked| (asked, extends)), records)
+            Input::Published { via, asked, extends, proven, records } => {
+                self.on_published(now, (via, proven), asked.map(|asked| (asked, extends)), records)
             }
             Input::Resolvers(resolvers) => {
                 (self.config.resolvers, self.preferred) = (resolvers, 0);

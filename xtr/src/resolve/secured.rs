@@ -57,6 +57,16 @@ pub enum Wrapping {
     ProtectedPath,
 }
 
+impl Wrapping {
+    /// A one-time key as it goes to that Map-Resolver, in the Map-Request with this nonce.
+    pub(crate) fn wrap(&self, otk: &OneTimeKey, nonce: Nonce) -> WrappedOtk {
+        match self {
+            Self::Secret { key_id, secret } => otk.wrap(*key_id, secret, nonce),
+            Self::ProtectedPath => otk.unencrypted(),
+        }
+    }
+}
+
 /// What is to be protected, and how.
 #[derive(Debug, Clone, Default)]
 pub struct LispSec {
@@ -159,10 +169,7 @@ impl Secured {
             return Some(itr_otk.unencrypted());
         }
         let (_, wrapping) = self.settings.resolvers.iter().find(|(known, _)| *known == resolver)?;
-        Some(match wrapping {
-            Wrapping::Secret { key_id, secret } => itr_otk.wrap(*key_id, secret, nonce),
-            Wrapping::ProtectedPath => itr_otk.unencrypted(),
-        })
+        Some(wrapping.wrap(itr_otk, nonce))
     }
 
     /// A request that is dropped for want of a key is logged (RFC 9303, section 6.4). Packets make such requests, so not each of them.
@@ -254,7 +261,8 @@ impl Exchange {
     }
 }
 
-fn refusal(error: &SecError) -> Refusal {
+/// Under what a Map-Reply counts that is discarded.
+pub(crate) fn refusal(error: &SecError) -> Refusal {
     match error {
         SecError::Malformed(_) | SecError::Wrap(_) | SecError::Unwrap => Refusal::SecMalformed,
         SecError::Missing(_) => Refusal::SecReplyUnprotected,

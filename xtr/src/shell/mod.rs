@@ -318,7 +318,7 @@ fn map_systems(config: &Config, xtr_id: [u8; 16]) -> (Vec<Server>, Vec<MapSystem
 
 /// Where mappings are subscribed to, and as whom.
 fn subscriptions(config: &Config, identity: XtrIdentity, state: &StateFile) -> Result<subscribe::Config, Failure> {
-    let associations = associations(config);
+    let associations = config.subscriptions.clone();
     if !associations.is_empty() {
         let xtr_id = format!("{:032x}", u128::from_be_bytes(identity.xtr_id));
         tracing::info!(xtr_id, site_id = identity.site_id, "subscribes to mappings");
@@ -331,15 +331,6 @@ fn subscriptions(config: &Config, identity: XtrIdentity, state: &StateFile) -> R
         configured: config.subscribed.clone(),
         takes_unsubscribed: config.takes_unsubscribed,
     })
-}
-
-fn associations(config: &Config) -> Vec<subscribe::Association> {
-    let association = |server: &crate::config::ServerAddress| subscribe::Association {
-        resolver: MapSystem::Node(server.address),
-        key: server.key.clone(),
-        tag: server.tag,
-    };
-    config.subscriptions.iter().map(association).collect()
 }
 
 fn plan(config: &Config, site: &[EidPrefix], cgeids: &[EidPrefix]) -> netlink::Plan {

@@ -15,7 +15,7 @@ use super::Failure;
 use super::control_plane::ControlPlane;
 use super::control_socket::{Ask, ask_for};
 use super::interfaces::{Machine, Wanted};
-use super::{associations, map_systems};
+use super::map_systems;
 use crate::config::{Config, Flags, Mapping, Running};
 use crate::engine::Input;
 use crate::limits;
@@ -127,7 +127,7 @@ impl ControlPlane {
         }
         let (before, after) = (std::mem::take(&mut self.settings.servers), servers(newer));
         let (servers, resolvers) = map_systems(newer, newer.xtr_id.unwrap_or(self.state.state().xtr_id));
-        self.tell(Input::MapSystems { servers, resolvers, subscriptions: associations(newer) });
+        self.tell(Input::MapSystems { servers, resolvers, subscriptions: newer.subscriptions.clone() });
         let beyond = |some: &[IpAddr], others: &[IpAddr]| {
             some.iter().filter(|server| !others.contains(server)).copied().collect::<Vec<_>>()
         };

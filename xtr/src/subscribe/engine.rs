@@ -11,10 +11,11 @@ use std::time::Instant;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use wire::address::EidPrefix;
-use wire::control::auth::{AuthKey, TagForm};
+use wire::control::lispsec::OneTimeKey;
 use wire::control::{MapNotify, MapReply, Nonce, XtrIdentity};
 use wire::record::{Action, MappingRecord};
 
+use super::association::{Association, OneTime, Security};
 use super::message::{Wish, encapsulated};
 use super::nonce::Nonces;
 use super::subscription::{State, Subscription};
@@ -24,19 +25,9 @@ use super::{Counts, limits};
 use crate::last_nonces::LastNonces;
 use crate::reach::Budget;
 use crate::refusal::{Refusal, Tally};
-use crate::transport::{MapSystem, Outgoing, Via};
-
-/// A Map-Resolver behind which mappings are subscribed to, and the security association with its Map-Servers (RFC 9437, section
-/// 7.1).
-#[derive(Debug, Clone)]
-pub struct Association {
-    /// Where Map-Requests with the N-bit are sent.
-    pub resolver: MapSystem,
-    /// The key of Map-Notifies and their acknowledgements.
-    pub key: AuthKey,
-    /// Length of our tags.
-    pub tag: TagForm,
-}
+use crate::resolve::sec_refusal;
+use crate::transport::{Outgoing, Via};
+pub(super) use told::ACCEPTED;
 
 /// What the engine is made of.
 #[derive(Debug)]
@@ -72,6 +63,8 @@ pub enum Output {
         asked: Option<EidPrefix>,
         /// Whether what is known already lives longer by that.
         extends: bool,
+        /// Whether it came under a key that LISP-SEC has made (RFC 9437, section 7.1).
+        proven: bool,
         /// The mappings.
         records: Vec<MappingRecord>,
     },
@@ -171,9 +164,19 @@ impl Subscriber {
         }
     }
 
-    /// Takes a Map-Reply, if it answers a Map-Request with the N-bit: then there is no subscription (RFC 9437, section 5).
-    pub fn reply(&mut self, now: Instant, message: &MapReply) -> bool {
+    /// Takes a Map-Reply, if it answers a Map-Request with the N-bit: then there is no subscription (RFC 9437, section 5). `payload` is the
+    /// whole message, which LISP-SEC protects if the Map-Request was to make a security association by it (section 7.1).
+    pub fn reply(&mut self, now: Instant, message: &MapReply, payload: &[u8]) -> bool {
         let Some(prefix) = self.asked.get(&message.nonce.0).copied() else { return false };
+        let one_time = self.table.get(&prefix).and_then(|known| known.one_time(message.nonce.0));
+        let proven = match one_time.map(|one_time| one_time.opens(payload)).transpose() {
+            Ok(proven) => proven,
+            Err(error) => {
+                self.tally.count(sec_refusal(&error));
+                return true;
+            }
+        };
+        let message = proven.as_ref().map_or(message, |proven| &proven.reply);
         let Some(mut subscription) = self.take(&prefix) else { return true };
         self.counts.refused += 1;
         if subscription.state == State::Leaving {
@@ -182,8 +185,11 @@ impl Subscriber {
         let is_denied = message.records.iter().any(|record| {
             record.locators.is_empty() && matches!(record.action, Action::DropPolicyDenied | Action::DropAuthFailure)
         });
+        // Another one-time key may make the security association (RFC 9437, section 7.1).
+        let is_key = proven.is_some() && message.records.iter().any(|of| of.action == Action::DropAuthFailure);
         let was_live = subscription.is_live();
-        subscription.failed(now, if is_denied { State::Denied } else { State::Refused }, limits::FIRST_PAUSE);
+        let pause = if is_key { limits::ENDED_PAUSE } else { limits::FIRST_PAUSE };
+        subscription.failed(now, if is_denied { State::Denied } else { State::Refused }, pause);
         self.put(prefix, subscription);
         if was_live {
             self.outputs.push_back(Output::Poll(prefix));
@@ -257,8 +263,9 @@ impl Subscriber {
     pub fn set_keys(&mut self, now: Instant, newer: &[Association]) {
         let (mut has_changed, mut renewed) = (false, Vec::new());
         for (index, (known, newer)) in self.associations.iter_mut().zip(newer).enumerate() {
-            if known.resolver == newer.resolver && (&known.key, known.tag) != (&newer.key, newer.tag) {
-                renewed.extend((known.key.id != newer.key.id).then_some(index));
+            if known.resolver == newer.resolver && (&known.security, known.tag) != (&newer.security, newer.tag) {
+                let id = |of: &Association| of.security.shared().map(|key| key.id);
+                renewed.extend((id(known) != id(newer)).then_some(index));
                 known.clone_from(newer);
                 has_changed = true;
             }
@@ -269,7 +276,11 @@ impl Subscriber {
         self.begin_anew(now, &renewed);
         for prefix in self.table.prefixes() {
             if let Some(mut subscription) = self.take(&prefix) {
-                if !subscription.is_live() && subscription.state != State::Leaving {
+                let by = self.associations.get(subscription.association);
+                // What was made by LISP-SEC is of no use under a shared key, nor the other way round.
+                let is_of_shared = by.is_some_and(|by| by.security.shared().is_some());
+                let is_stale = subscription.key.is_some() == is_of_shared && !subscription.is_told_only();
+                if (!subscription.is_live() || is_stale) && subscription.state != State::Leaving {
                     subscription.hurry(now, State::Asked);
                 }
                 self.put(prefix, subscription);
@@ -366,8 +377,11 @@ impl Subscriber {
         if subscription.tries > 0 && subscription.state == State::Asked && !subscription.is_live() {
             subscription.association = (subscription.association + 1) % self.associations.len().max(1);
         }
+        let by = self.associations.get(subscription.association);
+        let makes_key = by.is_some_and(|by| matches!(by.security, Security::OneTime(_)));
         let (nonce, bound) = match subscription.last {
-            Some(last) if subscription.tries == 0 => {
+            // That an association cannot be made may be because of the nonce.
+            Some(last) if subscription.tries == 0 && !(makes_key && subscription.failures > 0) => {
                 let nonce = last.saturating_add(1);
                 (nonce, self.nonces.note(nonce))
             }
@@ -378,12 +392,22 @@ impl Subscriber {
         {
             self.asked.remove(&forgotten);
         }
-        subscription.sent(now, nonce);
+        let one_time = makes_key.then(|| {
+            let mut octets = [0; OneTimeKey::OCTETS];
+            self.random.fill_bytes(&mut octets);
+            OneTime::new(octets, nonce)
+        });
+        subscription.sent(now, nonce, one_time.clone());
         let association = self.associations.get(subscription.association).ok_or(Refusal::NoLocatorOfFamily)?;
         let to = association.resolver.destination(&self.rlocs).ok_or(Refusal::NoLocatorOfFamily)?;
         let is_leaving = subscription.state == State::Leaving;
         let wish = Wish { prefix, nonce, identity: self.identity, rlocs: &self.rlocs, is_leaving };
-        let bytes = encapsulated(wish).map_err(|_| Refusal::NotEncodable)?;
+        let security = match (&association.security, one_time) {
+            (Security::OneTime(wrapping), Some(key)) => Some(key.authentication(wrapping, nonce)),
+            _ => None,
+        };
+        let bytes = security.transpose().and_then(|security| encapsulated(wish, security));
+        let bytes = bytes.map_err(|_| Refusal::NotEncodable)?;
         self.asked.insert(nonce, prefix);
         self.counts.asked += 1;
         self.outputs.extend(bound.map(Output::PersistNonce));

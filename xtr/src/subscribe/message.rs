@@ -25,8 +25,8 @@ pub(super) struct Wish<'a> {
     pub(super) is_leaving: bool,
 }
 
-/// The request inside an ECM, as Map-Resolvers take it: N on the record, I with xTR-ID and Site-ID behind it.
-pub(super) fn encapsulated(wish: Wish<'_>) -> Result<Vec<u8>, EncodeError> {
+/// The request inside an ECM, as Map-Resolvers take it: N on the record, I with xTR-ID and Site-ID behind it; with LISP-SEC data or without.
+pub(super) fn encapsulated(wish: Wish<'_>, security: Option<Vec<u8>>) -> Result<Vec<u8>, EncodeError> {
     let rlocs = wish.rlocs.iter().take(ITR_RLOCS).map(|rloc| Address::from(*rloc));
     let message = MapRequest {
         nonce: Nonce(wish.nonce),
@@ -41,7 +41,7 @@ pub(super) fn encapsulated(wish: Wish<'_>) -> Result<Vec<u8>, EncodeError> {
     let source = same_family(wish.rlocs, destination).unwrap_or(unspecified(destination));
     let port = wire::CONTROL_PORT;
     let ecm = Ecm::wrap(SocketAddr::new(source, port), SocketAddr::new(destination, port), message);
-    ControlMessage::from(ecm).encode()
+    ControlMessage::from(Ecm { security, ..ecm }).encode()
 }
 
 /// The inner headers have the family of the EID, whether a locator has it or not.

@@ -5,11 +5,13 @@
 //! it is subscribed to by a Map-Request with the N-bit. Where that is refused or not answered the mapping is polled as before.
 //!
 //! * [`Subscriber`]: the engine; what it wants installed goes through the same checks as a Map-Reply;
+//! * [`Association`]: what it shares with a Map-Server, or what LISP-SEC makes for each subscription;
 //! * `subscription`: the state of one, and which nonces are news;
 //! * `nonce`: nonces that rise over restarts, and that nobody off the path guesses;
 //! * [`Configured`]: those that the operator makes, and what Map-Servers say of their own accord;
 //! * `message`: the Map-Request that subscribes, or ends that.
 
+mod association;
 mod engine;
 pub mod limits;
 mod message;
@@ -18,7 +20,8 @@ mod subscription;
 mod table;
 mod unasked;
 
-pub use engine::{Association, Config, Output, Subscriber};
+pub use association::{Association, Security};
+pub use engine::{Config, Output, Subscriber};
 pub use subscription::State;
 pub use unasked::{Configured, Told};
 

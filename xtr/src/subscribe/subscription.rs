@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use wire::address::EidPrefix;
 use wire::control::MapNotify;
+use wire::control::auth::AuthKey;
 use wire::record::Action;
 
+use super::association::OneTime;
 use super::limits;
 
 /// How a mapping is kept up to date, for `show map-cache`.
@@ -59,6 +61,16 @@ pub(super) enum Order {
     Old,
 }
 
+/// A Map-Request that a Map-Notify may confirm.
+#[derive(Debug, Clone)]
+struct Asked {
+    nonce: u64,
+    /// The association that it was sent by.
+    association: usize,
+    /// Its one-time key, if that is to make the security association.
+    one_time: Option<OneTime>,
+}
+
 /// One subscription.
 #[derive(Debug, Clone)]
 pub(super) struct Subscription {
@@ -71,8 +83,10 @@ pub(super) struct Subscription {
     pub(super) is_used: bool,
     /// The association of who tells of changes; without a subscription, the one that it was asked for with last.
     pub(super) association: usize,
-    /// Nonces that a Map-Notify may confirm, oldest first, and the association that each was sent by.
-    asked: VecDeque<(u64, usize)>,
+    /// The key that LISP-SEC has made for what is told; `None`: that of the association.
+    pub(super) key: Option<AuthKey>,
+    /// What a Map-Notify may confirm, oldest first.
+    asked: VecDeque<Asked>,
     /// Map-Requests sent since the last answer.
     pub(super) tries: u32,
     /// Refusals, silences and ends in a row.
@@ -98,6 +112,7 @@ impl Subscription {
             expires,
             is_used: true,
             association,
+            key: None,
             asked: VecDeque::new(),
             tries: 0,
             failures: 0,
@@ -140,23 +155,38 @@ impl Subscription {
 
     /// Nonces that a Map-Notify may confirm, oldest first.
     pub(super) fn asked(&self) -> impl Iterator<Item = u64> + '_ {
-        self.asked.iter().map(|(nonce, _)| *nonce)
+        self.asked.iter().map(|asked| asked.nonce)
     }
 
     /// The association of who answers the Map-Request with this nonce.
     pub(super) fn asked_by(&self, nonce: u64) -> Option<usize> {
-        self.asked.iter().find(|(asked, _)| *asked == nonce).map(|(_, association)| *association)
+        self.asked.iter().find(|asked| asked.nonce == nonce).map(|asked| asked.association)
+    }
+
+    /// The one-time key of the Map-Request with this nonce.
+    pub(super) fn one_time(&self, nonce: u64) -> Option<&OneTime> {
+        self.asked.iter().find(|asked| asked.nonce == nonce)?.one_time.as_ref()
+    }
+
+    /// The nonce of the Map-Request that a Map-Notify follows from. Under a key that LISP-SEC makes a change may overtake the confirmation:
+    /// then it is known by that key.
+    pub(super) fn answers(&self, nonce: u64, payload: &[u8]) -> Option<u64> {
+        let is_answered = |asked: &&Asked| match &asked.one_time {
+            Some(one_time) => asked.nonce <= nonce && one_time.signs(payload).is_some(),
+            None => asked.nonce == nonce,
+        };
+        self.asked.iter().rev().find(is_answered).map(|asked| asked.nonce)
     }
 
     /// Notes a Map-Request.
-    pub(super) fn sent(&mut self, now: Instant, nonce: u64) {
+    pub(super) fn sent(&mut self, now: Instant, nonce: u64, one_time: Option<OneTime>) {
         self.due = now + limits::FIRST_RETRY.saturating_mul(1 << (self.tries / 2).min(6));
         self.tries = self.tries.saturating_add(1);
         self.used(nonce);
         if self.asked.len() == limits::OUTSTANDING {
             self.asked.pop_front();
         }
-        self.asked.push_back((nonce, self.association));
+        self.asked.push_back(Asked { nonce, association: self.association, one_time });
     }
 
     fn used(&mut self, nonce: u64) {
@@ -173,9 +203,18 @@ impl Subscription {
         self.used(nonce);
         self.floor = Some(self.floor.map_or(nonce, |floor| floor.max(nonce)));
         self.told.retain(|_, told| *told > nonce);
-        self.asked.retain(|(asked, _)| *asked > nonce);
+        self.asked.retain(|asked| asked.nonce > nonce);
         (self.state, self.due, self.tries) = (State::Subscribed, renew, 0);
         (self.confirmed, self.server) = (Some(now), Some(server));
+    }
+
+    /// Another association begins, of which this is the key: what was said under the former one is older, whatever its nonces.
+    pub(super) fn begin_under(&mut self, key: Option<AuthKey>) {
+        if key.is_some() && key != self.key {
+            self.floor = None;
+            self.told.clear();
+        }
+        self.key = key;
     }
 
     /// What a nonce is to what was said of `eid` before.
@@ -204,7 +243,7 @@ impl Subscription {
         let pause = first.saturating_mul(1 << self.failures.min(12)).min(limits::LONGEST_PAUSE);
         self.failures = self.failures.saturating_add(1);
         (self.state, self.due, self.tries) = (state, now + pause, 0);
-        (self.floor, self.confirmed, self.server) = (None, None, None);
+        (self.floor, self.confirmed, self.server, self.key) = (None, None, None, None);
         self.told.clear();
         self.asked.clear();
     }

@@ -12,4 +12,5 @@ mod etr;
 mod hostile;
 mod itr;
 mod proof;
+mod subscribing;
 mod unsigned;

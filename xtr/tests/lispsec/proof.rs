@@ -15,7 +15,7 @@ use xtr::engine::Config;
 use xtr::map_cache::{Event, Forwarding};
 use xtr::refusal::Refusal;
 use xtr::resolve::{Demand, LispSec};
-use xtr::subscribe::{self, Association};
+use xtr::subscribe::{self, Association, Security};
 use xtr::transport::MapSystem;
 
 use crate::double::{self, Node, RESOLVER, RLOC, prefix, reply_to, secs};
@@ -315,7 +315,8 @@ fn what_a_map_notify_tells_is_not_installed_but_asked_for() {
     let shared = double::key(Algorithm::HkdfSha256);
     let mut node = itr(Demand::Require);
     let resolver = MapSystem::Node(RESOLVER.parse().unwrap());
-    let associations = vec![Association { resolver, key: shared.clone(), tag: TagForm::Truncated }];
+    let associations =
+        vec![Association { resolver, security: Security::Shared(shared.clone()), tag: TagForm::Truncated }];
     let identity = XtrIdentity { xtr_id: [7; 16], site_id: 9 };
     let config = subscribe::Config {
         identity,

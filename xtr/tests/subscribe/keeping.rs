@@ -9,7 +9,7 @@ use xtr::database::OwnLocator;
 use xtr::engine::Input;
 use xtr::map_cache::Event;
 use xtr::refusal::Refusal;
-use xtr::subscribe::{Association, State, limits};
+use xtr::subscribe::{Association, Security, State, limits};
 use xtr::transport::MapSystem;
 
 use crate::double::{Node, RESOLVER, WithNegative as _, key, prefix, reply_to, secs};
@@ -45,7 +45,7 @@ fn a_late_confirmation_of_an_earlier_try_counts() {
 #[test]
 fn resolvers_take_turns_and_one_answers_under_its_own_association() {
     let other = AuthKey { id: 6, ..key(Algorithm::HmacSha256) };
-    let second = Association { key: other.clone(), ..association("203.0.113.54") };
+    let second = Association { security: Security::Shared(other.clone()), ..association("203.0.113.54") };
     let mut node = subscribing(1000, vec![association(RESOLVER), second]);
     let (_, request) = node.miss("2001:db8:b::2/128");
     node.reply(&reply_to(&request, &[(SITE, 1440)]));
@@ -64,7 +64,7 @@ fn resolvers_take_turns_and_one_answers_under_its_own_association() {
 /// A node that subscribes behind two Map-Resolvers, the key of the second, and the first two Map-Requests.
 fn asking_both() -> (Node, AuthKey, [MapRequest; 2]) {
     let other = AuthKey { id: 6, ..key(Algorithm::HmacSha256) };
-    let second = Association { key: other.clone(), ..association("203.0.113.54") };
+    let second = Association { security: Security::Shared(other.clone()), ..association("203.0.113.54") };
     let mut node = subscribing(1000, vec![association(RESOLVER), second]);
     let (_, request) = node.miss("2001:db8:b::2/128");
     node.reply(&reply_to(&request, &[(SITE, 1440)]));
@@ -257,7 +257,7 @@ fn the_map_server_hears_of_new_locators() {
 fn another_key_is_taken_over_and_who_was_not_understood_is_asked_anew() {
     let newer = AuthKey { id: 6, secret: Secret::new("renewed"), ..shared() };
     let take = |node: &mut Node| {
-        let subscriptions = vec![Association { key: newer.clone(), ..association(RESOLVER) }];
+        let subscriptions = vec![Association { security: Security::Shared(newer.clone()), ..association(RESOLVER) }];
         let resolvers = vec![MapSystem::Node(RESOLVER.parse().unwrap())];
         node.input(Input::MapSystems { servers: vec![], resolvers, subscriptions });
     };

@@ -7,7 +7,7 @@ use wire::address::Address;
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapRequest, Nonce, XtrIdentity};
 use wire::record::{Action, MappingRecord, Ttl};
-use xtr::subscribe::{Association, Config, Configured, State};
+use xtr::subscribe::{Association, Config, Configured, Security, State};
 use xtr::transport::MapSystem;
 
 use crate::double::{Node, RESOLVER, prefix, reply_to};
@@ -27,7 +27,8 @@ pub(crate) fn shared() -> AuthKey {
 }
 
 pub(crate) fn association(resolver: &str) -> Association {
-    Association { resolver: MapSystem::Node(resolver.parse().unwrap()), key: shared(), tag: TagForm::Truncated }
+    let (resolver, security) = (MapSystem::Node(resolver.parse().unwrap()), Security::Shared(shared()));
+    Association { resolver, security, tag: TagForm::Truncated }
 }
 
 /// A node that subscribes, with these numbers behind it.

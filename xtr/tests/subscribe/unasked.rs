@@ -6,7 +6,7 @@ use wire::control::auth::{AuthKey, Secret};
 use wire::record::{Action, MappingRecord};
 use xtr::map_cache::Event;
 use xtr::refusal::Refusal;
-use xtr::subscribe::{Association, Config, Configured, State, limits};
+use xtr::subscribe::{Association, Config, Configured, Security, State, limits};
 
 use crate::double::{Node, RESOLVER, prefix, reply_to, secs};
 use crate::log::logged;
@@ -60,8 +60,10 @@ fn the_last_nonce_of_a_configured_subscription_outlives_a_restart_and_never_fall
         assert_eq!(led_to(&later, "2001:db8:b::2"), [SECOND], "{first}");
     }
     let other = AuthKey { id: 6, ..shared() };
-    let renewed =
-        Config { associations: vec![Association { key: other.clone(), ..association(RESOLVER) }], ..configured(7) };
+    let renewed = Config {
+        associations: vec![Association { security: Security::Shared(other.clone()), ..association(RESOLVER) }],
+        ..configured(7)
+    };
     let mut later = again(&node, renewed);
     later.bytes(SERVER, &sealed(&notify(8, vec![record(SITE, &[SECOND])]), &other));
     assert_eq!(led_to(&later, "2001:db8:b::2"), [SECOND], "under another key nonces begin anew");
@@ -200,7 +202,10 @@ fn what_was_told_unasked_and_has_ended_gives_its_place_up_the_oldest_first() {
 #[test]
 fn each_map_server_has_its_share_of_what_is_taken_unasked() {
     let other = AuthKey { id: 6, secret: Secret::new("of the other"), ..shared() };
-    let both = vec![association(RESOLVER), Association { key: other.clone(), ..association("198.51.100.54") }];
+    let both = vec![
+        association(RESOLVER),
+        Association { security: Security::Shared(other.clone()), ..association("198.51.100.54") },
+    ];
     let mut node = with(Config { associations: both, ..taking() });
     for n in 0..limits::TOLD_ONLY {
         tell(&mut node, &notify(7, vec![record(&nth(n), &[FIRST])]));

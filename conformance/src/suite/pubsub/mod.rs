@@ -4,6 +4,7 @@
 mod asking;
 mod ending;
 mod keeping;
+mod making;
 mod office;
 mod publishing;
 mod quiet;
@@ -16,7 +17,8 @@ use crate::check::Check;
 use office::Office;
 
 fn probes() -> Vec<&'static Probe<Office>> {
-    [asking::PROBES, publishing::PROBES, quiet::PROBES, ending::PROBES, keeping::PROBES].into_iter().flatten().collect()
+    let of_pace = [asking::PROBES, publishing::PROBES, quiet::PROBES, ending::PROBES];
+    of_pace.into_iter().chain([keeping::PROBES, making::PROBES]).flatten().collect()
 }
 
 pub(super) fn list() -> anyhow::Result<Vec<Listed>> {

@@ -34,6 +34,8 @@ pub(super) const XTRS: u8 = 32;
 pub(super) const LIMITED: u8 = 200;
 /// One whose ITR-RLOCs are somewhere else.
 pub(super) const ELSEWHERE: u8 = 201;
+/// Those that share no key beforehand.
+pub(super) const MAKERS: [u8; 3] = [150, 151, 152];
 /// One that nobody has configured.
 pub(super) const STRANGER: u8 = 255;
 /// How long an answer may take on loopback.

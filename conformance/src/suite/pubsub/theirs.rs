@@ -14,6 +14,9 @@ use crate::target::{self, Claim, Dictated, Key, Lack, Site};
 /// Why what reads our own state says nothing about others.
 pub(super) const INSIDE: &str = "it looks at what lisp-mapsys shows";
 
+/// Why no other map system is asked to make keys by LISP-SEC.
+const NO_KEY: &str = "no target file spells a subscriber without a shared key, which lisp-mapsys is told of";
+
 /// What not every target claims or can be given.
 pub(super) const NEEDS: &[(&str, Need)] = &[
     ("PS-01.08", Need::Given(Lack::Limits)),
@@ -25,6 +28,9 @@ pub(super) const NEEDS: &[(&str, Need)] = &[
     ("PS-04.05", Need::Claim(Claim::MoreSpecifics)),
     ("PS-04.07", Need::Given(Lack::Limits)),
     ("PS-05.02", Need::Ours(INSIDE)),
+    ("PS-06.01", Need::Ours(NO_KEY)),
+    ("PS-06.02", Need::Ours(NO_KEY)),
+    ("PS-06.03", Need::Ours(NO_KEY)),
 ];
 
 /// The table of a target that is not ours.

@@ -138,7 +138,7 @@ impl Associations {
         let asked = Asked { hmac: ad.requested_hmac, kdf: ad.eid_ad.kdf };
         let eids = request.records.iter().filter_map(|record| record.eid.ip_prefix());
         let hosts = eids.map(|eid| EidPrefix::host(eid.iid, eid.net.addr())).collect();
-        Ok(Some(Protection { itr_otk, asked, cant_sign: false, hosts }))
+        Ok(Some(Protection { itr_otk, wrap: ad.otk.wrap, asked, cant_sign: false, hosts }))
     }
 
     /// The one-time key as a Map-Server can read it; `None` if there is no way to keep it from others on the path.

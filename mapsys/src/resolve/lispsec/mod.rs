@@ -7,7 +7,7 @@ mod forward;
 pub use associations::{Association, AssociationError, Associations, SecKey};
 
 use wire::address::{Eid, EidPrefix};
-use wire::control::lispsec::{self, Asked, EcmAd, EidAd, HmacAlgorithm, Kdf, OneTimeKey, WrappedOtk};
+use wire::control::lispsec::{self, Asked, EcmAd, EidAd, HmacAlgorithm, Kdf, OneTimeKey, WrapId, WrappedOtk};
 use wire::control::{Ecm, MapReply};
 use wire::error::EncodeError;
 use wire::record::MappingRecord;
@@ -20,7 +20,9 @@ use crate::transport::Via;
 /// What is known of a Protected Map-Request (RFC 9303, section 6.4).
 #[derive(Debug, Clone)]
 pub(super) struct Protection {
-    itr_otk: OneTimeKey,
+    pub(super) itr_otk: OneTimeKey,
+    /// How that was wrapped for this node.
+    pub(super) wrap: WrapId,
     asked: Asked,
     /// E of the answer: asking without LISP-SEC might reach an ETR that cannot sign.
     cant_sign: bool,

@@ -210,7 +210,7 @@ fn over<M: Mac + KeyInit>(key: &OneTimeKey, covered: &[&[u8]]) -> M {
     hmac
 }
 
-fn hkdf_sha256(input: &[u8]) -> Zeroizing<[u8; KEY]> {
+pub(super) fn hkdf_sha256(input: &[u8]) -> Zeroizing<[u8; KEY]> {
     let mut key = Zeroizing::new([0; KEY]);
     Hkdf::<Sha256>::new(None, input).expand(&[], key.as_mut_slice()).expect(ONE_BLOCK);
     key

@@ -17,15 +17,22 @@
 //! * **OTK Wrapping ID** has the 8 bits of the figure, though its registry has 16.
 //! * **A record wider than what the Map-Server vouches for** is discarded whole, as the example of section 6.9.1 has it,
 //!   and not narrowed, as section 6.9 says.
+//! * **PubSubKey** (RFC 9437, section 7.1): KDF(OTK + nonce) is HKDF-SHA256 over the 16 octets of the one-time key and the 8 of the nonce, no
+//!   salt, no info, 16 octets out. Map-Notifies under it have Key ID 0 and algorithm 3 (HMAC-SHA-256-128 with a key of each message): the
+//!   RFC names neither, and where nothing wraps the one-time key it is what the HMACs of a Map-Reply are keyed with, so that what
+//!   signs a Map-Notify should not be the same key. Whoever unwraps decides by how it was wrapped for him: an ITR has to expect either
+//!   key, since a Map-Resolver between them may wrap anew (RFC 9303, section 6.6).
 //! * **E** stands in the Map-Reply where the ECM has it (section 6.2 draws no such bit, but the ITR is to see it).
 
 mod ad;
 mod keys;
+mod pubsub;
 mod seal;
 mod verify;
 
 pub use ad::{EcmAd, EidAd, Granted, MapReplyAd, WrappedOtk, eid_ad_octets};
 pub use keys::{HmacAlgorithm, Kdf, OneTimeKey};
+pub use pubsub::PubSubKey;
 pub use seal::{seal_eid_ad, seal_reply};
 pub use verify::{Asked, Verified, grants, verify_eid_ad, verify_reply};
 

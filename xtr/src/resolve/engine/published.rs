@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What Map-Servers say of mappings that we have subscribed to (RFC 9437) enters the map-cache by the rules of a Map-Reply.
 //!
-//! Not where LISP-SEC is demanded: a Map-Notify proves that its sender has the key of a subscription, and not how far its records
-//! reach (RFC 9303 protects Map-Replies). What is told then makes us ask, with LISP-SEC.
+//! Where LISP-SEC is demanded only if it has made the key of the Map-Notify (RFC 9437, section 7.1): that key is known to us and to
+//! Map-Servers, which vouch for what they tell by it. A key that is shared with an xTR proves that its sender has the key, and not how far
+//! its records reach (RFC 9303 protects Map-Replies): what is told under it makes us ask, with LISP-SEC.
 
 use std::time::Instant;
 
@@ -22,15 +23,16 @@ impl Resolver {
     pub(super) fn on_published(
         &mut self,
         now: Instant,
-        via: Via,
+        by: (Via, bool),
         asked: Option<(EidPrefix, bool)>,
         records: &[MappingRecord],
     ) -> Result<(), Refusal> {
-        if self.secured.demand() != Demand::Off {
+        let (_, proven) = by;
+        if self.secured.demand() != Demand::Off && !proven {
             return self.ask_about_published(now, asked, records);
         }
         if let Some(asked) = asked {
-            return self.take_published(now, via, asked, records);
+            return self.take_published(now, by, asked, records);
         }
         for record in records {
             let Some(prefix) = record.eid.ip_prefix() else {
@@ -42,7 +44,7 @@ impl Resolver {
                 self.tally.count(Refusal::RecordOverclaims);
                 continue;
             }
-            self.take_published(now, via, (prefix, true), std::slice::from_ref(record))?;
+            self.take_published(now, by, (prefix, true), std::slice::from_ref(record))?;
         }
         Ok(())
     }
@@ -97,7 +99,7 @@ impl Resolver {
     fn take_published(
         &mut self,
         now: Instant,
-        via: Via,
+        (via, proven): (Via, bool),
         (asked, extends): (EidPrefix, bool),
         records: &[MappingRecord],
     ) -> Result<(), Refusal> {
@@ -109,7 +111,8 @@ impl Resolver {
         let accepted = self.config.policy.accept(answer, buries, &mut self.tally)?;
         let says_the_same = |entry: &Accepted<'_>| self.is_known(now, entry.prefix, entry.record);
         if extends || !accepted.iter().all(says_the_same) {
-            self.install(now, via, asked, false, &accepted);
+            self.install(now, via, asked, proven, &accepted);
+            accepted.iter().filter(|_| proven).for_each(|entry| self.mirror.mark_secured(&entry.prefix));
         }
         Ok(())
     }

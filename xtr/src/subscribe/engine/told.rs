@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use wire::address::EidPrefix;
-use wire::control::auth::{self, Accept};
+use wire::control::auth::{self, Accept, AuthKey, TagForm};
 use wire::control::{ControlMessage, MapNotify};
 use wire::record::MappingRecord;
 
@@ -16,7 +16,7 @@ use crate::subscribe::subscription::{Order, State, Subscription, is_farewell};
 use crate::transport::{Destination, Outgoing, Via};
 
 /// Deployed Map-Servers send the whole HMAC. It covers all that is said, or counts as none.
-pub(super) const ACCEPTED: Accept = Accept { untruncated: true, narrow_coverage: false };
+pub(in crate::subscribe) const ACCEPTED: Accept = Accept { untruncated: true, narrow_coverage: false };
 
 impl Subscriber {
     pub(super) fn on_notify(
@@ -33,8 +33,8 @@ impl Subscriber {
         }
         let eids: Vec<EidPrefix> = message.records.iter().filter_map(|record| record.eid.ip_prefix()).collect();
         let first = *eids.first().ok_or(Refusal::NotifyNotSubscribed)?;
-        let answered = self.asked.get(&message.nonce.0).copied();
-        let verifies = |by: &Association| auth::verify(payload, &by.key, ACCEPTED).is_ok();
+        let (answered, of_nonce) = self.answered(&first, message.nonce.0, payload).unzip();
+        let verifies = |by: &Association| by.signs(payload);
         // What is told unasked may be told by another Map-Server next time.
         let tells = |known: &Subscription| {
             known.is_live()
@@ -52,25 +52,67 @@ impl Subscriber {
         if !is_about(&first) || !is_inside || answered.is_none() && !known.is_live() {
             return Err(Refusal::NotifyNotSubscribed);
         }
-        let by = answered.and_then(|_| known.asked_by(message.nonce.0)).unwrap_or(known.association);
-        let association = self.associations.get(by).ok_or(Refusal::NotifyNotSubscribed)?.clone();
-        auth::verify(payload, &association.key, ACCEPTED).map_err(|_| Refusal::NotifyBadTag)?;
+        let by = of_nonce.and_then(|nonce| known.asked_by(nonce)).unwrap_or(known.association);
+        let association = self.associations.get(by).ok_or(Refusal::NotifyNotSubscribed)?;
+        let made = match of_nonce.and_then(|nonce| known.one_time(nonce)) {
+            Some(one_time) => Some(one_time.signs(payload).ok_or(Refusal::NotifyBadTag)?),
+            None => known.key.clone().filter(|_| of_nonce.is_none()),
+        };
+        let key = made.as_ref().or(association.security.shared()).ok_or(Refusal::NotifyBadTag)?.clone();
+        auth::verify(payload, &key, ACCEPTED).map_err(|_| Refusal::NotifyBadTag)?;
         if is_farewell(message) && (answered.is_some() || first == prefix) {
             return self.on_farewell(now, prefix, message.nonce.0, answered.is_some());
         }
-        let ack = acknowledgement(&association, message, (local, remote))?;
-        if answered.is_some() {
-            self.on_confirmed(now, via, (prefix, first), message);
-        } else {
-            self.on_published(now, via, prefix, message, &ack)?;
+        let ack = acknowledgement((&key, association.tag), message, (local, remote))?;
+        match of_nonce {
+            Some(nonce) if nonce == message.nonce.0 => {
+                self.on_confirmed(now, via, (prefix, first), message, made);
+            }
+            Some(nonce) => {
+                // A change that has overtaken the confirmation, which is to come yet.
+                self.begin_under(now, &prefix, nonce, remote, made);
+                self.on_published(now, via, prefix, message, &ack)?;
+            }
+            None => self.on_published(now, via, prefix, message, &ack)?,
         }
         self.outputs.push_back(Output::Send(ack));
         Ok(())
     }
 
+    /// Whose Map-Request a Map-Notify follows from, and the nonce of that.
+    fn answered(&self, first: &EidPrefix, nonce: u64, payload: &[u8]) -> Option<(EidPrefix, u64)> {
+        let answers = |known: &Subscription| known.answers(nonce, payload);
+        let of_nonce = self.asked.get(&nonce).copied();
+        // One that is not live is confirmed, or nothing.
+        let of_nonce = of_nonce.and_then(|prefix| Some((prefix, self.table.get(&prefix).and_then(answers)?)));
+        of_nonce.or_else(|| {
+            let prefix = self.table.covering_that(first, |known| answers(known).is_some())?;
+            Some((prefix, self.table.get(&prefix).and_then(answers)?))
+        })
+    }
+
+    /// The Map-Server has subscribed us under the Map-Request with this nonce.
+    fn begin_under(&mut self, now: Instant, prefix: &EidPrefix, nonce: u64, server: SocketAddr, key: Option<AuthKey>) {
+        let Some(mut subscription) = self.take(prefix) else { return };
+        if subscription.state != State::Leaving {
+            let renew = self.renewal(now);
+            subscription.begin_under(key);
+            subscription.confirm(now, nonce, renew, server);
+            self.counts.confirmed += 1;
+        }
+        self.put(*prefix, subscription);
+    }
+
     /// The Map-Notify that answers a Map-Request with the N-bit (RFC 9437, section 5). What the Map-Server has subscribed us to is
     /// what was asked for, or the registered EID-prefix around it.
-    fn on_confirmed(&mut self, now: Instant, via: Via, (asked, first): (EidPrefix, EidPrefix), message: &MapNotify) {
+    fn on_confirmed(
+        &mut self,
+        now: Instant,
+        via: Via,
+        (asked, first): (EidPrefix, EidPrefix),
+        message: &MapNotify,
+        made: Option<AuthKey>,
+    ) {
         let Some(mut subscription) = self.take(&asked) else { return };
         if subscription.state == State::Leaving {
             self.counts.left += 1;
@@ -78,6 +120,8 @@ impl Subscriber {
         }
         self.counts.confirmed += 1;
         let nonce = message.nonce.0;
+        let proven = made.is_some();
+        subscription.begin_under(made);
         // What was told meanwhile is newer.
         let is_newer = |record: &&MappingRecord| {
             let order = record.eid.ip_prefix().and_then(|eid| subscription.order(&eid, nonce));
@@ -94,7 +138,7 @@ impl Subscriber {
             self.put(asked, subscription);
         }
         if !records.is_empty() {
-            self.outputs.push_back(Output::Install { via, asked: Some(asked), extends, records });
+            self.outputs.push_back(Output::Install { via, asked: Some(asked), extends, proven, records });
         }
     }
 
@@ -138,6 +182,7 @@ impl Subscriber {
         for eid in news.iter().filter_map(|record| record.eid.ip_prefix()) {
             subscription.told(eid, nonce);
         }
+        let proven = subscription.key.is_some();
         let told_only = subscription.is_told_only().then_some((subscription.association, subscription.last));
         if let (Some(_), Destination::Socket { remote, .. }) = (told_only, ack.to) {
             (subscription.server, subscription.failures, subscription.due) = (Some(remote), 0, now);
@@ -148,7 +193,7 @@ impl Subscriber {
             Some((association, last)) => self.remember(association, prefix, last.unwrap_or(nonce)),
             None => self.outputs.extend(self.nonces.note(nonce).map(Output::PersistNonce)),
         }
-        self.outputs.push_back(Output::Install { via, asked: None, extends: true, records: news });
+        self.outputs.push_back(Output::Install { via, asked: None, extends: true, proven, records: news });
         Ok(())
     }
 
@@ -212,11 +257,11 @@ impl Subscriber {
 
 /// A copy under the same association, to where it came from (RFC 9301, section 5.7).
 fn acknowledgement(
-    association: &Association,
+    (key, tag): (&AuthKey, TagForm),
     message: &MapNotify,
     (local, remote): (SocketAddr, SocketAddr),
 ) -> Result<Outgoing, Refusal> {
     let copy = ControlMessage::MapNotifyAck(message.clone());
-    let bytes = auth::seal(&copy, &association.key, association.tag).map_err(|_| Refusal::NotEncodable)?;
+    let bytes = auth::seal(&copy, key, tag).map_err(|_| Refusal::NotEncodable)?;
     Ok(Outgoing { to: Destination::Socket { local: local.ip(), remote }, bytes })
 }

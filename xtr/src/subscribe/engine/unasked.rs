@@ -4,10 +4,8 @@
 use std::time::Instant;
 
 use wire::address::EidPrefix;
-use wire::control::auth;
 use wire::control::{MapNotify, Nonce};
 
-use super::told::ACCEPTED;
 use super::{Output, Subscriber};
 use crate::refusal::Refusal;
 use crate::subscribe::limits;
@@ -68,8 +66,8 @@ impl Subscriber {
         if !self.takes_unsubscribed || !is_whole || is_ours || self.table.get(&first).is_some_and(is_awaited) {
             return Err(Refusal::NotifyNotSubscribed);
         }
-        let verifies = |association: &super::Association| auth::verify(payload, &association.key, ACCEPTED).is_ok();
-        let association = self.associations.iter().position(verifies).ok_or(Refusal::NotifyBadTag)?;
+        let association =
+            self.associations.iter().position(|association| association.signs(payload)).ok_or(Refusal::NotifyBadTag)?;
         if is_farewell(message) {
             return Err(Refusal::NotifyNotSubscribed);
         }
@@ -117,7 +115,9 @@ impl Subscriber {
         let in_use = |told: &Told| {
             let known = table.get(&told.prefix).filter(|known| known.is_told_only());
             let by = known.and_then(|known| associations.get(known.association));
-            by.is_some_and(|by| (by.resolver, by.key.id) == (told.server, told.key_id))
+            by.is_some_and(|by| {
+                Some((told.server, told.key_id)) == by.security.shared().map(|key| (by.resolver, key.id))
+            })
         };
         let kept = self.last_told.note(told, Nonce(nonce), in_use);
         self.outputs.push_back(Output::PersistTold(kept));
@@ -125,6 +125,7 @@ impl Subscriber {
 
     fn told(&self, association: usize, prefix: EidPrefix) -> Option<Told> {
         let association = self.associations.get(association)?;
-        Some(Told { server: association.resolver, key_id: association.key.id, prefix })
+        let key_id = association.security.shared()?.id;
+        Some(Told { server: association.resolver, key_id, prefix })
     }
 }
