@@ -174,6 +174,9 @@ impl Prober {
 
     /// A probe came from this address: if it is a locator out of use it is probed soon.
     pub fn heard(&mut self, now: Instant, rloc: IpAddr) {
+        if let Some(target) = self.targets.get_mut(&rloc) {
+            target.heard_probe(now);
+        }
         if self.stands(rloc, Standing::Down) && self.doubts.take(now) {
             self.reschedule(rloc, |target| target.heard(now));
         }
@@ -334,11 +337,13 @@ impl Prober {
         self.targets.iter().filter_map(|(rloc, target)| Some((*rloc, target.from?)))
     }
 
-    /// A probe came from another locator of the same site: its owner may have lost the way from this one. As suspicion of the packet
-    /// half, of one that has answered before: of another one silence would say nothing.
-    pub fn doubt(&mut self, now: Instant, rloc: IpAddr) {
-        if self.stands(rloc, Standing::Up) && self.doubts.take(now) {
-            self.suspect(now, rloc);
+    /// A probe came from `probing`, another locator of the same site: its owner may have lost the way from this one. As suspicion of the
+    /// packet half, of one that has answered before: of another one silence would say nothing. Each family is probed from its own
+    /// locators, whatever becomes of the others.
+    pub fn doubt(&mut self, now: Instant, rloc: IpAddr, probing: IpAddr) {
+        let is_doubtful = self.targets.get(&rloc).is_some_and(|target| target.is_doubtful(now));
+        if is_doubtful && rloc.is_ipv4() == probing.is_ipv4() && self.doubts.take(now) {
+            self.reschedule(rloc, |target| target.doubt(now));
         }
     }
 

@@ -80,6 +80,10 @@ pub(super) struct Target {
     is_mute: bool,
     /// Until when suspicion has to wait.
     paused: Option<Instant>,
+    /// When it last probed us.
+    probed_us: Option<Instant>,
+    /// When a probe from another locator of its site last put it in doubt, if it has stood since.
+    doubted: Option<Instant>,
     /// Probes since it went down.
     retries: u32,
     outstanding: VecDeque<Outstanding>,
@@ -104,6 +108,8 @@ impl Target {
             burst: None,
             is_mute: false,
             paused: None,
+            probed_us: None,
+            doubted: None,
             retries: 0,
             outstanding: VecDeque::new(),
             beside: VecDeque::new(),
@@ -135,6 +141,26 @@ impl Target {
                 self.due = self.due.min(self.paused.map_or(now, |until| until.max(now)));
             }
         }
+    }
+
+    /// Another locator of its site probes us. Whether that speaks against this one: it has probed us too, and does not now. Who is in doubt
+    /// about us probes from all his locators at once, and is in no doubt about himself; from one that he never probes from nothing is missed.
+    /// Two sites that went by less would doubt each other for ever, each for the probe that the doubt of the other is.
+    pub(super) fn is_doubtful(&self, now: Instant) -> bool {
+        let has_ceased = self.probed_us.is_some_and(|at| now >= at + limits::AT_ONCE);
+        let is_again = self.doubted.is_some_and(|at| now < at + limits::DOUBT_INTERVAL);
+        self.standing == Standing::Up && has_ceased && !is_again
+    }
+
+    /// As suspicion.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        self.doubted = Some(now);
+        self.suspect(now);
+    }
+
+    /// A probe came from there.
+    pub(super) fn heard_probe(&mut self, now: Instant) {
+        self.probed_us = Some(now);
     }
 
     /// A probe, or packets, came from there: if it is unusable the next probe is due, but no more than one in
@@ -299,6 +325,9 @@ impl Target {
 
     fn stand(&mut self, now: Instant, standing: Standing) {
         (self.standing, self.since) = (standing, now);
+        if standing == Standing::Down {
+            self.doubted = None;
+        }
     }
 }
 
