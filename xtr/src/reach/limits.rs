@@ -142,7 +142,7 @@ pub const RAISE_AFTER: Duration = Duration::from_secs(600);
 pub const PROVEN_LATELY: Duration = Duration::from_secs(60);
 
 /// Least path MTU that probes find, octets: each link of IPv6 has it, and of IPv4 none with less is known that says nothing about it, whereas
-/// a peer may take no control messages that are longer than they have to be.
+/// a peer may take no control messages that are longer than they have to be. Nor is less believed of a router that speaks of a probe.
 pub const LEAST_PATH_MTU: u16 = 1280;
 
 /// Long probes a second in all, and at once: [`TARGETS`] in their intervals, and as many again that are in doubt; 3.6 megabits.

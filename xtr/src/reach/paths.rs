@@ -12,7 +12,7 @@ use std::time::Instant;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use wire::address::EidPrefix;
-use wire::control::Nonce;
+use wire::control::{MapRequest, Nonce, message_type};
 use wire::data::{LispHeader, MINIMUM_MTU, overhead};
 
 use super::budget::Budget;
@@ -20,7 +20,11 @@ use super::limits;
 use super::prober::{Output, probe_message};
 use super::search::{Outcome, Search, Step};
 use crate::map_cache::Update;
+use crate::refusal::Refusal;
 use crate::transport::{Destination, Outgoing};
+
+/// Octets of a Map-Request in front of its nonce (RFC 9301, section 5.2).
+const NONCE_AT: usize = 4;
 
 /// How long packets may be at all, in octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +40,7 @@ pub struct Longest {
 pub(super) struct Counts {
     pub(super) sent: u64,
     pub(super) answered: u64,
+    pub(super) too_big: u64,
     pub(super) black_holes: u64,
 }
 
@@ -137,9 +142,33 @@ impl Paths {
 
     /// Which locator was asked with this nonce about what, if it may still be answered.
     pub(super) fn asked(&self, nonce: Nonce) -> Option<(IpAddr, EidPrefix)> {
+        self.probe_of(nonce).map(|(rloc, probe)| (rloc, probe.prefix))
+    }
+
+    fn probe_of(&self, nonce: Nonce) -> Option<(IpAddr, Long)> {
         let rloc = *self.nonces.get(&nonce)?;
         let probe = self.paths.get(&rloc)?.outstanding.iter().find(|probe| probe.nonce == nonce)?;
-        Some((rloc, probe.prefix))
+        Some((rloc, *probe))
+    }
+
+    /// A router, or our own kernel, says that a control message of ours that begins with `quoted` is too long for a link of this MTU in
+    /// octets. Anybody can write such a report, but for the nonce of a probe that he has not seen (RFC 8899, section 4.6.1).
+    ///
+    /// # Errors
+    /// If it is about no probe that may still be answered, or says nothing that could be true of one.
+    pub(super) fn refused(&mut self, now: Instant, quoted: &[u8], mtu: usize) -> Result<(), Refusal> {
+        let probe = nonce_of(quoted).and_then(|nonce| self.probe_of(nonce));
+        let (rloc, Long { length, .. }) = probe
+            .filter(|(_, probe)| now.saturating_duration_since(probe.sent) < limits::ANSWER_TIME)
+            .ok_or(Refusal::TooBigOfNoProbe)?;
+        let possible = limits::LEAST_PATH_MTU..length;
+        let mtu = u16::try_from(mtu).ok().filter(|mtu| possible.contains(mtu)).ok_or(Refusal::TooBigImpossible)?;
+        self.counts.too_big += 1;
+        if self.change(rloc, |search| search.refused(now, length, mtu)) == Some(Outcome::Changed) {
+            tracing::info!(%rloc, lost = length, path_mtu = mtu, "a router says how long packets to the locator may be");
+            self.tell(rloc);
+        }
+        Ok(())
     }
 
     /// The probe of this nonce was answered, by whom it may be. What it asked about; none if it was sent too long ago.
@@ -265,6 +294,13 @@ impl Path {
         let top = longest.outer.min(longest.inner.saturating_add(headers));
         Self { local, prefix: None, search: Search::new(now, top, least), outstanding: VecDeque::new() }
     }
+}
+
+/// That of a Map-Request that begins so (RFC 9301, section 5.2).
+fn nonce_of(beginning: &[u8]) -> Option<Nonce> {
+    let is_request = message_type(beginning) == Some(MapRequest::TYPE);
+    let octets = beginning.get(NONCE_AT..).filter(|_| is_request)?.first_chunk()?;
+    Some(Nonce(u64::from_be_bytes(*octets)))
 }
 
 /// Octets of the UDP payload of an IP packet of this length.

@@ -127,6 +127,14 @@ impl Prober {
         }
     }
 
+    /// A control message of ours that begins with `quoted` is too long for a link of this MTU in octets, as a router says or our own kernel.
+    ///
+    /// # Errors
+    /// If it is none of the probes that look for path MTUs, or the report says nothing that could be true of it.
+    pub fn too_big(&mut self, now: Instant, quoted: &[u8], mtu: usize) -> Result<(), Refusal> {
+        self.paths.refused(now, quoted, mtu)
+    }
+
     /// The path MTU that packets to a locator keep to, in octets, if it is lower than they could be long.
     pub fn path_mtu(&self, rloc: IpAddr) -> Option<u16> {
         self.paths.path_mtu(rloc)
@@ -371,6 +379,7 @@ impl Prober {
         Counts {
             long_probes_sent: long.sent,
             long_probes_answered: long.answered,
+            long_probes_too_big: long.too_big,
             black_holes: long.black_holes,
             ..self.counts
         }

@@ -24,6 +24,8 @@ pub(crate) struct Lab {
     counters: Arc<Counters>,
     /// Longer IP packets are lost on the way there, without a word.
     pub(crate) width: usize,
+    /// The MTU that the router names which drops a long probe; none = it says nothing.
+    pub(crate) named: Option<usize>,
     /// Whether the other site answers probes that have something behind the message.
     pub(crate) takes_padding: bool,
     /// Lengths of the long probes that were sent, and when, since they were last looked at.
@@ -74,6 +76,7 @@ impl Lab {
             far,
             counters,
             width: 1500,
+            named: None,
             takes_padding: true,
             long: vec![],
             dead: None,
@@ -133,6 +136,10 @@ impl Lab {
             // UDP over IPv4.
             let length = bytes.len() + 28;
             self.long.push((self.near.now, length));
+            if let Some(mtu) = self.named.filter(|_| length > self.width) {
+                // Where ICMP has room for more than the UDP header.
+                self.near.input(Input::TooBig { quoted: &bytes[..12], mtu });
+            }
             if self.dead != Some(remote.ip()) && length <= self.width && self.takes_padding {
                 self.far.bytes_at(remote, &format!("{local}:4342"), &bytes);
             }
