@@ -97,14 +97,10 @@ impl Paths {
         self.longest = Some(longest);
     }
 
-    /// A short probe from `local` about `prefix` was answered. What is known of the way from another locator of ours says nothing of this
-    /// one.
+    /// A short probe from `local` about `prefix` was answered.
     pub(super) fn short_answered(&mut self, now: Instant, rloc: IpAddr, (local, prefix): (IpAddr, EidPrefix)) {
         let Some(longest) = self.longest else { return };
-        let has_moved = self.paths.get(&rloc).is_some_and(|path| path.local != local);
-        if has_moved {
-            self.forget_way(rloc);
-        }
+        self.leave_former(rloc, local);
         let path = self.paths.entry(rloc).or_insert_with(|| Path::new(now, rloc, local, longest));
         path.prefix = Some(prefix);
         let before = path.search.path_mtu();
@@ -112,6 +108,17 @@ impl Paths {
         if self.path_mtu(rloc) != before {
             self.tell(rloc);
         }
+    }
+
+    /// Packets leave from `local` now. Whether another way was looked at before: what is known of that says nothing of this one, and is
+    /// forgotten, here and by the packet half, which may have heard of a lower path MTU itself.
+    pub(super) fn leave_former(&mut self, rloc: IpAddr, local: IpAddr) -> bool {
+        let is_former = self.paths.get(&rloc).is_some_and(|path| path.local != local);
+        if is_former {
+            self.remove(rloc);
+            self.tell(rloc);
+        }
+        is_former
     }
 
     /// The packet half has learned a lower path MTU, for packets from `local`: as a rule before any probe is answered. It is told so again,
@@ -241,14 +248,6 @@ impl Paths {
         let path_mtu = self.path_mtu(rloc);
         tracing::warn!(%rloc, lost, path_mtu, "a black hole: packets of this length are lost on the way, and no report of it was heard");
         self.tell(rloc);
-    }
-
-    fn forget_way(&mut self, rloc: IpAddr) {
-        let was_lower = self.path_mtu(rloc).is_some();
-        self.remove(rloc);
-        if was_lower {
-            self.tell(rloc);
-        }
     }
 
     fn tell(&mut self, rloc: IpAddr) {

@@ -148,6 +148,7 @@ impl Prober {
         }
         self.rlocs = rlocs;
         self.leave_lost_uplinks();
+        self.leave_former_ways(now);
         let down = self.targets.iter().filter(|(_, target)| target.standing == Standing::Down);
         for rloc in down.map(|(rloc, _)| *rloc).collect::<Vec<_>>() {
             self.reschedule(rloc, |target| target.due = now);
@@ -290,7 +291,12 @@ impl Prober {
             match step {
                 Step::Rest => {}
                 Step::GoneDown => self.gone_down(now, rloc),
-                Step::Moved => self.moved(rloc),
+                Step::Moved(reached) => {
+                    self.moved(rloc);
+                    if let Some(local) = self.source(rloc) {
+                        self.paths.short_answered(now, rloc, (local, reached));
+                    }
+                }
                 // The others wait too: what is due first is sent first.
                 Step::Probe if !self.budget.take(now) => return,
                 Step::Probe => self.probe(now, rloc, prefix),
@@ -478,6 +484,17 @@ impl Prober {
             if target.from.is_some_and(|from| !rlocs.contains(&from) || Some(from) == preferred) {
                 target.from = None;
                 outputs.extend(preferred.map(|source| Output::Update(Update::From { rloc: *rloc, source })));
+            }
+        }
+    }
+
+    /// Packets leave from another locator than those did that path MTUs were looked for with.
+    fn leave_former_ways(&mut self, now: Instant) {
+        for rloc in self.targets.keys().copied().collect::<Vec<_>>() {
+            let has_left = self.current(rloc).is_some_and(|local| self.paths.leave_former(rloc, local));
+            if has_left {
+                let due = now + self.between(Duration::ZERO, limits::FIRST);
+                self.reschedule(rloc, |target| target.hasten(due));
             }
         }
     }

@@ -28,8 +28,8 @@ pub(super) enum Step {
     Probe,
     /// Nobody answered: packets must not go there.
     GoneDown,
-    /// Only probes from another locator of ours were answered: packets must leave from that.
-    Moved,
+    /// Only probes from another locator of ours were answered, the first one about this EID-prefix: packets must leave from there.
+    Moved(EidPrefix),
     /// Nothing: nobody answered, and that proves nothing.
     Rest,
 }
@@ -91,8 +91,8 @@ pub(super) struct Target {
     beside: VecDeque<Outstanding>,
     /// From which locator of ours packets go there, if that was found not to be the preferred one.
     pub(super) from: Option<IpAddr>,
-    /// One from which it was reached in the burst that goes on, when it was not from the one that packets leave from.
-    reached_from: Option<IpAddr>,
+    /// One from which it was reached in the burst that goes on, when it was not from the one that packets leave from, and about what.
+    reached_from: Option<(IpAddr, EidPrefix)>,
 }
 
 impl Target {
@@ -172,6 +172,13 @@ impl Target {
         }
     }
 
+    /// Something is to be found out there: a probe is due by then, unless one is under way.
+    pub(super) fn hasten(&mut self, due: Instant) {
+        if self.burst.is_none() {
+            self.due = self.due.min(due);
+        }
+    }
+
     /// Packets came from there. Whether that brings the locator back: who has never answered a probe can show in no other way
     /// that he lives.
     pub(super) fn heard_data(&mut self, now: Instant) -> bool {
@@ -222,11 +229,11 @@ impl Target {
             self.due = now + interval;
             return Step::Rest;
         }
-        if reached_from.is_some() {
-            self.from = reached_from;
+        if let Some((local, prefix)) = reached_from {
+            self.from = Some(local);
             self.paused = Some(now + limits::ANSWERED_PAUSE);
             self.due = now + interval;
-            return Step::Moved;
+            return Step::Moved(prefix);
         }
         self.paused = Some(now + limits::UNANSWERED_PAUSE);
         if is_spared {
@@ -294,7 +301,7 @@ impl Target {
         let is_beside = current.is_some_and(|current| current != probe.local);
         if is_beside && Some(probe.local) != preferred && self.standing != Standing::Down {
             if self.burst.is_some() {
-                self.reached_from.get_or_insert(probe.local);
+                self.reached_from.get_or_insert((probe.local, probe.prefix));
             }
             return Answered { is_back: false, has_moved: false };
         }
