@@ -5,7 +5,7 @@
 mod support;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use interop::hold::{self, LabName};
 use interop::lab::privilege::Privilege;
@@ -27,6 +27,13 @@ fn show(lab: &Lab, control: &Path, table: &str) -> anyhow::Result<Value> {
 /// A counter of one half of the router.
 fn counted(lab: &Lab, control: &Path, half: &str, name: &str) -> anyhow::Result<u64> {
     Ok(show(lab, control, "counters")?["counters"][half][name].as_u64().unwrap())
+}
+
+/// What packets to the other site keep to.
+fn path_mtu(lab: &Lab, control: &Path) -> anyhow::Result<u64> {
+    let shown = show(lab, control, "locators")?;
+    let remote = shown["remote"].as_array().unwrap().iter().find(|it| it["address"] == "198.51.100.2").unwrap();
+    Ok(remote["path_mtu"].as_u64().unwrap())
 }
 
 /// Transfers megabytes from one site to the other.
@@ -57,19 +64,45 @@ fn tcp_completes_over_a_link_that_drops_long_packets_and_no_router_says_so() {
         let time = transfer(lab, 1, 4)?;
         assert!(time < Duration::from_secs(20), "{time:?}");
         transfer(lab, 0, 4)?;
-        let path_mtu = |lab| -> anyhow::Result<u64> {
-            let shown = show(lab, control, "locators")?;
-            let remote = shown["remote"].as_array().unwrap().iter().find(|it| it["address"] == "198.51.100.2").unwrap();
-            Ok(remote["path_mtu"].as_u64().unwrap())
-        };
-        let found = path_mtu(lab)?;
+        let found = path_mtu(lab, control)?;
         assert!((1316..=1344).contains(&found), "{found}");
         // It becomes narrower.
         netlink::set_mtu(core, "site", 1280)?;
         transfer(lab, 0, 4)?;
-        let found = path_mtu(lab)?;
+        let found = path_mtu(lab, control)?;
         assert!((1280..=1284).contains(&found), "{found}");
         assert_eq!(counted(lab, control, "control", "black-holes")?, 2);
+        Ok(check()?)
+    };
+    hold::stand(LabName::TwoProviders, programs, Privilege::Root, keep).unwrap();
+}
+
+/// A router on the way, and then the kernel of the xTR, speak of the probes alone: nothing else is sent.
+#[test]
+fn on_a_quiet_way_the_path_mtu_that_a_router_names_is_known_and_no_black_hole() {
+    if !support::root_or_skip() {
+        return;
+    }
+    let _alone = support::alone();
+    let programs = Path::new(support::built_programs());
+    let keep: hold::Keep<'_> = &|lab, controls, check| {
+        let control = &controls["xtr-a"];
+        // The other site is known from then on, and is shown within a second.
+        transfer(lab, 0, 1)?;
+        std::thread::sleep(Duration::from_secs(2));
+        let before = counted(lab, control, "control", "long-probes-too-big")?;
+        for (namespace, port, mtu) in [("isp-1", "core", 1340), ("xtr-a", "one", 1300)] {
+            netlink::set_mtu(lab.namespace(namespace)?, port, mtu)?;
+            let changed = Instant::now();
+            // A long probe is sent every half a minute.
+            while path_mtu(lab, control)? != u64::from(mtu) {
+                assert!(changed.elapsed() < Duration::from_secs(45), "{} of {mtu}", path_mtu(lab, control)?);
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            println!("{mtu} of {namespace} after {:?}", changed.elapsed());
+        }
+        assert!(counted(lab, control, "control", "long-probes-too-big")? >= before + 2);
+        assert_eq!(counted(lab, control, "control", "black-holes")?, 0);
         Ok(check()?)
     };
     hold::stand(LabName::TwoProviders, programs, Privilege::Root, keep).unwrap();

@@ -140,6 +140,11 @@ impl Control {
                     self.tally.count(refusal);
                 }
             }
+            Input::TooBig { quoted, mtu } => {
+                if let Err(refusal) = self.prober.too_big(now, quoted, mtu) {
+                    self.tally.count(refusal);
+                }
+            }
             Input::Event(event) => self.on_event(now, event),
             Input::Locators(locators) => self.on_locators(now, locators, Vec::new()),
             Input::Reached { locators, unreachable } => self.on_locators(now, locators, unreachable),

@@ -25,6 +25,8 @@ pub const SILENT_AFTER: Duration = Duration::from_secs(1);
 pub const HEARD_RLOCS: usize = 4096;
 /// Locators whose counters are published, ten times a second at most: copying them takes 30 microseconds.
 pub const LOCATORS_SHOWN: usize = 4096;
+/// Addresses that packets no longer go to of which it is known what was sent there, should they come back: a quarter of a megabyte.
+pub const PAST_RLOCS: usize = 4096;
 /// Locators that have figures of their own among the metrics: five series each, which whoever collects them keeps for weeks.
 pub const LOCATORS_MEASURED: usize = 1000;
 /// Locators of one mapping that are looked at: more than any site has links.

@@ -133,11 +133,15 @@ pub enum Refusal {
     RelayAckUnasked,
     /// A message of an RTR, at the data port, that is none that this node waits for.
     LetterUnasked,
+    /// A report that a message of ours was too long for a link, which is about no probe for a path MTU: the kernel has heard it too.
+    TooBigOfNoProbe,
+    /// One about such a probe, of an MTU below 1280 or not below the length of the probe (RFC 8899, section 4.6.2).
+    TooBigImpossible,
 }
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 64] = [
+    pub const ALL: [Self; 66] = [
         Self::Malformed,
         Self::UnknownType,
         Self::NotForXtr,
@@ -202,6 +206,8 @@ impl Refusal {
         Self::RelayNotifyAmbiguous,
         Self::RelayAckUnasked,
         Self::LetterUnasked,
+        Self::TooBigOfNoProbe,
+        Self::TooBigImpossible,
     ];
 
     /// The name under which `show counters` lists it.
@@ -271,6 +277,8 @@ impl Refusal {
             Self::RelayNotifyAmbiguous => "relay-notify-ambiguous",
             Self::RelayAckUnasked => "relay-ack-unasked",
             Self::LetterUnasked => "letter-unasked",
+            Self::TooBigOfNoProbe => "too-big-of-no-probe",
+            Self::TooBigImpossible => "too-big-impossible",
         }
     }
 }

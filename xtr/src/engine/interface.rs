@@ -40,6 +40,13 @@ pub enum Input<'a> {
         /// The UDP payload.
         bytes: &'a [u8],
     },
+    /// A control message of ours was too long for a link, as a router says, or our own kernel.
+    TooBig {
+        /// The start of its UDP payload.
+        quoted: &'a [u8],
+        /// The MTU of the link, in octets.
+        mtu: usize,
+    },
     /// The packet half wants something.
     Event(Event),
     /// The locators of this node changed; all of them can be reached.

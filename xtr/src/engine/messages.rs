@@ -89,7 +89,7 @@ impl Control {
         if let Some(probing) = from.filter(|_| message.probe && !reply.prefixes.is_empty()) {
             self.prober.heard(now, probing);
             for other in self.resolver.no_worse_than(now, probing) {
-                self.prober.doubt(now, other);
+                self.prober.doubt(now, other, probing);
             }
         }
         self.solicitor.heard(now, reply.itr, &reply.prefixes, from == Some(reply.itr));

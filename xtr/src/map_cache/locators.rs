@@ -2,7 +2,7 @@
 //! What is known of each RLOC, once, however many mappings have it: reachability (RFC 9300, section 6.3), the MTU of the way
 //! there (section 7.2), whether it takes GPE, in which mode of ECN packets go there, and what was sent.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use wire::address::InstanceId;
@@ -10,6 +10,7 @@ use wire::data::{MINIMUM_MTU, overhead};
 
 use super::clock::Tick;
 use super::keys::Keys;
+use super::past::{Past, Sent};
 use super::peers::{PeerIndex, Peers};
 use super::shards::Shards;
 use super::slab::Slab;
@@ -69,8 +70,7 @@ pub(crate) struct RlocState {
     waits_since: Tick,
     /// When the last packet went there.
     last_sent: Tick,
-    packets: u64,
-    octets: u64,
+    sent: Sent,
 }
 
 /// All RLOCs of the map-cache.
@@ -90,6 +90,10 @@ pub(crate) struct Locators {
     waiting: BTreeSet<(Tick, LocatorIndex)>,
     /// Locators in no set that are known not to be reachable.
     lingering: VecDeque<LocatorIndex>,
+    /// Ways through NATs, by the address of the NAT.
+    through_nats: BTreeMap<IpAddr, BTreeSet<LocatorIndex>>,
+    /// Of addresses that there is no state of.
+    past: Past,
 }
 
 /// What tells locators apart.
@@ -185,6 +189,8 @@ impl Locators {
             epoch: 0,
             waiting: BTreeSet::new(),
             lingering: VecDeque::new(),
+            through_nats: BTreeMap::new(),
+            past: Past::default(),
         }
     }
 
@@ -367,8 +373,8 @@ impl Locators {
     #[inline]
     pub(crate) fn sent(&mut self, now: Tick, index: LocatorIndex, packets: usize, octets: usize) {
         let state = &mut self.states[index.0];
-        state.packets += packets as u64;
-        state.octets += octets as u64;
+        state.sent.packets += packets as u64;
+        state.sent.octets += octets as u64;
         state.last_sent = now;
         if state.waits_since == Tick::NONE {
             state.waits_since = now;
@@ -380,8 +386,8 @@ impl Locators {
     pub(crate) fn not_sent(&mut self, address: IpAddr, octets: usize) {
         let Some(index) = self.find(address) else { return };
         let state = &mut self.states[index.0];
-        state.packets = state.packets.saturating_sub(1);
-        state.octets = state.octets.saturating_sub(octets as u64);
+        state.sent.packets = state.sent.packets.saturating_sub(1);
+        state.sent.octets = state.sent.octets.saturating_sub(octets as u64);
     }
 
     /// The next locator from which nothing has come back in all the time that [`limits::SILENT_AFTER`] is, since it was last heard or
@@ -415,7 +421,8 @@ impl Locators {
         self.waiting.first().map(|(since, _)| since.plus(limits::SILENT_AFTER))
     }
 
-    /// What was sent to each, of the first [`limits::LOCATORS_SHOWN`].
+    /// What was sent to each, of the first [`limits::LOCATORS_SHOWN`]. What was sent to one address in all never becomes less, whichever of its
+    /// ways come and go.
     pub(crate) fn counts(&self, now: Tick) -> impl Iterator<Item = LocatorCount> + '_ {
         let in_use = self.states.iter().take(limits::LOCATORS_SHOWN).filter(|state| state.references > 0);
         in_use.map(move |state| LocatorCount {
@@ -423,8 +430,8 @@ impl Locators {
             reachable: state.reachable,
             path_mtu: state.mtu(now, self.interface_mtu),
             ecn_compatible: state.ecn_compatible,
-            packets: state.packets,
-            octets: state.octets,
+            packets: state.sent.packets,
+            octets: state.sent.octets,
         })
     }
 
@@ -446,6 +453,7 @@ impl Locators {
             return None;
         }
         let Place { address, port, through } = place;
+        let sent = self.take_unshown(place);
         let form = match (through, self.gpe_peers.contains(&address)) {
             (Some(_), _) => Form::Plain,
             (None, true) => Form::Gpe,
@@ -464,17 +472,40 @@ impl Locators {
             mtu_until: Tick::NONE,
             waits_since: Tick::NONE,
             last_sent: Tick::NONE,
-            packets: 0,
-            octets: 0,
+            sent,
         };
         let index = LocatorIndex(self.states.insert(state));
         let (keys, states) = (self.keys, &self.states);
         let hash_of = |index: &LocatorIndex| states[index.0].place().hash(&keys);
         self.by_address.insert(place.hash(&keys), index, hash_of);
+        if through.is_some() {
+            self.through_nats.entry(address).or_default().insert(index);
+        }
         Some(index)
     }
 
+    /// What was sent to the address of a way that begins, if no other way shows it.
+    fn take_unshown(&mut self, place: Place) -> Sent {
+        let other = if place.through.is_some() { self.find(place.address) } else { None };
+        match other {
+            Some(other) if self.get(other).references == 0 => std::mem::take(&mut self.states[other.0].sent),
+            _ => self.past.take(place.address),
+        }
+    }
+
+    /// What was sent by a way that is no longer shown is counted on by another one to the same address.
+    fn bequeath(&mut self, index: LocatorIndex) {
+        let address = self.get(index).address;
+        let through_nat = self.through_nats.get(&address).and_then(|ways| ways.first().copied());
+        let heir = through_nat.or_else(|| self.find(address)).filter(|heir| *heir != index);
+        if let Some(heir) = heir {
+            let sent = std::mem::take(&mut self.states[index.0].sent);
+            self.states[heir.0].sent.add(sent);
+        }
+    }
+
     fn linger(&mut self, index: LocatorIndex) {
+        self.bequeath(index);
         self.lingering.push_back(index);
         if self.lingering.len() > limits::UNREACHABLE_RLOCS
             && let Some(oldest) = self.lingering.pop_front()
@@ -484,13 +515,27 @@ impl Locators {
     }
 
     fn forget(&mut self, index: LocatorIndex) {
-        self.by_address.remove(self.get(index).place().hash(&self.keys), |other| *other == index);
+        let place = self.get(index).place();
+        self.by_address.remove(place.hash(&self.keys), |other| *other == index);
+        if place.through.is_some() {
+            self.leave_nat(place.address, index);
+        }
+        self.bequeath(index);
         let state = &mut self.states[index.0];
+        self.past.keep(place.address, std::mem::take(&mut state.sent));
         (state.references, state.waits_since) = (0, Tick::NONE);
         if let Form::Peer(peer) = std::mem::replace(&mut state.form, Form::Plain) {
             self.peers.remove(peer);
         }
         self.states.free(index.0);
+    }
+
+    fn leave_nat(&mut self, address: IpAddr, index: LocatorIndex) {
+        let Some(ways) = self.through_nats.get_mut(&address) else { return };
+        ways.remove(&index);
+        if ways.is_empty() {
+            self.through_nats.remove(&address);
+        }
     }
 }
 
@@ -639,6 +684,45 @@ mod tests {
             locators.release(index);
         }
         assert_eq!(locators.len(), 1);
+    }
+
+    #[test]
+    fn what_was_sent_to_an_address_never_becomes_less_whichever_of_its_ways_come_and_go() {
+        let mut locators = locators();
+        let address = ip("192.0.2.1");
+        let binding = |port| Binding { address, port, from: FromPort::Control, source: ip("192.0.2.7") };
+        let shown = |locators: &Locators| {
+            let of_it = locators.counts(NOW).filter(|count| count.address == address);
+            of_it.fold((0, 0), |(packets, octets), count| (packets + count.packets, octets + count.octets))
+        };
+        let one = locators.acquire_binding(binding(50_000)).unwrap();
+        let other = locators.acquire_binding(binding(50_001)).unwrap();
+        locators.sent(NOW, one, 10, 1000);
+        locators.sent(NOW, other, 2, 200);
+        locators.release(one);
+        assert_eq!(shown(&locators), (12, 1200), "the other way shows it");
+        locators.release(other);
+        assert_eq!((shown(&locators), locators.len()), ((0, 0), 0), "nothing is shown of it");
+        let plain = locators.acquire(address).unwrap();
+        locators.sent(NOW, plain, 1, 50);
+        let one = locators.acquire_binding(binding(50_002)).unwrap();
+        assert_eq!(shown(&locators), (13, 1250));
+        // Known, and not shown: it cannot be reached, and is in no mapping.
+        locators.set_reachable(address, false);
+        locators.release(plain);
+        assert_eq!(shown(&locators), (13, 1250));
+        locators.release(one);
+        let one = locators.acquire_binding(binding(50_003)).unwrap();
+        assert_eq!((shown(&locators), locators.len()), ((13, 1250), 2));
+        assert_eq!(locators.acquire(address), Some(plain));
+        locators.sent(NOW, plain, 1, 50);
+        locators.set_reachable(address, true);
+        locators.release(plain);
+        locators.release(one);
+        locators.acquire(address).unwrap();
+        assert_eq!(shown(&locators), (14, 1300));
+        let stranger = locators.acquire(ip("192.0.2.9")).unwrap();
+        assert_eq!(locators.get(stranger).sent, Sent::default());
     }
 
     #[test]

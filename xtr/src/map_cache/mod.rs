@@ -13,6 +13,7 @@ mod clock;
 mod expiries;
 mod keys;
 mod locators;
+mod past;
 mod peers;
 mod sets;
 mod shards;

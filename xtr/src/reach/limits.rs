@@ -15,6 +15,14 @@ pub const PROBES_PER_SECOND: u32 = 1000;
 /// without it too.
 pub const DOUBTS_PER_SECOND: u32 = 16;
 
+/// Probes of a site that come within this time from two of its locators are of one burst, whichever way is the faster. Shorter than the
+/// packet half takes to become suspicious: what dies is put in doubt by the first probe from elsewhere.
+pub const AT_ONCE: Duration = Duration::from_millis(800);
+
+/// Least time between two doubts of a locator that stands: no more probes are sent for them than in its intervals, where both xTRs of a
+/// site probe us, or the way from a locator is lost for good.
+pub const DOUBT_INTERVAL: Duration = INTERVAL.0;
+
 /// Least and greatest time between probes of a locator that answers: 30 s with a jitter of a tenth (RFC 9301, section 7.1,
 /// asks for jitter).
 pub const INTERVAL: (Duration, Duration) = (Duration::from_secs(27), Duration::from_secs(33));
@@ -134,7 +142,7 @@ pub const RAISE_AFTER: Duration = Duration::from_secs(600);
 pub const PROVEN_LATELY: Duration = Duration::from_secs(60);
 
 /// Least path MTU that probes find, octets: each link of IPv6 has it, and of IPv4 none with less is known that says nothing about it, whereas
-/// a peer may take no control messages that are longer than they have to be.
+/// a peer may take no control messages that are longer than they have to be. Nor is less believed of a router that speaks of a probe.
 pub const LEAST_PATH_MTU: u16 = 1280;
 
 /// Long probes a second in all, and at once: [`TARGETS`] in their intervals, and as many again that are in doubt; 3.6 megabits.

@@ -43,6 +43,8 @@ pub struct Counts {
     pub long_probes_sent: u64,
     /// Those that were answered.
     pub long_probes_answered: u64,
+    /// Those that a router, or our own kernel, called too long, and for what.
+    pub long_probes_too_big: u64,
     /// How often packets as long as the path MTU that was believed were found to be lost without a word.
     pub black_holes: u64,
     /// Solicit-map-requests sent.
@@ -71,6 +73,7 @@ impl Counts {
             uplinks_changed: self.uplinks_changed + other.uplinks_changed,
             long_probes_sent: self.long_probes_sent + other.long_probes_sent,
             long_probes_answered: self.long_probes_answered + other.long_probes_answered,
+            long_probes_too_big: self.long_probes_too_big + other.long_probes_too_big,
             black_holes: self.black_holes + other.black_holes,
             smrs_sent: self.smrs_sent + other.smrs_sent,
             smrs_received: self.smrs_received + other.smrs_received,
@@ -82,7 +85,7 @@ impl Counts {
     }
 
     /// Each with the name under which `show counters` lists it.
-    pub fn named(&self) -> [(&'static str, u64); 14] {
+    pub fn named(&self) -> [(&'static str, u64); 15] {
         [
             ("probes-sent", self.probes_sent),
             ("probes-answered", self.probes_answered),
@@ -91,6 +94,7 @@ impl Counts {
             ("uplinks-changed", self.uplinks_changed),
             ("long-probes-sent", self.long_probes_sent),
             ("long-probes-answered", self.long_probes_answered),
+            ("long-probes-too-big", self.long_probes_too_big),
             ("black-holes", self.black_holes),
             ("smrs-sent", self.smrs_sent),
             ("smrs-received", self.smrs_received),

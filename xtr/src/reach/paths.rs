@@ -12,7 +12,7 @@ use std::time::Instant;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use wire::address::EidPrefix;
-use wire::control::Nonce;
+use wire::control::{MapRequest, Nonce, message_type};
 use wire::data::{LispHeader, MINIMUM_MTU, overhead};
 
 use super::budget::Budget;
@@ -20,7 +20,11 @@ use super::limits;
 use super::prober::{Output, probe_message};
 use super::search::{Outcome, Search, Step};
 use crate::map_cache::Update;
+use crate::refusal::Refusal;
 use crate::transport::{Destination, Outgoing};
+
+/// Octets of a Map-Request in front of its nonce (RFC 9301, section 5.2).
+const NONCE_AT: usize = 4;
 
 /// How long packets may be at all, in octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +40,7 @@ pub struct Longest {
 pub(super) struct Counts {
     pub(super) sent: u64,
     pub(super) answered: u64,
+    pub(super) too_big: u64,
     pub(super) black_holes: u64,
 }
 
@@ -92,14 +97,10 @@ impl Paths {
         self.longest = Some(longest);
     }
 
-    /// A short probe from `local` about `prefix` was answered. What is known of the way from another locator of ours says nothing of this
-    /// one.
+    /// A short probe from `local` about `prefix` was answered.
     pub(super) fn short_answered(&mut self, now: Instant, rloc: IpAddr, (local, prefix): (IpAddr, EidPrefix)) {
         let Some(longest) = self.longest else { return };
-        let has_moved = self.paths.get(&rloc).is_some_and(|path| path.local != local);
-        if has_moved {
-            self.forget_way(rloc);
-        }
+        self.leave_former(rloc, local);
         let path = self.paths.entry(rloc).or_insert_with(|| Path::new(now, rloc, local, longest));
         path.prefix = Some(prefix);
         let before = path.search.path_mtu();
@@ -107,6 +108,17 @@ impl Paths {
         if self.path_mtu(rloc) != before {
             self.tell(rloc);
         }
+    }
+
+    /// Packets leave from `local` now. Whether another way was looked at before: what is known of that says nothing of this one, and is
+    /// forgotten, here and by the packet half, which may have heard of a lower path MTU itself.
+    pub(super) fn leave_former(&mut self, rloc: IpAddr, local: IpAddr) -> bool {
+        let is_former = self.paths.get(&rloc).is_some_and(|path| path.local != local);
+        if is_former {
+            self.remove(rloc);
+            self.tell(rloc);
+        }
+        is_former
     }
 
     /// The packet half has learned a lower path MTU, for packets from `local`: as a rule before any probe is answered. It is told so again,
@@ -137,9 +149,33 @@ impl Paths {
 
     /// Which locator was asked with this nonce about what, if it may still be answered.
     pub(super) fn asked(&self, nonce: Nonce) -> Option<(IpAddr, EidPrefix)> {
+        self.probe_of(nonce).map(|(rloc, probe)| (rloc, probe.prefix))
+    }
+
+    fn probe_of(&self, nonce: Nonce) -> Option<(IpAddr, Long)> {
         let rloc = *self.nonces.get(&nonce)?;
         let probe = self.paths.get(&rloc)?.outstanding.iter().find(|probe| probe.nonce == nonce)?;
-        Some((rloc, probe.prefix))
+        Some((rloc, *probe))
+    }
+
+    /// A router, or our own kernel, says that a control message of ours that begins with `quoted` is too long for a link of this MTU in
+    /// octets. Anybody can write such a report, but for the nonce of a probe that he has not seen (RFC 8899, section 4.6.1).
+    ///
+    /// # Errors
+    /// If it is about no probe that may still be answered, or says nothing that could be true of one.
+    pub(super) fn refused(&mut self, now: Instant, quoted: &[u8], mtu: usize) -> Result<(), Refusal> {
+        let probe = nonce_of(quoted).and_then(|nonce| self.probe_of(nonce));
+        let (rloc, Long { length, .. }) = probe
+            .filter(|(_, probe)| now.saturating_duration_since(probe.sent) < limits::ANSWER_TIME)
+            .ok_or(Refusal::TooBigOfNoProbe)?;
+        let possible = limits::LEAST_PATH_MTU..length;
+        let mtu = u16::try_from(mtu).ok().filter(|mtu| possible.contains(mtu)).ok_or(Refusal::TooBigImpossible)?;
+        self.counts.too_big += 1;
+        if self.change(rloc, |search| search.refused(now, length, mtu)) == Some(Outcome::Changed) {
+            tracing::info!(%rloc, lost = length, path_mtu = mtu, "a router says how long packets to the locator may be");
+            self.tell(rloc);
+        }
+        Ok(())
     }
 
     /// The probe of this nonce was answered, by whom it may be. What it asked about; none if it was sent too long ago.
@@ -214,14 +250,6 @@ impl Paths {
         self.tell(rloc);
     }
 
-    fn forget_way(&mut self, rloc: IpAddr) {
-        let was_lower = self.path_mtu(rloc).is_some();
-        self.remove(rloc);
-        if was_lower {
-            self.tell(rloc);
-        }
-    }
-
     fn tell(&mut self, rloc: IpAddr) {
         let mtu = self.path_mtu(rloc);
         self.outputs.push_back(Output::Update(Update::PathMtu { rloc, mtu }));
@@ -265,6 +293,13 @@ impl Path {
         let top = longest.outer.min(longest.inner.saturating_add(headers));
         Self { local, prefix: None, search: Search::new(now, top, least), outstanding: VecDeque::new() }
     }
+}
+
+/// That of a Map-Request that begins so (RFC 9301, section 5.2).
+fn nonce_of(beginning: &[u8]) -> Option<Nonce> {
+    let is_request = message_type(beginning) == Some(MapRequest::TYPE);
+    let octets = beginning.get(NONCE_AT..).filter(|_| is_request)?.first_chunk()?;
+    Some(Nonce(u64::from_be_bytes(*octets)))
 }
 
 /// Octets of the UDP payload of an IP packet of this length.

@@ -127,6 +127,14 @@ impl Prober {
         }
     }
 
+    /// A control message of ours that begins with `quoted` is too long for a link of this MTU in octets, as a router says or our own kernel.
+    ///
+    /// # Errors
+    /// If it is none of the probes that look for path MTUs, or the report says nothing that could be true of it.
+    pub fn too_big(&mut self, now: Instant, quoted: &[u8], mtu: usize) -> Result<(), Refusal> {
+        self.paths.refused(now, quoted, mtu)
+    }
+
     /// The path MTU that packets to a locator keep to, in octets, if it is lower than they could be long.
     pub fn path_mtu(&self, rloc: IpAddr) -> Option<u16> {
         self.paths.path_mtu(rloc)
@@ -140,6 +148,7 @@ impl Prober {
         }
         self.rlocs = rlocs;
         self.leave_lost_uplinks();
+        self.leave_former_ways(now);
         let down = self.targets.iter().filter(|(_, target)| target.standing == Standing::Down);
         for rloc in down.map(|(rloc, _)| *rloc).collect::<Vec<_>>() {
             self.reschedule(rloc, |target| target.due = now);
@@ -174,6 +183,9 @@ impl Prober {
 
     /// A probe came from this address: if it is a locator out of use it is probed soon.
     pub fn heard(&mut self, now: Instant, rloc: IpAddr) {
+        if let Some(target) = self.targets.get_mut(&rloc) {
+            target.heard_probe(now);
+        }
         if self.stands(rloc, Standing::Down) && self.doubts.take(now) {
             self.reschedule(rloc, |target| target.heard(now));
         }
@@ -279,7 +291,12 @@ impl Prober {
             match step {
                 Step::Rest => {}
                 Step::GoneDown => self.gone_down(now, rloc),
-                Step::Moved => self.moved(rloc),
+                Step::Moved(reached) => {
+                    self.moved(rloc);
+                    if let Some(local) = self.source(rloc) {
+                        self.paths.short_answered(now, rloc, (local, reached));
+                    }
+                }
                 // The others wait too: what is due first is sent first.
                 Step::Probe if !self.budget.take(now) => return,
                 Step::Probe => self.probe(now, rloc, prefix),
@@ -334,11 +351,13 @@ impl Prober {
         self.targets.iter().filter_map(|(rloc, target)| Some((*rloc, target.from?)))
     }
 
-    /// A probe came from another locator of the same site: its owner may have lost the way from this one. As suspicion of the packet
-    /// half, of one that has answered before: of another one silence would say nothing.
-    pub fn doubt(&mut self, now: Instant, rloc: IpAddr) {
-        if self.stands(rloc, Standing::Up) && self.doubts.take(now) {
-            self.suspect(now, rloc);
+    /// A probe came from `probing`, another locator of the same site: its owner may have lost the way from this one. As suspicion of the
+    /// packet half, of one that has answered before: of another one silence would say nothing. Each family is probed from its own
+    /// locators, whatever becomes of the others.
+    pub fn doubt(&mut self, now: Instant, rloc: IpAddr, probing: IpAddr) {
+        let is_doubtful = self.targets.get(&rloc).is_some_and(|target| target.is_doubtful(now));
+        if is_doubtful && rloc.is_ipv4() == probing.is_ipv4() && self.doubts.take(now) {
+            self.reschedule(rloc, |target| target.doubt(now));
         }
     }
 
@@ -366,6 +385,7 @@ impl Prober {
         Counts {
             long_probes_sent: long.sent,
             long_probes_answered: long.answered,
+            long_probes_too_big: long.too_big,
             black_holes: long.black_holes,
             ..self.counts
         }
@@ -464,6 +484,17 @@ impl Prober {
             if target.from.is_some_and(|from| !rlocs.contains(&from) || Some(from) == preferred) {
                 target.from = None;
                 outputs.extend(preferred.map(|source| Output::Update(Update::From { rloc: *rloc, source })));
+            }
+        }
+    }
+
+    /// Packets leave from another locator than those did that path MTUs were looked for with.
+    fn leave_former_ways(&mut self, now: Instant) {
+        for rloc in self.targets.keys().copied().collect::<Vec<_>>() {
+            let has_left = self.current(rloc).is_some_and(|local| self.paths.leave_former(rloc, local));
+            if has_left {
+                let due = now + self.between(Duration::ZERO, limits::FIRST);
+                self.reschedule(rloc, |target| target.hasten(due));
             }
         }
     }

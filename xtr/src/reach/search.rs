@@ -200,6 +200,27 @@ impl Search {
         Outcome::Changed
     }
 
+    /// A router has dropped a probe of this length, or our own kernel has not sent it, and says how long packets may be: less than that (RFC
+    /// 8899, section 4.6.2). Whether it is true the next probe shows, which is as long; then there is nothing left to look for.
+    pub(super) fn refused(&mut self, now: Instant, length: u16, mtu: u16) -> Outcome {
+        if mtu < self.believed {
+            (self.believed, self.spoken_for, self.proven) = (mtu, now, None);
+            (self.lost, self.raise) = (mtu.saturating_add(1), now + limits::RAISE_AFTER);
+            self.probe(now, mtu);
+            return Outcome::Changed;
+        }
+        if self.probing.is_some_and(|probing| probing.length == length) {
+            self.stop();
+            self.lost = self.lost.min(mtu.saturating_add(1));
+            if mtu > self.believed {
+                self.probe(now, mtu);
+            } else {
+                self.raise = now + limits::RAISE_AFTER;
+            }
+        }
+        Outcome::Nothing
+    }
+
     /// Nobody answers there: what is under way says nothing any more, and the way is looked at when somebody does.
     pub(super) fn interrupt(&mut self, now: Instant) {
         self.stop();

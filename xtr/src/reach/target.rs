@@ -28,8 +28,8 @@ pub(super) enum Step {
     Probe,
     /// Nobody answered: packets must not go there.
     GoneDown,
-    /// Only probes from another locator of ours were answered: packets must leave from that.
-    Moved,
+    /// Only probes from another locator of ours were answered, the first one about this EID-prefix: packets must leave from there.
+    Moved(EidPrefix),
     /// Nothing: nobody answered, and that proves nothing.
     Rest,
 }
@@ -80,6 +80,10 @@ pub(super) struct Target {
     is_mute: bool,
     /// Until when suspicion has to wait.
     paused: Option<Instant>,
+    /// When it last probed us.
+    probed_us: Option<Instant>,
+    /// When a probe from another locator of its site last put it in doubt, if it has stood since.
+    doubted: Option<Instant>,
     /// Probes since it went down.
     retries: u32,
     outstanding: VecDeque<Outstanding>,
@@ -87,8 +91,8 @@ pub(super) struct Target {
     beside: VecDeque<Outstanding>,
     /// From which locator of ours packets go there, if that was found not to be the preferred one.
     pub(super) from: Option<IpAddr>,
-    /// One from which it was reached in the burst that goes on, when it was not from the one that packets leave from.
-    reached_from: Option<IpAddr>,
+    /// One from which it was reached in the burst that goes on, when it was not from the one that packets leave from, and about what.
+    reached_from: Option<(IpAddr, EidPrefix)>,
 }
 
 impl Target {
@@ -104,6 +108,8 @@ impl Target {
             burst: None,
             is_mute: false,
             paused: None,
+            probed_us: None,
+            doubted: None,
             retries: 0,
             outstanding: VecDeque::new(),
             beside: VecDeque::new(),
@@ -137,12 +143,39 @@ impl Target {
         }
     }
 
+    /// Another locator of its site probes us. Whether that speaks against this one: it has probed us too, and does not now. Who is in doubt
+    /// about us probes from all his locators at once, and is in no doubt about himself; from one that he never probes from nothing is missed.
+    /// Two sites that went by less would doubt each other for ever, each for the probe that the doubt of the other is.
+    pub(super) fn is_doubtful(&self, now: Instant) -> bool {
+        let has_ceased = self.probed_us.is_some_and(|at| now >= at + limits::AT_ONCE);
+        let is_again = self.doubted.is_some_and(|at| now < at + limits::DOUBT_INTERVAL);
+        self.standing == Standing::Up && has_ceased && !is_again
+    }
+
+    /// As suspicion.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        self.doubted = Some(now);
+        self.suspect(now);
+    }
+
+    /// A probe came from there.
+    pub(super) fn heard_probe(&mut self, now: Instant) {
+        self.probed_us = Some(now);
+    }
+
     /// A probe, or packets, came from there: if it is unusable the next probe is due, but no more than one in
     /// [`limits::FIRST_RETRY`].
     pub(super) fn heard(&mut self, now: Instant) {
         if self.standing == Standing::Down {
             let earliest = self.probed.map_or(now, |at| now.max(at + limits::FIRST_RETRY));
             self.due = self.due.min(earliest);
+        }
+    }
+
+    /// Something is to be found out there: a probe is due by then, unless one is under way.
+    pub(super) fn hasten(&mut self, due: Instant) {
+        if self.burst.is_none() {
+            self.due = self.due.min(due);
         }
     }
 
@@ -196,11 +229,11 @@ impl Target {
             self.due = now + interval;
             return Step::Rest;
         }
-        if reached_from.is_some() {
-            self.from = reached_from;
+        if let Some((local, prefix)) = reached_from {
+            self.from = Some(local);
             self.paused = Some(now + limits::ANSWERED_PAUSE);
             self.due = now + interval;
-            return Step::Moved;
+            return Step::Moved(prefix);
         }
         self.paused = Some(now + limits::UNANSWERED_PAUSE);
         if is_spared {
@@ -268,7 +301,7 @@ impl Target {
         let is_beside = current.is_some_and(|current| current != probe.local);
         if is_beside && Some(probe.local) != preferred && self.standing != Standing::Down {
             if self.burst.is_some() {
-                self.reached_from.get_or_insert(probe.local);
+                self.reached_from.get_or_insert((probe.local, probe.prefix));
             }
             return Answered { is_back: false, has_moved: false };
         }
@@ -299,6 +332,9 @@ impl Target {
 
     fn stand(&mut self, now: Instant, standing: Standing) {
         (self.standing, self.since) = (standing, now);
+        if standing == Standing::Down {
+            self.doubted = None;
+        }
     }
 }
 

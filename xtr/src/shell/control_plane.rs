@@ -273,10 +273,14 @@ impl ControlPlane {
     }
 
     fn on_received(&mut self, received: Received) {
-        let Received { local, remote, bytes } = received;
-        match &self.map_system {
-            Some(system) if system.takes(&bytes) => system.datagram(local, remote, bytes),
-            _ => self.datagram(Via::Socket { local, remote }, &bytes),
+        match (received, &self.map_system) {
+            (Received::Message { local, remote, bytes }, Some(system)) if system.takes(&bytes) => {
+                system.datagram(local, remote, bytes);
+            }
+            (Received::Message { local, remote, bytes }, _) => self.datagram(Via::Socket { local, remote }, &bytes),
+            (Received::TooBig { quoted, mtu }, _) => {
+                self.control.handle(Instant::now(), Input::TooBig { quoted: &quoted, mtu });
+            }
         }
     }
 
@@ -405,11 +409,13 @@ impl ControlPlane {
         }
     }
 
-    fn send(&self, outgoing: Outgoing) {
+    fn send(&mut self, outgoing: Outgoing) {
         match (outgoing.to, &self.map_system) {
             (Destination::Socket { local, remote }, _) => self.sockets.send(local, remote, &outgoing.bytes),
             (Destination::Unfragmented { local, remote }, _) => {
-                self.sockets.send_unfragmented(local, remote, &outgoing.bytes);
+                if let Some(mtu) = self.sockets.send_unfragmented(local, remote, &outgoing.bytes) {
+                    self.control.handle(Instant::now(), Input::TooBig { quoted: &outgoing.bytes, mtu });
+                }
             }
             (Destination::DataPort { local, remote }, _) => {
                 self.packets.send_from_data_port(local, remote, &outgoing.bytes);

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! UDP port 4342 on each locator.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Failure;
-use super::ancillary::{option, set_option};
+use super::ancillary::{self, QUOTED_LENGTH, option, set_option};
+use super::data_socket::ERRORS_AT_A_TIME;
+use super::device::SendError;
 
 /// Largest datagram taken; a control message is a twentieth of it.
 const LARGEST_DATAGRAM: usize = 65_535;
@@ -23,15 +27,39 @@ const ADDRESS_PATIENCE: Duration = Duration::from_secs(3);
 /// Between two looks at it.
 const ADDRESS_PAUSE: Duration = Duration::from_millis(100);
 
-/// A control message as received.
+/// How often a message is sent, at most, that does not leave for the errors of earlier ones.
+const TRIES: usize = 3;
+
+/// What comes in.
 #[derive(Debug)]
-pub struct Received {
-    /// Our address and port.
-    pub local: SocketAddr,
-    /// The sender's.
-    pub remote: SocketAddr,
-    /// The UDP payload.
-    pub bytes: Vec<u8>,
+pub enum Received {
+    /// A control message.
+    Message {
+        /// Our address and port.
+        local: SocketAddr,
+        /// The sender's.
+        remote: SocketAddr,
+        /// The UDP payload.
+        bytes: Vec<u8>,
+    },
+    /// A router says that a message of ours was too long for a link.
+    TooBig {
+        /// The start of its UDP payload, as far as it was quoted.
+        quoted: Vec<u8>,
+        /// The MTU of the link, in octets.
+        mtu: usize,
+    },
+}
+
+/// What an error queue says of a message that was sent.
+#[derive(Debug)]
+enum Said {
+    /// It was longer than the MTU of the interface, in octets, and has not left.
+    Refused(usize),
+    /// [`Received::TooBig`].
+    Reported(Received),
+    /// That it did not get there, which time-outs show too.
+    Nothing,
 }
 
 /// The sockets.
@@ -109,24 +137,76 @@ impl ControlSockets {
             tracing::debug!(%local, %remote, "no socket to send from");
             return;
         };
-        // Not by way of the runtime, which takes a socket that it has not looked at yet for one that would block.
-        match SockRef::from(socket.as_ref()).send_to(bytes, &remote.into()) {
-            Ok(_) => tracing::trace!(%local, %remote, octets = bytes.len(), "sent"),
+        match self.send_on(socket, |socket| socket.send_to(bytes, &remote.into())) {
+            Ok(()) => tracing::trace!(%local, %remote, octets = bytes.len(), "sent"),
             Err(error) => tracing::debug!(%local, %remote, %error, "not sent"),
         }
     }
 
-    /// Sends from port 4342 of `local` in one packet that no router may fragment. One that is too long for the interface is lost, as on
-    /// the way.
-    pub fn send_unfragmented(&self, local: IpAddr, remote: SocketAddr, bytes: &[u8]) {
-        let bound = self.sockets.iter().find(|bound| bound.address == local);
-        let sent = bound.map(|bound| send_unfragmented(&SockRef::from(bound.socket.as_ref()), remote, bytes));
-        match sent {
-            Some(Ok(_)) => tracing::trace!(%local, %remote, octets = bytes.len(), "sent, unfragmented"),
-            Some(Err(error)) => tracing::debug!(%local, %remote, %error, "not sent, unfragmented"),
-            None => tracing::debug!(%local, %remote, "no socket to send from"),
-        }
+    /// Sends from port 4342 of `local` in one packet that no router may fragment. The MTU of the interface, in octets, if it is too long for
+    /// that; it is lost then, as on the way.
+    pub fn send_unfragmented(&self, local: IpAddr, remote: SocketAddr, bytes: &[u8]) -> Option<usize> {
+        let Some(Bound { socket, .. }) = self.sockets.iter().find(|bound| bound.address == local) else {
+            tracing::debug!(%local, %remote, "no socket to send from");
+            return None;
+        };
+        let error = match self.send_on(socket, |socket| send_unfragmented(socket, remote, bytes)) {
+            Ok(()) => {
+                tracing::trace!(%local, %remote, octets = bytes.len(), "sent, unfragmented");
+                return None;
+            }
+            Err(error) => error,
+        };
+        tracing::debug!(%local, %remote, %error, "not sent, unfragmented");
+        if let SendError::TooBig(mtu) = error { Some(mtu) } else { None }
     }
+
+    /// Not by way of the runtime, which takes a socket that it has not looked at yet for one that would block. A socket says the error of an
+    /// earlier message, to whomever, in the place of sending this one.
+    fn send_on(&self, socket: &UdpSocket, send: impl Fn(&Socket) -> io::Result<usize>) -> Result<(), SendError> {
+        let by = SockRef::from(socket);
+        for _ in 1..TRIES {
+            let Err(error) = send(&by) else { return Ok(()) };
+            match (error.raw_os_error(), self.read_errors(socket)) {
+                (Some(libc::EMSGSIZE), Some(mtu)) => return Err(SendError::TooBig(mtu)),
+                (Some(libc::EAGAIN | libc::ENOBUFS), _) => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(send(&by).map(drop)?)
+    }
+
+    /// Reads an error queue: what routers report is received, the MTU of our own refusal is returned.
+    fn read_errors(&self, socket: &UdpSocket) -> Option<usize> {
+        let mut refused = None;
+        // What a flood of ICMP leaves in the queue its reader finds.
+        for _ in 0..ERRORS_AT_A_TIME {
+            match next_error(socket.as_fd()) {
+                Err(_) => break,
+                Ok(Said::Refused(mtu)) => refused = Some(mtu),
+                // Without room it is lost, as any may be.
+                Ok(Said::Reported(report)) => {
+                    let _ = self.sender.try_send(report);
+                }
+                Ok(Said::Nothing) => {}
+            }
+        }
+        refused
+    }
+}
+
+/// The next entry of the error queue (ip(7), IP_RECVERR).
+fn next_error(socket: BorrowedFd<'_>) -> io::Result<Said> {
+    let (mut quoted, mut control) = ([0; QUOTED_LENGTH], ancillary::Control::EMPTY);
+    let received = ancillary::receive(socket, &mut quoted, &mut control, libc::MSG_ERRQUEUE)?;
+    let said = received.extended_error().filter(|error| error.errno == libc::EMSGSIZE.unsigned_abs());
+    let Some(error) = said else { return Ok(Said::Nothing) };
+    let mtu = usize::try_from(error.info).unwrap_or(usize::MAX);
+    if error.origin == libc::SO_EE_ORIGIN_LOCAL {
+        return Ok(Said::Refused(mtu));
+    }
+    let quoted = quoted.get(..received.length).unwrap_or(&quoted).to_vec();
+    Ok(Said::Reported(Received::TooBig { quoted, mtu }))
 }
 
 /// What the kernel makes of path MTUs, for one datagram: it is not fragmented here or on the way, and what the kernel has learned of the
@@ -167,6 +247,11 @@ fn bind(local: SocketAddr) -> std::io::Result<UdpSocket> {
     if local.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    let (level, errors) = match local {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_RECVERR),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+    };
+    set_option(&socket, level, errors, 1)?;
     socket.set_nonblocking(true)?;
     socket.bind(&local.into())?;
     UdpSocket::from_std(socket.into())
@@ -175,13 +260,22 @@ fn bind(local: SocketAddr) -> std::io::Result<UdpSocket> {
 async fn read(local: SocketAddr, socket: Arc<UdpSocket>, sender: mpsc::Sender<Received>) {
     let mut buffer = vec![0; LARGEST_DATAGRAM];
     loop {
-        match socket.recv_from(&mut buffer).await {
-            Ok((length, remote)) => {
-                let received = Received { local, remote, bytes: buffer[..length].to_vec() };
+        let received = tokio::select! {
+            message = socket.recv_from(&mut buffer) => message.map(|(length, remote)| {
+                Some(Received::Message { local, remote, bytes: buffer[..length].to_vec() })
+            }),
+            said = socket.async_io(Interest::ERROR, || next_error(socket.as_fd())) => said.map(|said| match said {
+                Said::Reported(report) => Some(report),
+                Said::Refused(_) | Said::Nothing => None,
+            }),
+        };
+        match received {
+            Ok(Some(received)) => {
                 if sender.send(received).await.is_err() {
                     return;
                 }
             }
+            Ok(None) => {}
             // An ICMP error of an earlier datagram: the socket goes on.
             Err(error) => tracing::debug!(%local, %error, "receiving"),
         }
@@ -192,6 +286,30 @@ async fn read(local: SocketAddr, socket: Arc<UdpSocket>, sender: mpsc::Sender<Re
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    /// ICMP says that nobody listens at a port; the next message to anybody would not leave for that.
+    #[tokio::test]
+    async fn a_message_leaves_although_an_earlier_one_came_to_nobody() {
+        for address in ["127.43.42.2", "::1"] {
+            let address: IpAddr = address.parse().unwrap();
+            let socket = bind(SocketAddr::new(address, 0)).unwrap();
+            let (sender, _receiver) = mpsc::channel(1);
+            let sockets = ControlSockets { sockets: vec![], sender };
+            let listener = std::net::UdpSocket::bind(SocketAddr::new(address, 0)).unwrap();
+            let to = listener.local_addr().unwrap();
+            let closed = {
+                let closed = std::net::UdpSocket::bind(SocketAddr::new(address, 0)).unwrap();
+                closed.local_addr().unwrap()
+            };
+            for number in 0..20 {
+                SockRef::from(&socket).send_to(&[0], &closed.into()).unwrap();
+                sockets.send_on(&socket, |socket| socket.send_to(&[number], &to.into())).unwrap();
+                let mut octet = [99];
+                listener.recv_from(&mut octet).unwrap();
+                assert_eq!(octet, [number]);
+            }
+        }
+    }
 
     #[test]
     fn one_datagram_leaves_unfragmented_and_the_socket_is_as_before() {

@@ -240,6 +240,10 @@ impl PortPool {
     fn read_errors_of(&mut self, index: usize) -> Option<usize> {
         let mut refused = None;
         let socket = &self.sockets[index];
+        if socket.is_lent {
+            // Whoever receives on it reads them.
+            return None;
+        }
         let (mut octets, mut control) = ([0; QUOTED_LENGTH], Control::EMPTY);
         // What a flood of ICMP leaves in the queue wakes us again.
         for _ in 0..ERRORS_AT_A_TIME {
@@ -381,4 +385,31 @@ fn open_socket(rloc: IpAddr, index: usize) -> io::Result<PortSocket> {
         }
     }
     Err(ErrorKind::AddrInUse.into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::net::UdpSocket;
+
+    /// The control half looks for what routers say about its probes there.
+    #[test]
+    fn the_errors_of_what_is_lent_are_left_to_who_lends_it() {
+        let [lent, closed] = [3, 4].map(|host| UdpSocket::bind(format!("127.43.42.{host}:0")).unwrap());
+        let (from, to) = (lent.local_addr().unwrap(), closed.local_addr().unwrap());
+        let lent = Socket::from(lent);
+        set_option(&lent, libc::IPPROTO_IP, libc::IP_RECVERR, 1).unwrap();
+        let ports = FixedPorts::default();
+        ports.lend(from.port(), [(from.ip(), lent.as_fd())].into_iter());
+        let mut pool = PortPool::open(&[from.ip()]).unwrap();
+        pool.borrow_from(&ports);
+        pool.lent_socket(from).unwrap();
+        drop(closed);
+        lent.send_to(&[0], &to.into()).unwrap();
+        pool.read_errors();
+        let (mut octets, mut control) = ([0; QUOTED_LENGTH], Control::EMPTY);
+        let received = receive(lent.as_fd(), &mut octets, &mut control, libc::MSG_ERRQUEUE).unwrap();
+        assert_eq!((received.from, received.length), (Some(to), 1));
+    }
 }

@@ -60,6 +60,9 @@ fn a_probe_from_another_locator_of_a_site_puts_the_preferred_one_in_doubt() {
     node.advance(millis(10));
     assert_eq!(node.probes.len(), 0, "a routine probe from the preferred one says nothing about the backup");
     node.datagram("203.0.113.1:4342", &probe("203.0.113.1").into());
+    node.advance(millis(800));
+    assert_eq!(node.probes.len(), 0, "it is in doubt about us, and probes from both");
+    node.datagram("203.0.113.1:4342", &probe("203.0.113.1").into());
     node.advance(secs(3));
     assert!(node.probes.iter().all(|(_, to, _)| to.ip() == ip(PEER)) && node.probes.len() >= 3, "{:?}", node.probes);
     assert!(node.updates().contains(&Update::Reachable { rloc: ip(PEER), reachable: false }));
@@ -90,15 +93,40 @@ fn sites_with_backups(count: u8) -> Node {
 #[test]
 fn probes_that_others_send_in_the_name_of_sites_make_us_send_few() {
     let mut node = sites_with_backups(60);
-    let spoof = |node: &mut Node, eid: &str| {
+    let spoof = |node: &mut Node, net: [u8; 3], eid: &str| {
         for number in 1..=60 {
-            let from = IpAddr::from([203, 0, 113, number]);
+            let from = IpAddr::from([net[0], net[1], net[2], number]);
             let probe = MapRequest { itr_rlocs: vec![from.into()], ..probe_about(eid) };
             node.datagram(&SocketAddr::new(from, 4342).to_string(), &probe.into());
         }
-        node.advance(millis(20));
+        node.advance(secs(1));
         std::mem::take(&mut node.probes).len()
     };
-    assert_eq!(spoof(&mut node, "10.99.0.0/16"), 0, "about an EID that is not ours");
-    assert_eq!(spoof(&mut node, "10.1.0.0/16"), limits::DOUBTS_PER_SECOND as usize);
+    assert_eq!(spoof(&mut node, [203, 0, 113], "10.1.0.0/16"), 0, "from the preferred ones no probe was missed");
+    assert_eq!(spoof(&mut node, [198, 51, 100], "10.1.0.0/16"), 0);
+    assert_eq!(spoof(&mut node, [203, 0, 113], "10.99.0.0/16"), 0, "about an EID that is not ours");
+    let bursts = limits::DOUBTS_PER_SECOND as usize * 2;
+    assert_eq!(spoof(&mut node, [203, 0, 113], "10.1.0.0/16"), bursts, "two probes each within a second");
+}
+
+#[test]
+fn a_site_whose_xtrs_both_probe_us_is_not_probed_for_each_of_their_probes() {
+    let mut node = sites_with_backups(1);
+    let locators = [[198, 51, 100, 1], [203, 0, 113, 1]].map(IpAddr::from);
+    let mut sent = 0;
+    for turn in 0..240 {
+        let from = locators[turn % 2];
+        let probe = MapRequest { itr_rlocs: vec![from.into()], ..probe_about("10.1.0.0/16") };
+        node.datagram(&SocketAddr::new(from, 4342).to_string(), &probe.into());
+        for _ in 0..25 {
+            node.advance(millis(100));
+            for (_, to, probe) in std::mem::take(&mut node.probes) {
+                sent += 1;
+                let reply = MapReply { probe: true, nonce: probe.nonce, ..MapReply::default() };
+                answer_from(&mut node, &to.ip().to_string(), reply);
+            }
+        }
+    }
+    // The routine probes of two locators, and as many doubts of the one that is preferred.
+    assert!((2 * 600 / 33..=3 * (600 / 27 + 1)).contains(&sent), "{sent} in ten minutes");
 }

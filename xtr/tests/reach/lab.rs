@@ -24,6 +24,10 @@ pub(crate) struct Lab {
     counters: Arc<Counters>,
     /// Longer IP packets are lost on the way there, without a word.
     pub(crate) width: usize,
+    /// From this locator of ours they are lost if they are longer than that.
+    pub(crate) narrow_uplink: Option<(IpAddr, usize)>,
+    /// The MTU that the router names which drops a long probe; none = it says nothing.
+    pub(crate) named: Option<usize>,
     /// Whether the other site answers probes that have something behind the message.
     pub(crate) takes_padding: bool,
     /// Lengths of the long probes that were sent, and when, since they were last looked at.
@@ -74,6 +78,8 @@ impl Lab {
             far,
             counters,
             width: 1500,
+            narrow_uplink: None,
+            named: None,
             takes_padding: true,
             long: vec![],
             dead: None,
@@ -133,7 +139,14 @@ impl Lab {
             // UDP over IPv4.
             let length = bytes.len() + 28;
             self.long.push((self.near.now, length));
-            if self.dead != Some(remote.ip()) && length <= self.width && self.takes_padding {
+            let narrow = self.narrow_uplink.filter(|(uplink, _)| *uplink == local).map(|(_, width)| width);
+            let width = narrow.unwrap_or(self.width);
+            if let Some(mtu) = self.named.filter(|_| length > width) {
+                // Where ICMP has room for more than the UDP header.
+                self.near.input(Input::TooBig { quoted: &bytes[..12], mtu });
+            }
+            let is_cut = self.dead == Some(remote.ip()) || self.dead_uplink == Some(local);
+            if !is_cut && length <= width && self.takes_padding {
                 self.far.bytes_at(remote, &format!("{local}:4342"), &bytes);
             }
         }

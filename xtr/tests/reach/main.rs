@@ -8,6 +8,7 @@ mod double;
 mod answering;
 mod failover;
 mod lab;
+mod mutual;
 mod path_mtu;
 mod probing;
 mod soliciting;

@@ -4,8 +4,10 @@
 use std::net::SocketAddr;
 
 use wire::control::ControlMessage;
+use xtr::engine::Input;
 use xtr::map_cache::{Event, Update};
 use xtr::reach::{Counts, limits};
+use xtr::refusal::Refusal;
 
 use crate::double::{RLOC, secs};
 use crate::lab::Lab;
@@ -188,4 +190,89 @@ fn what_a_router_says_is_told_to_control_and_said_back() {
     lab.near.event(Event::PathMtu { rloc: ip(PEER), mtu: 1397 });
     lab.near.event(Event::PathMtu { rloc: ip("192.0.2.99"), mtu: 1300 });
     assert_eq!(lab.near.updates(), [], "longer than any packet; a stranger's");
+}
+
+/// RFC 8899, section 4.6.2.
+#[test]
+fn where_a_router_speaks_of_a_probe_the_search_ends_at_what_it_names() {
+    for width in [1280, 1300, 1350, 1395] {
+        let mut lab = Lab::new().finding_path_mtus();
+        (lab.width, lab.named) = (width, Some(width));
+        lab.run(secs(3));
+        assert_eq!((lab.path_mtu(PEER), counts(&lab).black_holes), (width, 0), "at once");
+        // Two locators: the one that is dropped, and the one that shows that what was said is true.
+        let mut found = lengths(&mut lab);
+        found.sort_unstable();
+        assert_eq!(found, [width, width, LONGEST, LONGEST]);
+        lab.run(secs(550));
+        assert!(lengths(&mut lab).iter().all(|length| *length == width), "nothing is looked for between");
+        lab.run(secs(100));
+        let longest = lengths(&mut lab).into_iter().filter(|length| *length == LONGEST).count();
+        assert_eq!(
+            (longest, counts(&lab).long_probes_too_big),
+            (2, 4),
+            "once in ten minutes, and that is the end of it"
+        );
+        assert_eq!((lab.path_mtu(PEER), counts(&lab).black_holes), (width, 0));
+        (lab.width, lab.named) = (1500, None);
+        lab.run(secs(700));
+        assert_eq!(lab.path_mtu(PEER), 1500);
+    }
+}
+
+#[test]
+fn a_way_that_becomes_narrow_is_known_with_the_first_probe_that_a_router_speaks_of() {
+    let mut lab = Lab::new().finding_path_mtus();
+    lab.run(secs(60));
+    (lab.width, lab.named) = (1340, Some(1340));
+    lab.run(secs(35));
+    assert_eq!((lab.path_mtu(PEER), counts(&lab).black_holes), (1340, 0));
+    // While a longer one is looked for.
+    (lab.width, lab.named) = (1390, None);
+    lab.run(secs(565));
+    (lab.width, lab.named) = (1310, Some(1310));
+    lab.run(secs(60));
+    assert_eq!((lab.path_mtu(PEER), counts(&lab).black_holes), (1310, 0));
+}
+
+/// It drops more than it says, without a word.
+#[test]
+fn a_router_that_names_too_much_is_found_out() {
+    let mut lab = Lab::new().finding_path_mtus();
+    (lab.width, lab.named) = (1350, Some(1390));
+    lab.run(secs(60));
+    let found = lab.path_mtu(PEER);
+    assert!((1342..=1350).contains(&found), "{found}");
+    assert_eq!(counts(&lab).black_holes, 2);
+}
+
+#[test]
+fn who_has_not_seen_a_probe_and_who_names_what_cannot_be_changes_nothing() {
+    let mut lab = Lab::new().finding_path_mtus();
+    let near = &mut lab.near;
+    while near.probes.is_empty() {
+        near.run_to_deadline();
+    }
+    let (local, remote, short) = near.probes.remove(0);
+    let reply = wire::control::MapReply { probe: true, ..crate::reply_to(&short, &[(crate::SITE, 1440)]) };
+    let reply = ControlMessage::from(reply).encode().unwrap();
+    near.bytes_at(SocketAddr::new(local, 4342), &format!("{}:4342", remote.ip()), &reply);
+    let (.., long) = near.long_probes.remove(0);
+    let other_nonce: Vec<u8> = long.iter().enumerate().map(|(at, octet)| octet ^ u8::from(at == 11)).collect();
+    let short = ControlMessage::from(short).encode().unwrap();
+    // No more than the UDP header; and a Map-Reply.
+    for quoted in [&other_nonce[..], &short, &[], &long[..4], &long[..11], &reply] {
+        near.input(Input::TooBig { quoted, mtu: 1300 });
+    }
+    assert_eq!((near.refused(Refusal::TooBigOfNoProbe), near.refused(Refusal::TooBigImpossible)), (6, 0));
+    for mtu in [0, 68, 576, 1279, LONGEST, LONGEST + 1, 70_000, usize::MAX] {
+        near.input(Input::TooBig { quoted: &long, mtu });
+    }
+    assert_eq!(near.refused(Refusal::TooBigImpossible), 8);
+    assert_eq!((near.control.path_mtu(remote.ip()), near.control.counts().long_probes_too_big), (None, 0));
+    near.input(Input::TooBig { quoted: &long[..12], mtu: 1280 });
+    assert_eq!(near.control.path_mtu(remote.ip()), Some(1280));
+    near.advance(limits::ANSWER_TIME);
+    near.input(Input::TooBig { quoted: &long, mtu: 1300 });
+    assert_eq!(near.refused(Refusal::TooBigOfNoProbe), 7, "that was too long ago");
 }

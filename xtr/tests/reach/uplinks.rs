@@ -62,6 +62,51 @@ fn an_uplink_that_goes_takes_its_choice_with_it() {
     assert!(![ip("192.0.2.1"), chosen].contains(&lab.sources.last().unwrap().1), "{:?}", lab.sources.last());
 }
 
+/// The preferred locator and the backup of [`Lab::with_uplinks`], when the way from the first one has just failed and packets have left it.
+fn left_for_the_backup(narrow: &str) -> Lab {
+    let uplinks = ["192.0.2.1", "192.0.2.129"];
+    let mut lab = Lab::with_uplinks(&uplinks).finding_path_mtus();
+    lab.narrow_uplink = Some((ip(narrow), 1350));
+    lab.run(secs(60));
+    lab.dead_uplink = Some(ip(uplinks[0]));
+    while lab.sources.last().unwrap().1 == ip(uplinks[0]) {
+        lab.run(millis(10));
+    }
+    lab
+}
+
+#[test]
+fn the_path_mtu_of_the_way_that_is_left_is_left_with_it() {
+    let mut lab = left_for_the_backup("192.0.2.1");
+    // What is shown is a second old.
+    lab.run(millis(1100));
+    assert_eq!(lab.path_mtu("198.51.100.1"), 1500);
+}
+
+#[test]
+fn the_path_mtu_of_the_way_that_is_taken_is_looked_for_at_once() {
+    let mut lab = left_for_the_backup("192.0.2.129");
+    assert_eq!(lab.path_mtu("198.51.100.1"), 1500);
+    lab.run(secs(5));
+    let found = lab.path_mtu("198.51.100.1");
+    assert!((1316..=1350).contains(&found), "{found}");
+}
+
+#[test]
+fn another_preferred_locator_has_path_mtus_of_its_own_at_once() {
+    for (narrow, expected) in [("192.0.2.1", 1500..=1500), ("192.0.2.129", 1316..=1350)] {
+        let mut lab = Lab::with_uplinks(&["192.0.2.1", "192.0.2.129"]).finding_path_mtus();
+        lab.narrow_uplink = Some((ip(narrow), 1350));
+        lab.run(secs(60));
+        let turned = ["192.0.2.129", "192.0.2.1"].into_iter().zip(1..);
+        lab.near.input(Input::Locators(turned.map(|(rloc, priority)| OwnLocator { priority, ..own(rloc) }).collect()));
+        lab.run(secs(6));
+        assert_eq!(lab.sources.last().unwrap().1, ip("192.0.2.129"));
+        let found = lab.path_mtu("198.51.100.1");
+        assert!(expected.contains(&found), "{found} where that of {narrow} is narrow");
+    }
+}
+
 #[test]
 fn map_requests_and_map_registers_without_an_answer_are_sent_from_the_other_uplink() {
     let uplinks = ["192.0.2.1", "192.0.2.129"];
