@@ -2,10 +2,8 @@
 //! One good client while all others flood with questions about random EIDs.
 //!
 //! Client, flood and map system are on one machine here, which they are not elsewhere:
-//! * the client has a processor to itself, and the map system the others, which on two cores leaves it one. On shared ones the answer
-//!   was at the client's socket after 100 to 126 us, and read after 274 to 281: a client that is woken by its answer waited for the
-//!   turn of the thread that woke it, which went on with the flood. Without a flood it is slower this way (180 us and not 118), since
-//!   its processor sleeps meanwhile; so the flood is held against both, and the promise is kept if it is beside the smaller one;
+//! * the client has a processor to itself, and the map system the others, which on two cores leaves it one. On shared ones a client that
+//!   is woken by its answer waits for the turn of the thread which woke it, and goes on with the flood;
 //! * a flood comes out of a network, and takes of the processors of who is flooded what the kernel does for each datagram that
 //!   arrives. Of three processors the thread that makes it has one, and what the kernel does for each is done there. Of two it is on the
 //!   map system's, which receives what it sends, but only while nobody else wants them (`SCHED_IDLE`): nobody waits for the sender's
@@ -13,6 +11,9 @@
 //!   real one does: what is measured is what the flood has left to do when a good question comes;
 //! * what of the flood's harm is none of the map system's shows a control: the same flood, from the same thread, to a socket beside
 //!   it that nobody reads.
+//!
+//! The flood is held against two turns of the same round, with everybody where he is under it: without a flood, where all processors
+//! sleep between two questions, and with the control, where that of the map system does not. The promise is kept if it is beside both.
 //!
 //! Two times are told: until the answer had reached the client's socket, by the kernel's word, and until the client had read it.
 
@@ -59,10 +60,6 @@ pub struct Flooded {
     pub p99_us: f64,
     /// How much longer it takes: median, least and most of all rounds.
     pub ratio: [f64; 3],
-    /// Its 99th percentile without the flood where it shares its processors with the map system: none sleeps then.
-    pub shared_quiet_p99_us: f64,
-    /// How much longer it takes than that.
-    pub shared_ratio: [f64; 3],
     /// Whether the kernel told of every answer when it reached the client's socket; the figures of arrivals say nothing otherwise.
     pub stamped: bool,
     /// The 99th percentile until an answer has reached the client's socket, without the flood.
@@ -71,14 +68,14 @@ pub struct Flooded {
     pub arrival_p99_us: f64,
     /// How much longer that takes: median, least and most of all rounds.
     pub arrival_ratio: [f64; 3],
-    /// The first of them where client and map system share their processors.
-    pub shared_quiet_arrival_p99_us: f64,
-    /// How much longer it takes than that.
-    pub shared_arrival_ratio: [f64; 3],
-    /// Both with the same flood to a socket beside the map system that nobody reads: until it has read the answer, ...
+    /// Both ratios with the same flood to a socket beside the map system that nobody reads: until it has read the answer, ...
     pub sink_ratio: [f64; 3],
     /// ... and until it has reached the client's socket.
     pub sink_arrival_ratio: [f64; 3],
+    /// How much longer it takes with the flood at the map system than with that: until it has read the answer, ...
+    pub beyond_sink_ratio: [f64; 3],
+    /// ... and until it has reached the client's socket.
+    pub beyond_sink_arrival_ratio: [f64; 3],
     /// Good questions without an answer.
     pub lost: usize,
     /// What the flood had looked up: half of it are CGEIDs that nobody has.
@@ -154,7 +151,7 @@ fn measure_here(
     let sink = SocketAddrV4::new(SERVER, SINK_PORT);
     // It is there, so that no ICMP goes back; what it has no room for is dropped.
     let _unread = stage.lab.namespace("server")?.run(move || UdpSocket::bind(sink))??;
-    let (mut shared, mut quiet, mut beside, mut under) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut quiet, mut beside, mut under) = (Vec::new(), Vec::new(), Vec::new());
     let mut total = Sent::default();
     let mut shares = [Spent::default(); 4];
     let mut lookups = Lookups::default();
@@ -162,9 +159,6 @@ fn measure_here(
     // Where it has none to itself it gets at least its turns as soon as it wants them. The flood, which is in a thread of its own, does
     // not.
     let short_turns = program::turns::ask_for(program::turns::SHORT).is_ok();
-    for _ in 0..options.rounds {
-        shared.push(ask(socket, server(), good, pace)?);
-    }
     let apart = Apart::new(stage.server.id());
     let from = apart
         .as_ref()
@@ -188,7 +182,7 @@ fn measure_here(
         quiet.push(calm);
     }
     batch::tell_when(socket, false)?;
-    let turns = Turns { shared, quiet, beside, under };
+    let turns = Turns { quiet, beside, under };
     let flooded = turns.judge(&total, shares, (apart.is_some(), short_turns));
     Ok(Flooded { flood_apart: from.is_apart, lookups, ..flooded })
 }
@@ -217,10 +211,8 @@ impl Sent {
     }
 }
 
-/// The good client's turns: without a flood, on shared processors and on one of its own; and there with a flood beside the map system,
-/// and with one at it.
+/// The good client's turns: without a flood, with one beside the map system, and with one at it.
 struct Turns {
-    shared: Vec<Measured>,
     quiet: Vec<Measured>,
     beside: Vec<Measured>,
     under: Vec<Measured>,
@@ -228,20 +220,16 @@ struct Turns {
 
 impl Turns {
     fn judge(&self, sent: &Sent, shares: [Spent; 4], (apart, short_turns): (bool, bool)) -> Flooded {
-        let Self { shared, quiet, beside, under } = self;
+        let Self { quiet, beside, under } = self;
         let p99 = |turns: &[Measured]| middle(turns.iter().map(|it| micros(it, 0.99)).collect())[0];
-        let mut all = shared.iter().chain(quiet).chain(beside).chain(under);
+        let mut all = quiet.iter().chain(beside).chain(under);
         let stamped = all.all(|it: &Measured| !it.times.is_empty() && it.arrivals.len() == it.times.len());
         let arrival = |it: &Measured| if stamped { micros_of(&it.arrivals, 0.99) } else { f64::NAN };
         let arrivals = |turns: &[Measured]| middle(turns.iter().map(arrival).collect())[0];
-        let ratio = |turns: &[Measured], of: &dyn Fn(&Measured) -> f64| {
-            middle(quiet.iter().zip(turns).map(|(calm, it)| of(it) / of(calm)).collect())
+        let ratio = |turns: &[Measured], than: &[Measured], of: &dyn Fn(&Measured) -> f64| {
+            middle(turns.iter().zip(than).map(|(it, calm)| of(it) / of(calm)).collect())
         };
         let read = |it: &Measured| micros(it, 0.99);
-        // These turns were before all others, and have none to be held against each.
-        let (shared_quiet_p99_us, shared_quiet_arrival_p99_us) = (p99(shared), arrivals(shared));
-        let beyond =
-            |of: &dyn Fn(&Measured) -> f64, least: f64| middle(under.iter().map(|it| of(it) / least).collect());
         let time = under.iter().map(|it| it.spent).sum::<Duration>().as_secs_f64().max(f64::MIN_POSITIVE);
         let [answering, others, flood, client] =
             shares.map(|it| Share { cores: it.cores.as_secs_f64() / time, waiting: it.waiting.as_secs_f64() / time });
@@ -251,17 +239,15 @@ impl Turns {
             replies_per_s: middle(under.iter().map(Measured::rate).collect())[0],
             quiet_p99_us: p99(quiet),
             p99_us: p99(under),
-            ratio: ratio(under, &read),
-            shared_quiet_p99_us,
-            shared_ratio: beyond(&read, shared_quiet_p99_us),
+            ratio: ratio(under, quiet, &read),
             stamped,
             quiet_arrival_p99_us: arrivals(quiet),
             arrival_p99_us: arrivals(under),
-            arrival_ratio: ratio(under, &arrival),
-            shared_quiet_arrival_p99_us,
-            shared_arrival_ratio: beyond(&arrival, shared_quiet_arrival_p99_us),
-            sink_ratio: ratio(beside, &read),
-            sink_arrival_ratio: ratio(beside, &arrival),
+            arrival_ratio: ratio(under, quiet, &arrival),
+            sink_ratio: ratio(beside, quiet, &read),
+            sink_arrival_ratio: ratio(beside, quiet, &arrival),
+            beyond_sink_ratio: ratio(under, beside, &read),
+            beyond_sink_arrival_ratio: ratio(under, beside, &arrival),
             lost: under.iter().map(|it| it.lost).sum(),
             lookups: Lookups::default(),
             from_idle: sent.from_idle,
@@ -281,34 +267,33 @@ impl Flooded {
         let share = |it: Share| format!("{:.2} cores, ready and waiting {:.1} %", it.cores, it.waiting * 100.0);
         let arrived = if self.stamped {
             format!(
-                "until the answer reached the client's socket: p99 {:.0} us instead of {:.0}: {} x; of {:.0} on shared processors: {} x",
+                "until the answer reached the client's socket: p99 {:.0} us instead of {:.0}: {} x",
                 self.arrival_p99_us,
                 self.quiet_arrival_p99_us,
-                span(self.arrival_ratio),
-                self.shared_quiet_arrival_p99_us,
-                span(self.shared_arrival_ratio)
+                span(self.arrival_ratio)
             )
         } else {
             "when answers reached the client's socket is not known: the kernel did not tell of all".into()
         };
         let mut lines = vec![
             format!(
-                "random EIDs: {:.0}/s of {:.0} beside {:.0} good replies/s, p99 {:.0} us instead of {:.0}: {} x; of {:.0} on shared processors: {} x; {} lost",
+                "random EIDs: {:.0}/s of {:.0} beside {:.0} good replies/s, p99 {:.0} us instead of {:.0}: {} x; {} lost",
                 self.flood_per_s,
                 self.wanted_per_s,
                 self.replies_per_s,
                 self.p99_us,
                 self.quiet_p99_us,
                 span(self.ratio),
-                self.shared_quiet_p99_us,
-                span(self.shared_ratio),
                 self.lost
             ),
             arrived,
             format!(
-                "the same flood to a socket beside it that nobody reads: {} x, at the client's socket {} x",
+                "the same flood to a socket beside it that nobody reads: {} x, at the client's socket {} x; at the map system {} x of that, at \
+                 the client's socket {} x",
                 span(self.sink_ratio),
-                span(self.sink_arrival_ratio)
+                span(self.sink_arrival_ratio),
+                span(self.beyond_sink_ratio),
+                span(self.beyond_sink_arrival_ratio)
             ),
             format!(
                 "half of the flood are CGEIDs that nobody has: {} GETs in the DHT of at most {:.0}, {} questions refused a lookup",
@@ -342,7 +327,7 @@ impl Flooded {
     }
 
     /// What is promised of it: up to where the map system's part ends, and until the client has read the answer. It is kept if it is
-    /// beside both quiet times: the client's own processor sleeps without a flood, so that one of them is long.
+    /// beside the quiet turns and the control.
     pub(super) fn promises(&self) -> [Line; 3] {
         [
             Line {
@@ -366,11 +351,14 @@ impl Flooded {
         ]
     }
 
-    /// How much longer it takes than without the flood, at its socket or until it is read; of both quiet times beside the smaller.
+    /// How much longer it takes than without the flood, or than with one beside it if that is more; at its socket or until it is read.
     fn worst(&self, at_socket: bool) -> f64 {
-        let (own, shared) =
-            if at_socket { (self.arrival_ratio, self.shared_arrival_ratio) } else { (self.ratio, self.shared_ratio) };
-        own[0].max(shared[0])
+        let (quiet, sink) = if at_socket {
+            (self.arrival_ratio, self.beyond_sink_arrival_ratio)
+        } else {
+            (self.ratio, self.beyond_sink_ratio)
+        };
+        quiet[0].max(sink[0])
     }
 
     /// Or why there is no verdict.
@@ -388,8 +376,10 @@ impl Flooded {
     fn told(&self, judged: Result<(), String>) -> String {
         let socket = if self.stamped { format!("{:.2} x", self.worst(true)) } else { "unknown".into() };
         let read = self.worst(false);
-        let figures =
-            format!("p99 at its socket {socket}, when read {read:.2} x of the smaller quiet one, {} lost", self.lost);
+        let figures = format!(
+            "p99 at its socket {socket}, when read {read:.2} x of the quiet one or the control's, {} lost",
+            self.lost
+        );
         judged.map_or_else(|why| format!("not judged, {why}; {figures}"), |()| figures.clone())
     }
 }
@@ -408,16 +398,14 @@ mod tests {
             quiet_p99_us: 100.0,
             p99_us: 150.0,
             ratio: [1.5; 3],
-            shared_quiet_p99_us: 90.0,
-            shared_ratio: [1.7; 3],
             stamped: true,
             quiet_arrival_p99_us: 100.0,
             arrival_p99_us: 120.0,
             arrival_ratio: [1.2; 3],
-            shared_quiet_arrival_p99_us: 90.0,
-            shared_arrival_ratio: [1.3; 3],
-            sink_ratio: [1.1; 3],
-            sink_arrival_ratio: [1.1; 3],
+            sink_ratio: [0.9; 3],
+            sink_arrival_ratio: [0.9; 3],
+            beyond_sink_ratio: [1.7; 3],
+            beyond_sink_arrival_ratio: [1.3; 3],
             lost: 0,
             lookups: Lookups { gets: 2_000, refused: 40_000, most: 2_500.0 },
             from_idle: true,
@@ -447,12 +435,8 @@ mod tests {
         assert_eq!(verdicts(&withstood()), [true, true]);
         assert_eq!(verdicts(&Flooded { ratio: [2.0; 3], ..withstood() }), [true, false]);
         assert_eq!(verdicts(&Flooded { arrival_ratio: [2.0; 3], ..withstood() }), [false, true]);
-        assert_eq!(
-            verdicts(&Flooded { shared_ratio: [2.0; 3], ..withstood() }),
-            [true, false],
-            "beside both quiet times"
-        );
-        assert_eq!(verdicts(&Flooded { shared_arrival_ratio: [2.0; 3], ..withstood() }), [false, true]);
+        assert_eq!(verdicts(&Flooded { beyond_sink_ratio: [2.0; 3], ..withstood() }), [true, false], "beside both");
+        assert_eq!(verdicts(&Flooded { beyond_sink_arrival_ratio: [2.0; 3], ..withstood() }), [false, true]);
         assert_eq!(verdicts(&Flooded { lost: 1, ..withstood() }), [false, false]);
     }
 
@@ -461,7 +445,7 @@ mod tests {
         let says = |flooded: &Flooded| flooded.lines().iter().any(|line| line.starts_with("the flood waits"));
         assert!(says(&withstood()));
         assert!(!says(&Flooded { flood_apart: true, ..withstood() }));
-        assert!(withstood().lines()[0].contains("of 90 on shared processors: 1.70"), "{:?}", withstood().lines());
+        assert!(withstood().lines()[2].contains("at the map system 1.70"), "{:?}", withstood().lines());
     }
 
     #[test]
