@@ -16,7 +16,7 @@ fn the_tree_holds() {
 /// As a target file spells it, in each role by itself.
 #[test]
 fn the_tree_holds_as_one_of_others() {
-    PROGRAM.holds_from_afar("ddt", &["lisp-mapsys promises", "key material"], 10);
+    PROGRAM.holds_from_afar(&["ddt"], &["lisp-mapsys promises", "key material"], 10);
 }
 
 #[test]

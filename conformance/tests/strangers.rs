@@ -176,7 +176,7 @@ fn a_verifier_that_hangs_or_is_not_there_is_named_in_bounded_time() {
     let run = Run::of(&ISSUER, &verifier("\"sh\", \"-c\", \"exec sleep 600\""), &ids);
     run.fails("ID-004.1", "not over after 20 s");
     run.fails("ID-005.1", "not waited for again");
-    assert!(run.took < Duration::from_secs(60), "{:?}", run.took);
+    assert!(run.took < Duration::from_secs(180), "{:?}", run.took);
     let run = Run::of(&ISSUER, &verifier("\"{program:NOT_SET_ANYWHERE}\""), &["--id", "ID-004.1"]);
     assert!(run.check("ID-004.1").1.contains("NOT_SET_ANYWHERE is not set"), "{:?}", run.check("ID-004.1"));
 }
@@ -295,7 +295,7 @@ fn a_node_that_takes_nothing_fails_and_its_refusals_of_what_is_wrong_are_no_meri
     run.fails("DH-02.2", "expected: stored");
     run.fails("AD-02.2", "expected: stored");
     run.skips("AD-01.01", "it does not take what is right");
-    assert!(run.took < Duration::from_secs(120), "{:?}", run.took);
+    assert!(run.took < Duration::from_secs(360), "{:?}", run.took);
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn a_port_where_nobody_is_is_named_and_not_waited_for_again() {
     run.skips("DH-02.1", "not judged: the target has never answered");
     run.fails("AD-01.01", "nobody answers");
     assert_eq!(run.came_out("fail").len(), 2, "{:#?}", run.came_out("fail"));
-    assert!(run.took < Duration::from_secs(60), "{:?}", run.took);
+    assert!(run.took < Duration::from_secs(180), "{:?}", run.took);
 }
 
 #[test]

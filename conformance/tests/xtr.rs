@@ -105,14 +105,14 @@ fn a_run_that_is_killed_leaves_no_program_behind() {
     let begun = Instant::now();
     let mut programs = Vec::new();
     while programs.is_empty() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "it starts nothing");
+        assert!(begun.elapsed() < Duration::from_secs(80), "it starts nothing");
         std::thread::sleep(Duration::from_millis(10));
         programs = children(run.0.id());
     }
     drop(run);
     let begun = Instant::now();
     while programs.iter().any(|id| Path::new("/proc").join(id.to_string()).join("exe").read_link().is_ok()) {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{programs:?} run on");
+        assert!(begun.elapsed() < Duration::from_secs(80), "{programs:?} run on");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -194,7 +194,7 @@ fn a_router_that_ends_is_named_and_one_that_is_not_there_too() {
         came.contains("the router is gone") && came.contains("exit status: 3") && came.contains("in vain"),
         "{came}"
     );
-    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", begun.elapsed());
     let Some((came, closing)) = judge(OURS, "DP-002.1", &[("ANY_ROUTER", "")]) else { return };
     assert!(closing == "0 passed, 0 failed, 1 skipped" && came.contains("ANY_ROUTER is not set"), "{came}");
 }
