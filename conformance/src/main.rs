@@ -296,8 +296,8 @@ These three start what they judge with sites, keys and peers of their own; one t
   [map-system.subscribers]  `count`, `site-id`, `key`: of subscriber N each octet of the xTR-ID is N; Map-Notifies come to the port that asked.
                             `limits = true` if 200 may subscribe to \"never registered\" alone, and the ITR-RLOCs of 201 are in 192.0.2.0/24
   [[map-system.site]]       \"requires lisp-sec\", which it answers for only with LISP-SEC; \"vectors\", the site 10.2.2.0/24 of the vectors
-What is not given is skipped, and the report says so. Subscriptions of an earlier run may be in the way of pubsub: begin with a map system
-that was started afresh. Suite nat has no table: it judges only what takes the configurations of lisp-mapsys.
+What is not given is skipped, and the report says so. One that runs may be judged again: nonces rise from run to run, and subscribers subscribe
+anew. Suite nat has no table: it judges only what takes the configurations of lisp-mapsys.
 Suites data-plane and mobility need [tunnel-router.start]; with `data-plane = false` in [tunnel-router] no packet has to cross it, and it is
 held against what it answers alone.
 
