@@ -20,6 +20,12 @@ fn the_tree_holds_as_one_of_others() {
 }
 
 #[test]
+fn the_node_of_the_example_of_a_target_file_holds() {
+    let Some(printed) = PROGRAM.passes_from_afar("targets/example.toml", "DT-01,DT-02") else { return };
+    assert!(printed.lines().last().is_some_and(|line| line.ends_with(" passed, 0 failed, 0 skipped")), "{printed}");
+}
+
+#[test]
 fn a_program_that_is_no_map_system_fails_and_one_that_is_not_there_is_named() {
     let output = PROGRAM.conformance(&["run", "--id", "DT-01.1"], &[("CONFORMANCE_LISP_MAPSYS", "true")]);
     assert_eq!((output.status.code(), closing_line(&output)), (Some(1), "0 passed, 1 failed, 0 skipped".to_owned()));

@@ -21,17 +21,8 @@ static NODE: Program = Program::new("lisp-dht", &["dht", "cgeid", "wire", "progr
 /// Held by what fills a processor by itself.
 static PROCESSORS: Mutex<()> = Mutex::new(());
 
-/// Our `cgeid`, as commands.
-const OURS: &str = r#"name = "an issuer"
-claims = []
-[cgeid-issuer]
-make-ed25519 = [
-    "sh", "-c", 'rm -rf new && "$0" new --algorithm ed25519 --out new --password-file "$2" && mv new/????????????????????????.p12 "$1"',
-    "{program:CONFORMANCE_CGEID}", "{container}", "{password-file}",
-]
-verify = ["{program:CONFORMANCE_CGEID}", "show", "--prefix", "{prefix}", "{certificate}"]
-open = ["{program:CONFORMANCE_CGEID}", "show", "--password-file", "{password-file}", "{container}"]
-"#;
+/// Our own programs, as their target file starts those of others.
+const EXAMPLE: &str = include_str!("../targets/example.toml");
 
 /// An issuer of a shell and openssl, which names a new Ed25519 key by what this command writes of its SHA-512 in hexadecimal.
 fn shell(name: &str) -> String {
@@ -124,8 +115,7 @@ fn our_own_issuer_holds_as_that_of_others() {
         return;
     }
     let _alone = PROCESSORS.lock().unwrap_or_else(PoisonError::into_inner);
-    let run = Run::of(&ISSUER, OURS, &[]);
-    assert!(run.checks.iter().all(|check| check["suite"] == "cgeid"));
+    let run = Run::of(&ISSUER, EXAMPLE, &["--suite", "cgeid"]);
     // All that can be put to commands, but for an RSA key.
     run.holds(45, &OF_OURS);
     run.skips("ID-016.1", "libraries of this implementation");
@@ -256,15 +246,6 @@ fn at(address: &str) -> String {
     format!("name = \"a node\"\nclaims = []\n[dht-node]\naddress = \"{address}\"\n")
 }
 
-const STARTED: &str = r#"name = "a node"
-claims = []
-[dht-node.start]
-command = [
-    "sh", "-c", 'echo it starts; exec "$0" "$@"', "{program:CONFORMANCE_LISP_DHT}", "node", "--identity", "{identity}",
-    "--password-file", "{password-file}", "--listen", "{address}", "--port", "0", "--state-dir", "state", "--discovery", "off",
-]
-"#;
-
 /// Why checks of nodes are not made of others.
 const OF_OUR_NODES: [&str; 6] = [
     "our client",
@@ -281,7 +262,7 @@ fn our_own_node_holds_where_only_its_address_is_known_and_where_a_file_starts_it
     let running = Running::start(&[]);
     let run = Run::of(&NODE, &at(&running.address), &["--suite", "dht"]);
     run.holds(20, &OF_OUR_NODES);
-    let run = Run::of(&NODE, STARTED, &["--suite", "adversary"]);
+    let run = Run::of(&NODE, EXAMPLE, &["--suite", "adversary"]);
     run.holds(30, &OF_OUR_NODES);
     run.skips("AD-03.1", "own nodes");
 }
