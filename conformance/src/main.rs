@@ -309,7 +309,8 @@ program that a variable names, and {name} what is said here; they run without th
     open                    says the same of {container}, PKCS#12
   dht, adversary   [dht-node] with `address`, a multiaddr with its peer ID, of a node of the network 3fff:ce1::/32 that is open and knows no
                    other; or [dht-node.start] with `command`, and `file` as in [map-system.start]: a node at {address} with the operational
-                   key in {identity} (PKCS#12, its password in {password-file}), which prints its multiaddr. lisp-dht puts and gets there
+                   key in {identity} (PKCS#12, its password in {password-file}), which prints its multiaddr. lisp-dht puts and gets there.
+                   SIGTERM ends it, and some checks start it again in its folder, to see what it remembers
 conformance/targets/example.toml has these two tables, [ddt-node] and [tunnel-router], with comments, to be copied.
 What is put to our libraries, to verbs that have no command here, or needs a network of our own nodes is skipped, and the report says so. What
 such a target refuses counts if it takes what is right. `conformance explain ID-005.4` says to which command a check is put.

@@ -176,7 +176,8 @@ fn explain_says_what_is_put_to_others() {
     let explained = |id: &str| text(&ISSUER.conformance(&["explain", id], &[]).stdout);
     assert!(explained("ID-005.4").contains("[cgeid-issuer]: put to its `verify`"));
     assert!(!explained("ID-014.1").contains("[cgeid-issuer]"));
-    assert!(explained("DH-05.1").contains("[dht-node]: skipped, it ends the node"));
+    assert!(explained("DH-05.1").contains("[dht-node]: skipped, the draft asks that marks and revocations outlive"));
+    assert!(explained("DH-05.2").contains("of a target with [dht-node.start] alone"));
 }
 
 #[test]
@@ -247,11 +248,12 @@ fn at(address: &str) -> String {
 }
 
 /// Why checks of nodes are not made of others.
-const OF_OUR_NODES: [&str; 6] = [
+const OF_OUR_NODES: [&str; 7] = [
     "our client",
     "several nodes",
     "figures of lisp-dht",
-    "ends the node",
+    "and not that records do",
+    "not what starts it",
     "settings of the suite",
     "this implementation's own nodes",
 ];
@@ -265,6 +267,20 @@ fn our_own_node_holds_where_only_its_address_is_known_and_where_a_file_starts_it
     let run = Run::of(&NODE, EXAMPLE, &["--suite", "adversary"]);
     run.holds(30, &OF_OUR_NODES);
     run.skips("AD-03.1", "own nodes");
+}
+
+#[test]
+fn a_node_that_forgets_what_it_has_seen_when_it_is_started_again_is_seen() {
+    let _alone = PROCESSORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let run = Run::of(&NODE, EXAMPLE, &["--id", "DH-05"]);
+    run.holds(3, &OF_OUR_NODES);
+    // It begins with an empty folder each time; and a shell, which ends with its group, waits for it.
+    let forgets = EXAMPLE.replace(r#"exec "$0" "$@""#, r#"rm -rf state; "$0" "$@"; exit"#);
+    assert_ne!(forgets, EXAMPLE);
+    let run = Run::of(&NODE, &forgets, &["--id", "DH-05"]);
+    for id in ["DH-05.2", "DH-05.3", "DH-05.4"] {
+        run.fails(id, "expected: refused");
+    }
 }
 
 #[test]
