@@ -286,7 +286,7 @@ impl Fleet {
         let file = self.file("bundle", value)?;
         let key: String = key.iter().map(|octet| format!("{octet:02x}")).collect();
         let put = ["put", "--bundle", &file, "--key", &key, "--unchecked", "--bootstrap", &node.address, "--json"];
-        self.run(&[&put[..], more].concat())
+        self.reach(&[&put[..], more].concat())
     }
 
     /// Publishes; it must be stored.
