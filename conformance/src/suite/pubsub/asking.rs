@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Subscriptions begin and change, or cannot.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wire::control::{MapReply, MapRequest, XtrIdentity};
 use wire::record::{Action, Ttl};
@@ -229,6 +229,12 @@ fn flood(office: &Office) -> Judgement {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
-    let beyond = refused()? - before;
+    // On a machine that has other work the server may have read none of them yet.
+    let begun = Instant::now();
+    let mut beyond = refused()? - before;
+    while beyond <= 100 && begun.elapsed() < 3 * SOON {
+        std::thread::sleep(Duration::from_millis(50));
+        beyond = refused()? - before;
+    }
     expect(beyond > 100, format!("{beyond} of 600 are dealt with as by RFC 9301"))
 }
