@@ -296,8 +296,8 @@ These three start what they judge with sites, keys and peers of their own; one t
   [map-system.subscribers]  `count`, `site-id`, `key`: of subscriber N each octet of the xTR-ID is N; Map-Notifies come to the port that asked.
                             `limits = true` if 200 may subscribe to \"never registered\" alone, and the ITR-RLOCs of 201 are in 192.0.2.0/24
   [[map-system.site]]       \"requires lisp-sec\", which it answers for only with LISP-SEC; \"vectors\", the site 10.2.2.0/24 of the vectors
-What is not given is skipped, and the report says so. Subscriptions of an earlier run may be in the way of pubsub: begin with a map system
-that was started afresh. Suite nat has no table: it judges only what takes the configurations of lisp-mapsys.
+What is not given is skipped, and the report says so. One that runs may be judged again: nonces rise from run to run, and subscribers subscribe
+anew. Suite nat has no table: it judges only what takes the configurations of lisp-mapsys.
 Suites data-plane and mobility need [tunnel-router.start]; with `data-plane = false` in [tunnel-router] no packet has to cross it, and it is
 held against what it answers alone.
 
@@ -309,7 +309,9 @@ program that a variable names, and {name} what is said here; they run without th
     open                    says the same of {container}, PKCS#12
   dht, adversary   [dht-node] with `address`, a multiaddr with its peer ID, of a node of the network 3fff:ce1::/32 that is open and knows no
                    other; or [dht-node.start] with `command`, and `file` as in [map-system.start]: a node at {address} with the operational
-                   key in {identity} (PKCS#12, its password in {password-file}), which prints its multiaddr. lisp-dht puts and gets there
+                   key in {identity} (PKCS#12, its password in {password-file}), which prints its multiaddr. lisp-dht puts and gets there.
+                   SIGTERM ends it, and some checks start it again in its folder, to see what it remembers
+conformance/targets/example.toml has these two tables, [ddt-node] and [tunnel-router], with comments, to be copied.
 What is put to our libraries, to verbs that have no command here, or needs a network of our own nodes is skipped, and the report says so. What
 such a target refuses counts if it takes what is right. `conformance explain ID-005.4` says to which command a check is put.
 ";

@@ -36,7 +36,7 @@ pub(super) struct Run {
     /// The target file of another implementation: its roles are judged, this one's are not.
     ///
     /// It says in TOML how the target is started or where it runs, with which sites, and what it claims to support (`conformance claims`
-    /// has the list); those that ship are in conformance/targets. Without --suite, all suites of its roles run.
+    /// has the list); those that ship are in conformance/targets, of which example.toml explains itself, to be copied. Without --suite, all suites of its roles run.
     #[arg(long, value_name = "FILE")]
     target: Option<PathBuf>,
     /// How the run is written down.

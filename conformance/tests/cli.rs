@@ -301,6 +301,17 @@ fn claims_name_the_table_that_each_suite_of_a_map_system_needs() {
 }
 
 #[test]
+fn the_example_of_a_target_file_is_pointed_at() {
+    const EXAMPLE: &str = "targets/example.toml";
+    assert!(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(EXAMPLE).is_file());
+    for told in [&["run", "--help"][..], &["claims"]] {
+        let told = text(&conformance(told).stdout);
+        assert!(told.split_whitespace().collect::<String>().contains("example.toml"), "{told}");
+    }
+    assert!(include_str!("../../README.md").contains(&format!("`conformance/{EXAMPLE}`")));
+}
+
+#[test]
 fn wrong_usage_is_told_and_exits_with_2() {
     for (arguments, named) in [
         (&["run", "--suite", "nonsense"][..], "nonsense"),

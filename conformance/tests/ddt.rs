@@ -16,7 +16,13 @@ fn the_tree_holds() {
 /// As a target file spells it, in each role by itself.
 #[test]
 fn the_tree_holds_as_one_of_others() {
-    PROGRAM.holds_from_afar("ddt", &["lisp-mapsys promises", "key material"], 10);
+    PROGRAM.holds_from_afar(&["ddt"], &["lisp-mapsys promises", "key material"], 10);
+}
+
+#[test]
+fn the_node_of_the_example_of_a_target_file_holds() {
+    let Some(printed) = PROGRAM.passes_from_afar("targets/example.toml", "DT-01,DT-02") else { return };
+    assert!(printed.lines().last().is_some_and(|line| line.ends_with(" passed, 0 failed, 0 skipped")), "{printed}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn lisp_sec_holds() {
 
 #[test]
 fn lisp_sec_holds_as_that_of_others() {
-    PROGRAM.holds_from_afar("lispsec", &["counters and configurations of lisp-mapsys"], 2);
+    PROGRAM.holds_from_afar(&["lispsec"], &["counters and configurations of lisp-mapsys"], 2);
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn suites_that_run_side_by_side_are_reported_in_their_order_each_with_its_own_ex
 #[test]
 fn our_own_program_holds_as_a_target_of_others() {
     PROGRAM.holds_from_afar(
-        "lisp,facade",
+        &["lisp", "facade"],
         &["configuration of its own", "our own promise", "does not claim", "names no site", "lisp-mapsys shows"],
         40,
     );
@@ -52,7 +52,7 @@ fn our_own_program_holds_as_a_target_of_others() {
 #[test]
 fn our_own_subscriptions_hold_as_those_of_others() {
     let known = ["what lisp-mapsys shows", "lisp-mapsys promises", "what that has kept", "without a shared key"];
-    PROGRAM.holds_from_afar("pubsub", &known, 7);
+    PROGRAM.holds_from_afar(&["pubsub"], &known, 7);
 }
 
 #[test]

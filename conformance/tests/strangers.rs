@@ -21,17 +21,8 @@ static NODE: Program = Program::new("lisp-dht", &["dht", "cgeid", "wire", "progr
 /// Held by what fills a processor by itself.
 static PROCESSORS: Mutex<()> = Mutex::new(());
 
-/// Our `cgeid`, as commands.
-const OURS: &str = r#"name = "an issuer"
-claims = []
-[cgeid-issuer]
-make-ed25519 = [
-    "sh", "-c", 'rm -rf new && "$0" new --algorithm ed25519 --out new --password-file "$2" && mv new/????????????????????????.p12 "$1"',
-    "{program:CONFORMANCE_CGEID}", "{container}", "{password-file}",
-]
-verify = ["{program:CONFORMANCE_CGEID}", "show", "--prefix", "{prefix}", "{certificate}"]
-open = ["{program:CONFORMANCE_CGEID}", "show", "--password-file", "{password-file}", "{container}"]
-"#;
+/// Our own programs, as their target file starts those of others.
+const EXAMPLE: &str = include_str!("../targets/example.toml");
 
 /// An issuer of a shell and openssl, which names a new Ed25519 key by what this command writes of its SHA-512 in hexadecimal.
 fn shell(name: &str) -> String {
@@ -124,8 +115,7 @@ fn our_own_issuer_holds_as_that_of_others() {
         return;
     }
     let _alone = PROCESSORS.lock().unwrap_or_else(PoisonError::into_inner);
-    let run = Run::of(&ISSUER, OURS, &[]);
-    assert!(run.checks.iter().all(|check| check["suite"] == "cgeid"));
+    let run = Run::of(&ISSUER, EXAMPLE, &["--suite", "cgeid"]);
     // All that can be put to commands, but for an RSA key.
     run.holds(45, &OF_OURS);
     run.skips("ID-016.1", "libraries of this implementation");
@@ -176,7 +166,7 @@ fn a_verifier_that_hangs_or_is_not_there_is_named_in_bounded_time() {
     let run = Run::of(&ISSUER, &verifier("\"sh\", \"-c\", \"exec sleep 600\""), &ids);
     run.fails("ID-004.1", "not over after 20 s");
     run.fails("ID-005.1", "not waited for again");
-    assert!(run.took < Duration::from_secs(60), "{:?}", run.took);
+    assert!(run.took < Duration::from_secs(180), "{:?}", run.took);
     let run = Run::of(&ISSUER, &verifier("\"{program:NOT_SET_ANYWHERE}\""), &["--id", "ID-004.1"]);
     assert!(run.check("ID-004.1").1.contains("NOT_SET_ANYWHERE is not set"), "{:?}", run.check("ID-004.1"));
 }
@@ -186,7 +176,8 @@ fn explain_says_what_is_put_to_others() {
     let explained = |id: &str| text(&ISSUER.conformance(&["explain", id], &[]).stdout);
     assert!(explained("ID-005.4").contains("[cgeid-issuer]: put to its `verify`"));
     assert!(!explained("ID-014.1").contains("[cgeid-issuer]"));
-    assert!(explained("DH-05.1").contains("[dht-node]: skipped, it ends the node"));
+    assert!(explained("DH-05.1").contains("[dht-node]: skipped, the draft asks that marks and revocations outlive"));
+    assert!(explained("DH-05.2").contains("of a target with [dht-node.start] alone"));
 }
 
 #[test]
@@ -256,21 +247,13 @@ fn at(address: &str) -> String {
     format!("name = \"a node\"\nclaims = []\n[dht-node]\naddress = \"{address}\"\n")
 }
 
-const STARTED: &str = r#"name = "a node"
-claims = []
-[dht-node.start]
-command = [
-    "sh", "-c", 'echo it starts; exec "$0" "$@"', "{program:CONFORMANCE_LISP_DHT}", "node", "--identity", "{identity}",
-    "--password-file", "{password-file}", "--listen", "{address}", "--port", "0", "--state-dir", "state", "--discovery", "off",
-]
-"#;
-
 /// Why checks of nodes are not made of others.
-const OF_OUR_NODES: [&str; 6] = [
+const OF_OUR_NODES: [&str; 7] = [
     "our client",
     "several nodes",
     "figures of lisp-dht",
-    "ends the node",
+    "and not that records do",
+    "not what starts it",
     "settings of the suite",
     "this implementation's own nodes",
 ];
@@ -281,9 +264,23 @@ fn our_own_node_holds_where_only_its_address_is_known_and_where_a_file_starts_it
     let running = Running::start(&[]);
     let run = Run::of(&NODE, &at(&running.address), &["--suite", "dht"]);
     run.holds(20, &OF_OUR_NODES);
-    let run = Run::of(&NODE, STARTED, &["--suite", "adversary"]);
+    let run = Run::of(&NODE, EXAMPLE, &["--suite", "adversary"]);
     run.holds(30, &OF_OUR_NODES);
     run.skips("AD-03.1", "own nodes");
+}
+
+#[test]
+fn a_node_that_forgets_what_it_has_seen_when_it_is_started_again_is_seen() {
+    let _alone = PROCESSORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let run = Run::of(&NODE, EXAMPLE, &["--id", "DH-05"]);
+    run.holds(3, &OF_OUR_NODES);
+    // It begins with an empty folder each time; and a shell, which ends with its group, waits for it.
+    let forgets = EXAMPLE.replace(r#"exec "$0" "$@""#, r#"rm -rf state; "$0" "$@"; exit"#);
+    assert_ne!(forgets, EXAMPLE);
+    let run = Run::of(&NODE, &forgets, &["--id", "DH-05"]);
+    for id in ["DH-05.2", "DH-05.3", "DH-05.4"] {
+        run.fails(id, "expected: refused");
+    }
 }
 
 #[test]
@@ -295,7 +292,7 @@ fn a_node_that_takes_nothing_fails_and_its_refusals_of_what_is_wrong_are_no_meri
     run.fails("DH-02.2", "expected: stored");
     run.fails("AD-02.2", "expected: stored");
     run.skips("AD-01.01", "it does not take what is right");
-    assert!(run.took < Duration::from_secs(120), "{:?}", run.took);
+    assert!(run.took < Duration::from_secs(360), "{:?}", run.took);
 }
 
 #[test]
@@ -306,7 +303,7 @@ fn a_port_where_nobody_is_is_named_and_not_waited_for_again() {
     run.skips("DH-02.1", "not judged: the target has never answered");
     run.fails("AD-01.01", "nobody answers");
     assert_eq!(run.came_out("fail").len(), 2, "{:#?}", run.came_out("fail"));
-    assert!(run.took < Duration::from_secs(60), "{:?}", run.took);
+    assert!(run.took < Duration::from_secs(180), "{:?}", run.took);
 }
 
 #[test]

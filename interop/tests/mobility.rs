@@ -8,7 +8,7 @@ mod support;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -27,14 +27,15 @@ const OTHER: &str = "203.0.113.12";
 /// A host that moves by itself, and one that moves with its whole prefix.
 const HOST: &str = "10.2.0.7";
 const SETTLED: &str = "10.2.0.8";
-/// How long packets are sent around a change: long enough for a gap that is too long.
-const CROSSING: Duration = Duration::from_millis(4500);
+/// How long packets are sent behind a change, at least.
+const CROSSING: Duration = Duration::from_secs(4);
+/// The same to see whether they cross, and how long none may.
+const LOOK: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(500));
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long the map system does nothing: a verdict on a source is asked about after a minute, and was once forgotten ten seconds later.
 const STOPPED: Duration = Duration::from_secs(72);
-/// What a move may cost on a machine that others use: two seconds, the most on one that is quiet (what is printed says how long it was),
-/// and half as much again.
-const LONGEST_GAP: Duration = Duration::from_secs(3);
+/// What a move may cost on a machine that others use; on one that is quiet it is two seconds at most, and what is printed says how long it was.
+const LONGEST_GAP: Duration = Duration::from_secs(5);
 
 const MAP_SYSTEM: &str = r#"
 [[site]]
@@ -215,33 +216,12 @@ impl World {
     }
 
     /// Packets at a steady pace from the first site to a host, with `change` in between: how many came back, and the longest time
-    /// that none did.
-    fn crossing(&self, host: &'static str, time: Duration, change: impl FnOnce(&Self)) -> (u32, Duration) {
+    /// that none did. They go on for the first of these times behind it, and while none comes for the second.
+    fn crossing(&self, host: &'static str, times: (Duration, Duration), change: impl FnOnce(&Self)) -> (u32, Duration) {
         let socket = self.lab.namespace("a").unwrap().run(|| UdpSocket::bind(("10.1.0.1", 0)).unwrap()).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
-        let receiver = socket.try_clone().unwrap();
-        let stop = Instant::now() + time;
-        let sender = std::thread::spawn(move || {
-            while Instant::now() < stop {
-                // What the kernel does not take is lost, as any packet may be.
-                let _ = socket.send_to(b"ping", (host, 7));
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        });
-        let listener = std::thread::spawn(move || {
-            let (mut count, mut last, mut gap) = (0, Instant::now(), Duration::ZERO);
-            while Instant::now() < stop {
-                if receiver.recv_from(&mut [0; 64]).is_ok() {
-                    (count, last) = (count + 1, Instant::now());
-                }
-                gap = gap.max(last.elapsed());
-            }
-            (count, gap)
-        });
-        std::thread::sleep(Duration::from_millis(300));
-        change(self);
-        sender.join().unwrap();
-        listener.join().unwrap()
+        let to = SocketAddr::new(host.parse().unwrap(), 7);
+        let ((), count, gap) = support::crossing(&socket, to, times, || change(self));
+        (count, gap)
     }
 
     /// Packets at a steady pace from a host at this node to another, or to nobody who answers, until it is over: how many were sent, and
@@ -271,7 +251,7 @@ impl World {
 
     /// The first packets to a host have found their mapping.
     fn warm_up(&self, host: &'static str) {
-        let some = || self.crossing(host, Duration::from_millis(500), |_| ()).0 > 10;
+        let some = || self.crossing(host, LOOK, |_| ()).0 > 10;
         wait_for("packet that crosses", || some().then_some(()));
     }
 }
@@ -435,7 +415,7 @@ fn a_host_and_a_whole_prefix_move_to_another_xtr_while_packets_cross() {
         }
         let how = if is_subscribing { "a subscriber" } else { "solicited by the former xTR" };
         let moves = |what: &str, host, way: (&str, &str), then: (&str, &[&str])| {
-            let (count, gap) = world.crossing(host, CROSSING, |world| world.move_host(host, way, then));
+            let (count, gap) = world.crossing(host, (CROSSING, LONGEST_GAP), |world| world.move_host(host, way, then));
             println!("{what} from {} to {}, the sender {how}: {count} packets, and none for {gap:?}", way.0, way.1);
             assert!(count > 50 && gap < LONGEST_GAP, "{what}, {how}: {count} packets, and none for {gap:?}");
         };

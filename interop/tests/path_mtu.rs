@@ -62,7 +62,8 @@ fn tcp_completes_over_a_link_that_drops_long_packets_and_no_router_says_so() {
         let core = lab.namespace("isp-1")?;
         netlink::set_mtu(core, "site", 1340)?;
         let time = transfer(lab, 1, 4)?;
-        assert!(time < Duration::from_secs(20), "{time:?}");
+        // One that hung for half a minute would take a whole one.
+        assert!(time < Duration::from_secs(45), "{time:?}");
         transfer(lab, 0, 4)?;
         let found = path_mtu(lab, control)?;
         assert!((1316..=1344).contains(&found), "{found}");

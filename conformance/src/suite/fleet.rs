@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The program `lisp-dht` as a black box: nodes on loopback, and the commands that ask them.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -10,13 +11,16 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context as _;
 use cgeid::container;
 use dht::publish::Publication;
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::bounded::{self, Trust};
 use super::person::{LAB, Person};
 use super::probe::{Fault, broken, missing};
-use crate::target;
+use crate::{progress, target};
 
 /// Password of all containers.
 const PASSWORD: &str = "conformance";
@@ -164,10 +168,18 @@ impl Fleet {
         let number = self.nodes.fetch_add(1, Ordering::Relaxed) + 1;
         let address = format!("127.{}.{number}.1", self.block);
         let identity = self.keep(&Person::new(SystemTime::now())?)?;
-        let node = Node::unborn(address.clone(), identity, format!("{number}.guest"));
+        self.launch_guest(Node::unborn(address, identity, format!("{number}.guest")), start)
+    }
+
+    /// The same node once more, in its folder and at its address; on whatever port.
+    pub(super) fn guest_again(&self, node: &Node, start: &target::Start) -> Result<Node, Fault> {
+        self.launch_guest(Node::unborn(node.at.clone(), node.identity.clone(), node.state.clone()), start)
+    }
+
+    fn launch_guest(&self, mut node: Node, start: &target::Start) -> Result<Node, Fault> {
         let path = |name: &str| self.path(name).display().to_string();
         let values = target::template::Values::from([
-            ("address", address),
+            ("address", node.at.clone()),
             ("prefix", LAB.to_string()),
             ("identity", path(&node.identity)),
             ("password-file", path("password")),
@@ -175,6 +187,9 @@ impl Fleet {
         let folder = self.path(&node.state);
         std::fs::create_dir_all(&folder).map_err(missing)?;
         let mut command = start.prepare(&folder, &values, &[]).map_err(missing)?;
+        // A shell may have started it and wait for it.
+        command.process_group(0);
+        node.leads_group = true;
         self.spawn(node, &mut command)
     }
 
@@ -271,7 +286,7 @@ impl Fleet {
         let file = self.file("bundle", value)?;
         let key: String = key.iter().map(|octet| format!("{octet:02x}")).collect();
         let put = ["put", "--bundle", &file, "--key", &key, "--unchecked", "--bootstrap", &node.address, "--json"];
-        self.run(&[&put[..], more].concat())
+        self.reach(&[&put[..], more].concat())
     }
 
     /// Publishes; it must be stored.
@@ -328,11 +343,13 @@ pub(super) struct Node {
     identity: String,
     /// Its state folder.
     pub(super) state: String,
+    /// Whether its process is the first of a group, which ends with it.
+    leads_group: bool,
 }
 
 impl Node {
     fn unborn(at: String, identity: String, state: String) -> Self {
-        Self { child: None, address: String::new(), at, identity, state }
+        Self { child: None, address: String::new(), at, identity, state, leads_group: false }
     }
 
     /// A node that somebody else has started.
@@ -358,9 +375,28 @@ impl Node {
     /// Ends it at once, as a power cut does.
     pub(super) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
+            if self.leads_group {
+                let _ = group_of(&child).map(|group| killpg(group, Signal::SIGKILL));
+            }
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Asks it and its group to end, and waits for it; what does not end in time is ended all the same.
+    pub(super) fn ask_to_end(&mut self) -> Result<(), Fault> {
+        let Some(child) = &self.child else { return Ok(()) };
+        let group = group_of(child)?;
+        killpg(group, Signal::SIGTERM).map_err(missing)?;
+        // It is not reaped before its group is ended, so that the number is theirs.
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let runs = || matches!(waitid(Id::Pid(group), look), Ok(WaitStatus::StillAlive));
+        let begun = Instant::now();
+        while runs() && begun.elapsed() < HANGS && !progress::is_stopped() {
+            std::thread::sleep(LOOK);
+        }
+        self.kill();
+        Ok(())
     }
 
     /// Asks it to end, and waits.
@@ -385,6 +421,11 @@ impl Node {
     pub(super) fn is_running(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
+}
+
+/// The group that a child leads.
+fn group_of(child: &Child) -> Result<Pid, Fault> {
+    i32::try_from(child.id()).map(Pid::from_raw).map_err(missing)
 }
 
 impl Drop for Node {

@@ -32,6 +32,14 @@ impl Lonely {
         Some((Self { has_answered: Cell::new(false), given_up: RefCell::default(), begun: Instant::now() }, node))
     }
 
+    /// What starts it; nothing if it runs elsewhere.
+    pub(super) fn start(&self) -> Option<&'static target::Start> {
+        match target::judged().dht_node.as_ref()? {
+            DhtNode::Elsewhere(_) => None,
+            DhtNode::Started(start) => Some(start),
+        }
+    }
+
     /// Makes a check, unless that is vain, and sees whether the node is still there if it does not hold.
     pub(super) fn judge(
         &self,

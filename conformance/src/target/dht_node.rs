@@ -16,7 +16,7 @@ pub enum DhtNode {
     Elsewhere(String),
     /// This starts it. `{address}` is an IPv4 address of loopback for it alone, `{prefix}` the prefix of the network, `{identity}` a
     /// PKCS#12 file with an operational key and its certificates, under the password in `{password-file}`. When it is ready it prints a
-    /// line that is such a multiaddr.
+    /// line that is such a multiaddr. Checks of what outlives a restart end one (SIGTERM, to its group) and start it again in its folder.
     Started(Start),
 }
 

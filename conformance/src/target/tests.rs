@@ -46,6 +46,22 @@ fn the_target_files_that_ship_can_be_read() {
     assert!(ours.is_configured_by_suites() && Claim::ALL.iter().all(|(claim, ..)| ours.claims(*claim)));
 }
 
+/// What is copied by whoever has another program of these roles.
+#[test]
+fn the_example_has_the_roles_that_are_started_by_the_commands_of_others() {
+    let example = parse(include_str!("../../targets/example.toml")).unwrap();
+    let issuer = example.cgeid_issuer.as_ref().unwrap();
+    assert!(issuer.make_ed25519.is_some() && issuer.verify.is_some() && issuer.open.is_some());
+    let Some(DhtNode::Started(node)) = &example.dht_node else { panic!("{:?}", example.dht_node) };
+    let Some(TunnelRouter::Started(router)) = &example.tunnel_router else { panic!("{:?}", example.tunnel_router) };
+    let ddt = &example.ddt_node.as_ref().unwrap().start;
+    let programs = [node.programs(), ddt.programs(), router.start.programs()].concat();
+    assert_eq!(programs, ["CONFORMANCE_LISP_DHT", "CONFORMANCE_LISP_MAPSYS", "CONFORMANCE_LISP_XTR"]);
+    let run = crate::suite::SUITES.iter().filter(|suite| example.stance(suite.name) == Stance::Run);
+    let run: Vec<_> = run.map(|suite| suite.name).collect();
+    assert_eq!(run, ["cgeid", "dht", "adversary", "ddt", "data-plane", "mobility"]);
+}
+
 #[test]
 fn a_box_elsewhere_has_addresses_sites_and_keys() {
     let target = parse(ELSEWHERE).unwrap();

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 pub(crate) const FAKE: &str = include_str!("../common/fake.py");
+pub(crate) const ROUTER: &str = include_str!("../common/router.py");
 /// What is claimed and configured everywhere in these files.
 pub(crate) const SITES: &str = r#"
 [map-system.sites]
@@ -74,9 +75,15 @@ impl Run {
     }
 
     pub(crate) fn of_file(path: &Path, arguments: &[&str]) -> Self {
+        Self::with(&[&["--target", path.to_str().unwrap()], arguments].concat(), &[])
+    }
+
+    /// With these variables.
+    pub(crate) fn with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let begun = Instant::now();
         let mut command = Command::new(env!("CARGO_BIN_EXE_conformance"));
-        let output = command.args(["run", "--json", "--target"]).arg(path).args(arguments).output().unwrap();
+        command.args(["run", "--json"]).args(arguments).envs(variables.iter().copied());
+        let output = command.output().unwrap();
         let report = serde_json::from_slice(&output.stdout);
         let report = report.unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
         Self { report, took: begun.elapsed() }

@@ -9,7 +9,7 @@ mod prefixes;
 use std::time::SystemTime;
 
 use super::Listed;
-use super::fleet::{Fleet, Node};
+use super::fleet::{Fleet, Node, Start};
 use super::lonely::Lonely;
 use super::probe::{self, Fault, Judgement, Probe, broken, unfit};
 use crate::check::Check;
@@ -29,8 +29,13 @@ const OURS_ALONE: &[(&str, &[&str])] = &[
         &["DH-01.6", "DH-01.7", "DH-03.3", "DH-07.1", "DH-07.2", "DH-07.4"],
     ),
     ("it looks at the figures of lisp-dht", &["DH-04.1", "DH-07.3", "DH-08.1", "DH-08.2", "DH-08.3"]),
-    ("it ends the node and starts it again", &["DH-05.1", "DH-05.2", "DH-05.3", "DH-05.4"]),
+    ("the draft asks that marks and revocations outlive a restart, and not that records do", &["DH-05.1"]),
 ];
+
+/// What ends a node and starts it again, which only one can be that is started here.
+const RESTARTS: &[&str] = &["DH-05.2", "DH-05.3", "DH-05.4"];
+/// Why such a check is not made of a node that runs elsewhere.
+const RUNS: &str = "it ends the node and starts it again, and the target file says where one runs, not what starts it";
 
 impl Hall {
     fn open() -> anyhow::Result<Self> {
@@ -48,8 +53,34 @@ impl Hall {
         if let Some(why) = ours_alone(probe.id) {
             return Err(unfit(why));
         }
+        if RESTARTS.contains(&probe.id) && other.start().is_none() {
+            return Err(unfit(RUNS));
+        }
         let node = self.ends().map(|(near, _)| near);
         other.judge(&self.fleet, node, || (probe.judge)(self))
+    }
+
+    /// Another node, which knows nobody and has kept nothing.
+    fn hermit(&self) -> Result<Node, Fault> {
+        match &self.other {
+            None => self.fleet.node(&Start::default()),
+            Some(other) => self.fleet.guest(other.start().ok_or_else(|| unfit(RUNS))?),
+        }
+    }
+
+    /// Ends it, and starts it with what it has kept.
+    fn restarted(&self, mut node: Node) -> Result<Node, Fault> {
+        match &self.other {
+            None => {
+                node.stop()?;
+                self.fleet.again(&node, &Start::default())
+            }
+            Some(other) => {
+                // How it says that it has ended no document of ours tells.
+                node.ask_to_end()?;
+                self.fleet.guest_again(&node, other.start().ok_or_else(|| unfit(RUNS))?)
+            }
+        }
     }
 
     fn cloud(&self) -> Result<&[Node], Fault> {
@@ -86,6 +117,7 @@ pub(super) fn explain(id: &str) -> anyhow::Result<Option<String>> {
     let text = probe::explain(&probes(), id);
     let of_others = match ours_alone(id) {
         Some(why) => format!("         of a target with [dht-node]: skipped, {why}\n"),
+        None if RESTARTS.contains(&id) => "         of a target with [dht-node.start] alone\n".to_owned(),
         None => String::new(),
     };
     Ok(text.map(|text| text + &of_others))
@@ -103,6 +135,6 @@ mod tests {
     #[test]
     fn what_is_not_made_of_others_are_checks_of_the_suite() {
         let known = |id: &&str| probes().iter().any(|probe| probe.id == *id);
-        assert!(OURS_ALONE.iter().flat_map(|(_, ids)| *ids).all(known));
+        assert!(OURS_ALONE.iter().flat_map(|(_, ids)| *ids).chain(RESTARTS).all(known));
     }
 }

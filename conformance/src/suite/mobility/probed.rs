@@ -64,7 +64,11 @@ fn replies(rig: &Rig, mark: usize, itr: IpAddr, nonce: u64, patience: Duration) 
 fn ask(rig: &Rig, itr: IpAddr, to: IpAddr, request: MapRequest) -> Result<(IpAddr, MapReply), Fault> {
     let (mark, nonce) = (rig.core.mark(), request.nonce.0);
     rig.core.send(itr, to, &ControlMessage::from(request))?;
-    replies(rig, mark, itr, nonce, PATIENCE).pop().ok_or_else(|| broken("no Map-Reply"))
+    let Some(came) = replies(rig, mark, itr, nonce, PATIENCE).pop() else {
+        rig.core.port.holds()?;
+        return Err(broken("no Map-Reply"));
+    };
+    Ok(came)
 }
 
 /// Looks at the answer to a probe of each locator: the family of that, where it came from, and what.

@@ -137,6 +137,9 @@ pub(super) fn first<T>(
     read: impl Fn(Datagram) -> Option<T>,
 ) -> Result<T, Fault> {
     let found = port.wait(mark, 1, patience, |came: &Came| read(Datagram::read(&came.octets)?)).pop();
+    if found.is_none() {
+        port.holds()?;
+    }
     found.ok_or_else(|| broken(format!("expected {what}; nothing came in {} ms", patience.as_millis())))
 }
 

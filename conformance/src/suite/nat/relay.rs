@@ -20,6 +20,8 @@ use crate::suite::xtr::{Core, Dut, Family, Outer, PATIENCE, absent};
 
 /// How often a packet is sent that does not come.
 const TRIES: u32 = 4;
+/// How often so many are sent before an RTR is given up that relays none.
+const WARMING: u64 = 2;
 
 /// The RTR, and the core.
 pub(super) struct Relay {
@@ -67,8 +69,13 @@ impl Relay {
     /// Waits until control messages cross: an interface that has just come up drops what is sent, for as long as a second.
     fn warm_up(&self) -> Result<(), Fault> {
         let client = self.client(Family::V6)?;
-        let crossed = (0..2 * TRIES).any(|number| self.relayed(&client, &register(&client, number.into())).is_ok());
-        if crossed { Ok(()) } else { Err(broken("no Map-Register is relayed")) }
+        for number in 0..WARMING {
+            if self.relayed(&client, &register(&client, number)).is_ok() {
+                return Ok(());
+            }
+            self.core.port.holds()?;
+        }
+        Err(broken("no Map-Register is relayed"))
     }
 
     /// An xTR that nobody has heard of.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Subscriptions begin and change, or cannot.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wire::control::{MapReply, MapRequest, XtrIdentity};
 use wire::record::{Action, Ttl};
@@ -37,6 +37,7 @@ fn confirmed(office: &Office) -> Judgement {
     xtr.send(&xtr.request(0x1122_3344, &[host(part)])?)?;
     let (notify, _) = xtr.notify(SOON)?;
     xtr.silence()?;
+    xtr.ack(&notify)?;
     let [record] = notify.records.as_slice() else { return Err(broken(format!("one record expected: {notify:?}"))) };
     let holds = xtr.counted(&notify) == 0x1122_3344 && says(record, part, 1);
     expect(holds, format!("one Map-Notify, nonce {}, {}", notify.nonce, named(record)))
@@ -57,6 +58,7 @@ fn signed(office: &Office) -> Judgement {
     let (mut xtr, part) = (office.xtr()?, office.registered(1)?);
     xtr.send(&xtr.request(1, &[host(part)])?)?;
     let (notify, octets) = xtr.notify(SOON)?;
+    xtr.ack(&notify)?;
     let shared = (xtr.key.id, xtr.key.algorithm.id());
     xtr.key.secret = wire::control::auth::Secret::new("another one");
     let other = wire::control::auth::verify(&octets, &xtr.key, wire::control::auth::Accept::INTEROP);
@@ -70,7 +72,10 @@ fn one_of_two(office: &Office) -> Judgement {
     let other = office.bind(77, own.port())?;
     let itr_rlocs = vec![office.address(77)?.into(), own.ip().into()];
     xtr.send(&MapRequest { itr_rlocs, ..xtr.request(1, &[host(part)])? })?;
-    let here = xtr.notify(Duration::from_millis(500)).is_ok();
+    // Where an earlier run has asked, and nobody has acknowledged, an answer comes no sooner than a change would be told.
+    let told = xtr.notify(Duration::from_secs(4)).ok();
+    let here = told.is_some();
+    told.map_or(Ok(()), |(notify, _)| xtr.ack(&notify))?;
     other.set_nonblocking(true).map_err(missing)?;
     let there = other.recv(&mut [0; 2048]).is_ok();
     expect(here != there, format!("at the first {there}, at the second {here}"))
@@ -224,6 +229,12 @@ fn flood(office: &Office) -> Judgement {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
-    let beyond = refused()? - before;
+    // On a machine that has other work the server may have read none of them yet.
+    let begun = Instant::now();
+    let mut beyond = refused()? - before;
+    while beyond <= 100 && begun.elapsed() < 3 * SOON {
+        std::thread::sleep(Duration::from_millis(50));
+        beyond = refused()? - before;
+    }
     expect(beyond > 100, format!("{beyond} of 600 are dealt with as by RFC 9301"))
 }

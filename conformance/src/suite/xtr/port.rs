@@ -22,7 +22,7 @@ const WHOLE: i32 = 255;
 /// How often a thread that reads looks whether it may end.
 const LOOK: Duration = Duration::from_millis(50);
 /// Packets that one cable brings in a run: what comes beyond is a flood, and not kept. A suite sees some ten thousand.
-const MOST: usize = 200_000;
+const MOST: usize = 100_000;
 /// Room for packets that no thread has read yet, octets.
 const BUFFER: usize = 8 << 20;
 /// Longest packet of a cable without offload.
