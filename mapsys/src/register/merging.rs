@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The xTRs that asked for merging are told when others change what they have in common (RFC 9301, section 5.6, a-bit).
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Instant, UNIX_EPOCH};
 
 use wire::control::auth;
@@ -11,14 +10,12 @@ use wire::record::{Action, MappingRecord};
 
 use super::MapServer;
 use super::label::AnyEid;
-use super::locators::etr_of;
 use super::notifier::{Notification, Reach, Telling};
 use super::registration::{Merged, Part};
 use super::site::SiteId;
 use crate::engine::Mark;
-use crate::limits::NOTIFY_WAYS;
 use crate::refusal::{Refusal, Tally};
-use crate::transport::{Now, Way, may_send_to};
+use crate::transport::{Now, Way};
 
 impl MapServer {
     /// Tells the xTRs that merge what `eid` has become; `by` has had its own answer, which says all if it is alone.
@@ -50,23 +47,22 @@ impl MapServer {
         // By each of its RTRs, not by the last alone.
         let relays = |part: &Part| part.relays.as_deref().copied().unwrap_or_default();
         let reach = |part: &Part| Some(Reach { relays: relays(part), ..*part.reach.as_deref()? });
-        let told = |part: &Part| reach(part).map(|reach| (part.xtr_id(), ways(part, &reach), reach));
-        let others: Vec<_> = others.filter_map(told).collect();
-        for (xtr_id, ways, reach) in others {
+        let others: Vec<_> = others.filter_map(|part| Some((part.xtr_id(), reach(part)?))).collect();
+        for (xtr_id, reach) in others {
             let record = MappingRecord { eid: eid.spelled(reach.spelling), ..record.clone() };
-            if let Err(refusal) = self.tell_one((now, now.monotonic), (eid, xtr_id), site, (&reach, ways), record) {
+            if let Err(refusal) = self.tell_one((now, now.monotonic), (eid, xtr_id), site, &reach, record) {
                 tally.count(refusal);
             }
         }
     }
 
-    /// Tells one receiver, by all of these ways at once, not before the second of the times.
+    /// Tells one receiver, not before the second of the times.
     pub(super) fn tell_one(
         &mut self,
         (now, earliest): (Now, Instant),
         receiver: (AnyEid, [u8; 16]),
         site: SiteId,
-        (reach, ways): (&Reach, Vec<Way>),
+        reach: &Reach,
         record: MappingRecord,
     ) -> Result<(), Refusal> {
         let key = self.sites.get(site).key(reach.key_id, reach.algorithm.id())?;
@@ -74,8 +70,9 @@ impl MapServer {
         let message = MapNotify { nonce: Nonce(nonce), records: vec![record], ..MapNotify::default() };
         let bytes = auth::seal(&ControlMessage::MapNotify(message), &key, reach.form);
         let bytes = bytes.map_err(|_| Refusal::NotEncodable)?;
-        let (owner, relays, at_once, allowance) = (site.index(), reach.relays, true, None);
-        let notification = Notification { owner, nonce, key, ways, at_once, relays, bytes, allowance };
+        let ways = vec![Way { local: reach.local, remote: reach.remote }];
+        let (owner, relays, allowance) = (site.index(), reach.relays, None);
+        let notification = Notification { owner, nonce, key, ways, relays, bytes, allowance };
         // Others can make it change as fast as they like: the receiver hears the last state of each interval.
         let due = self.notifier.rests_until(&receiver).map_or(earliest, |at| at.max(earliest));
         self.notifier.tell(due, receiver, notification)
@@ -108,17 +105,4 @@ impl MapServer {
     pub fn poll_telling(&mut self) -> Option<Telling> {
         self.notifier.poll()
     }
-}
-
-/// Where an xTR is told: where its Map-Register came from, if that is one of its own locators; else there and at some of these (RFC 8378,
-/// section 5.3, has it at the RLOCs that were registered). Whoever has seen a Map-Register go by, and delivers it first, can do so from
-/// anywhere; and who registers from another address of his may hear what comes there alone.
-pub(super) fn ways(part: &Part, reach: &Reach) -> Vec<Way> {
-    let Reach { local, remote, .. } = *reach;
-    let may_hear = |address: &IpAddr| address.is_ipv4() == local.is_ipv4() && may_send_to(*address, Some(local));
-    let own = part.locators.iter().filter(|locator| locator.local && locator.reachable);
-    let own: BTreeSet<IpAddr> = own.filter_map(|locator| etr_of(&locator.rloc)).filter(may_hear).collect();
-    let others = if own.contains(&remote.ip()) { BTreeSet::new() } else { own };
-    let others = others.into_iter().map(|address| SocketAddr::new(address, remote.port()));
-    std::iter::once(remote).chain(others).take(NOTIFY_WAYS).map(|remote| Way { local, remote }).collect()
 }

@@ -14,28 +14,24 @@ use wire::control::auth::Algorithm;
 use wire::record::{Action, MappingRecord, Ttl};
 
 use super::label::{AnyEid, Spelling};
-use super::merging::ways;
 use super::notifier::Reach;
 use super::registration::{Merged, Part};
 use super::site::{NotifyPort, SiteId};
 use super::{MapServer, Origin, form_of};
 use crate::limits::{DISPLACED, HANDED_BACK, NOTIFY_INTERVAL};
 use crate::refusal::{Refusal, Tally};
-use crate::transport::{Now, Way};
+use crate::transport::Now;
 
 /// An xTR, and what was its own.
 type Former = (EidPrefix, [u8; 16]);
 
-/// How to tell one, and where.
-type Told = (Reach, Vec<Way>);
-
 /// xTRs, and how to tell them.
-type Reached = Vec<([u8; 16], Told)>;
+type Reached = Vec<([u8; 16], Reach)>;
 
 /// Who had an EID-prefix, or one around it, before the xTR that has it now.
 #[derive(Debug, Default)]
 pub(super) struct Displaced {
-    had: BTreeMap<Former, (SiteId, Told)>,
+    had: BTreeMap<Former, (SiteId, Reach)>,
     /// When they were told something last: of what goes back and forth they hear no more often than of other changes.
     told: BTreeMap<Former, Instant>,
 }
@@ -50,9 +46,9 @@ impl Displaced {
         self.had.remove(&(prefix, xtr_id));
     }
 
-    fn of(&self, prefix: EidPrefix) -> Vec<(Former, (SiteId, Told))> {
+    fn of(&self, prefix: EidPrefix) -> Vec<(Former, (SiteId, Reach))> {
         let all = (prefix, [0; 16])..=(prefix, [u8::MAX; 16]);
-        self.had.range(all).map(|(former, told)| (*former, told.clone())).collect()
+        self.had.range(all).map(|(former, told)| (*former, *told)).collect()
     }
 
     /// When it was, or will be, told last that somebody may have `prefix` again who had it before.
@@ -96,7 +92,7 @@ impl MapServer {
     /// Who has `prefix`, or if nobody has, the one around it.
     fn former(&self, (local, xtr_id): (SocketAddr, [u8; 16]), message: &MapRegister, prefix: &EidPrefix) -> Reached {
         let Some((_, entry)) = self.registrations.longest(prefix) else { return Vec::new() };
-        let told = |part: &Part| {
+        let reach = |part: &Part| {
             let relays = part.relays.as_deref().copied().unwrap_or_default();
             // Whoever registered straight is told from the address that the mover has registered at: his own is not kept.
             let local = relays.last().map_or(local, |relay| relay.local);
@@ -110,12 +106,11 @@ impl MapServer {
             let key = site.key(key.id, algorithm.id()).ok()?;
             let form = form_of(&key, message);
             let (key_id, spelling) = (part.key_id, Spelling::default());
-            let reach = Reach { local, remote, relays, key_id, algorithm, form, spelling };
-            Some((part.xtr_id(), (reach, ways(part, &reach))))
+            Some(Reach { local, remote, relays, key_id, algorithm, form, spelling })
         };
         let is_other = |part: &&Part| part.identity.as_deref().is_some_and(|other| other.xtr_id != xtr_id);
         let others = entry.parts().filter(|part| part.reach.is_none()).filter(is_other);
-        others.filter_map(told).collect()
+        others.filter_map(|part| Some((part.xtr_id(), reach(part)?))).collect()
     }
 
     /// Tells those who had `prefix` who has it now.
@@ -129,19 +124,19 @@ impl MapServer {
         if self.registrations.get(&prefix).is_none() {
             return;
         }
-        for (xtr_id, told) in former {
+        for (xtr_id, reach) in former {
             let is_known = self.displaced.contains(prefix, &xtr_id);
             if !is_known && self.displaced.had.len() >= DISPLACED {
                 tally.count(Refusal::NotifyTableFull);
                 continue;
             }
-            self.displaced.had.insert((prefix, xtr_id), (site, told.clone()));
+            self.displaced.had.insert((prefix, xtr_id), (site, reach));
             let Some(entry) = self.registrations.get(&prefix) else { continue };
             let Merged { locators, ttl, map_version, .. } = entry.merged();
             let action = Action::NoAction;
             let eid = prefix.into();
             let record = MappingRecord { ttl, action, authoritative: false, map_version, eid, locators };
-            self.tell_displaced(now, (prefix, xtr_id), (site, told), record, tally);
+            self.tell_displaced(now, (prefix, xtr_id), (site, reach), record, tally);
         }
     }
 
@@ -177,13 +172,12 @@ impl MapServer {
         &mut self,
         now: Now,
         (prefix, xtr_id): Former,
-        (site, (reach, ways)): (SiteId, Told),
+        (site, reach): (SiteId, Reach),
         record: MappingRecord,
         tally: &mut Tally,
     ) {
         let earliest = self.displaced.earliest(now.monotonic, (prefix, xtr_id));
-        let receiver = (AnyEid::Prefix(prefix), xtr_id);
-        if let Err(refusal) = self.tell_one((now, earliest), receiver, site, (&reach, ways), record) {
+        if let Err(refusal) = self.tell_one((now, earliest), (AnyEid::Prefix(prefix), xtr_id), site, &reach, record) {
             tally.count(refusal);
         }
     }

@@ -58,10 +58,8 @@ pub struct Notification {
     pub nonce: u64,
     /// What it is signed with; the acknowledgement too.
     pub key: AuthKey,
-    /// Where it goes: to the first, and to the next one when nothing comes back from there (RFC 9437, section 6); or to all ...
+    /// Where it goes: to the first, and to the next one when nothing comes back from there (RFC 9437, section 6).
     pub ways: Vec<Way>,
-    /// ... at once, where nobody knows which of them leads to its receiver.
-    pub at_once: bool,
     /// By which ways through RTRs, if its receiver is behind a NAT: by all of them at once that have not brought an acknowledgement.
     pub relays: Relays,
     /// The message, signed.
@@ -260,7 +258,7 @@ impl<R: Copy + Ord> Notifier<R> {
                 continue;
             }
             if pending.sent >= pending.a_way {
-                (pending.way, pending.sent) = (pending.tried(), 0);
+                (pending.way, pending.sent) = (pending.way + 1, 0);
             }
             let Some(way) = pending.notification.ways.get(pending.way).copied().filter(|_| pending.spend()) else {
                 let (nonce, is_heard) = (pending.notification.nonce, pending.is_heard);
@@ -268,11 +266,10 @@ impl<R: Copy + Ord> Notifier<R> {
                 self.given_up.extend((!is_heard).then_some((receiver, nonce)));
                 continue;
             };
-            let Notification { relays, ways, at_once, bytes, .. } = &pending.notification;
+            let Notification { relays, bytes, .. } = &pending.notification;
             let rtr = |relay: Relay| SocketAddr::new(relay.rtr, wire::CONTROL_PORT);
             let by_rtrs = relays.iter().map(|relay| (relay.local, rtr(relay), Some(relay)));
-            let ways = if *at_once { ways.as_slice() } else { std::slice::from_ref(&way) };
-            let straight = ways.iter().filter(|_| relays.last().is_none()).map(|way| (way.local, way.remote, None));
+            let straight = relays.last().is_none().then_some((way.local, way.remote, None));
             let telling = |(local, remote, relay)| Telling { local, remote, relay, bytes: bytes.clone() };
             self.outputs.extend(by_rtrs.chain(straight).map(telling));
             let last = NOTIFY_PAUSES.last().copied().unwrap_or(NOTIFY_INTERVAL);
@@ -316,15 +313,9 @@ impl Pending {
         left.map(|left| *allowance = left).is_some()
     }
 
-    /// How many of its ways have had their turn when that of the present one is over.
-    fn tried(&self) -> usize {
-        if self.notification.at_once { self.notification.ways.len() } else { self.way + 1 }
-    }
-
     /// The way that leads to an address, if anything was sent.
     fn way_of(&self, from: IpAddr) -> Option<Way> {
-        let tried = self.notification.ways.get(..self.tried());
-        let tried = tried.filter(|_| self.sent_at.is_some() && !self.is_acknowledged);
+        let tried = self.notification.ways.get(..=self.way).filter(|_| self.sent_at.is_some() && !self.is_acknowledged);
         let known = if self.sent > 0 || self.way > 0 { tried } else { None };
         let is_by_rtr = self.notification.relays.iter().any(|relay| relay.rtr == from);
         known?.iter().rev().find(|way| is_by_rtr || way.remote.ip() == from).copied()
@@ -351,7 +342,6 @@ mod tests {
             nonce,
             key: AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: Secret::new("of the site") },
             ways: vec![Way { local, remote: SocketAddr::new(relay(2).rtr, wire::CONTROL_PORT) }],
-            at_once: false,
             relays: Relays::default().led_by(relay(3)).led_by(relay(2)),
             bytes: vec![0x44; 20],
             allowance: None,

@@ -52,7 +52,7 @@ const KEY_FLOORS: TableDefinition<'_, &[u8], u64> = TableDefinition::new("key-fl
 const PINS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pins");
 /// EID ([`encode_eid`]) -> what is registered for it ([`crate::register::kept`]).
 const REGISTRATIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("registrations");
-/// When something was written last: `last` -> the age of the state in seconds, `wall` and `up` -> the [`Moment`].
+/// When something was written last: `last` -> the age of the state in seconds, `wall`, `up` and `boot` -> the [`Moment`].
 const SERVED: TableDefinition<'_, &str, u64> = TableDefinition::new("served");
 
 /// The file.
@@ -123,10 +123,11 @@ impl State {
                 let mut key_floors = transaction.open_table(KEY_FLOORS)?;
                 let mut registrations = transaction.open_table(REGISTRATIONS)?;
                 let (began, before) = self.began;
-                let Moment { wall, up } = Moment::now();
+                let Moment { wall, up, boot } = Moment::now();
                 let mut served = transaction.open_table(SERVED)?;
-                for (name, seconds) in [(LAST, (before + began.elapsed()).as_secs()), (WALL, wall), (UP, up)] {
-                    served.insert(name, seconds)?;
+                let age = (before + began.elapsed()).as_secs();
+                for (name, number) in [(LAST, age), (WALL, wall), (UP, up), (BOOT, boot)] {
+                    served.insert(name, number)?;
                 }
                 for mark in marks {
                     match mark {
@@ -268,7 +269,8 @@ fn read(database: &Database, now: Moment) -> Result<Memory, redb::Error> {
     }
     let served = transaction.open_table(SERVED)?;
     let seconds = |name| Ok::<_, redb::Error>(served.get(name)?.map(|seconds| seconds.value()));
-    let written = seconds(WALL)?.zip(seconds(UP)?).map(|(wall, up)| Moment { wall, up });
+    let boot = seconds(BOOT)?.unwrap_or_default();
+    let written = seconds(WALL)?.zip(seconds(UP)?).map(|(wall, up)| Moment { wall, up, boot });
     let away = written.map_or(Duration::ZERO, |written| now.since(written));
     let age = Duration::from_secs(seconds(LAST)?.unwrap_or_default()) + away;
     Ok(Memory {
@@ -307,6 +309,7 @@ fn encode_eid(eid: &AnyEid) -> Vec<u8> {
 const LAST: &str = "last";
 const WALL: &str = "wall";
 const UP: &str = "up";
+const BOOT: &str = "boot";
 
 fn encode_subscription(key: &SubscriptionKey) -> Vec<u8> {
     let SubscriptionKey { xtr, prefix } = key;
@@ -495,9 +498,10 @@ mod tests {
             let mut served = transaction.open_table(SERVED).unwrap();
             served.retain(|_, _| false).unwrap();
             served.insert(LAST, 600).unwrap();
-            if let Some(Moment { wall, up }) = written {
+            if let Some(Moment { wall, up, boot }) = written {
                 served.insert(WALL, wall).unwrap();
                 served.insert(UP, up).unwrap();
+                served.insert(BOOT, boot).unwrap();
             }
         }
         transaction.commit().unwrap();
@@ -511,14 +515,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mapsys.redb");
         let is_about = |time: Duration, seconds| (seconds..seconds + 60).contains(&time.as_secs());
-        let Moment { wall, up } = Moment::now();
+        let Moment { wall, up, boot } = Moment::now();
         // The machine was not started again, and the clock was set; or a version before this one has written.
-        for written in [Some(Moment { wall: wall - 9999, up }), None] {
+        for written in [Some(Moment { wall: wall - 9999, up, boot }), None] {
             let (_, memory) = opened_after(&path, written);
             assert!(is_about(memory.away, 0) && is_about(memory.age, 600), "{:?} {:?}", memory.away, memory.age);
         }
         // It was.
-        let (state, memory) = opened_after(&path, Some(Moment { wall: wall - 3600, up: u64::MAX }));
+        let (state, memory) = opened_after(&path, Some(Moment { wall: wall - 3600, up, boot: !boot }));
         assert!(is_about(memory.away, 3600) && is_about(memory.age, 4200), "{:?} {:?}", memory.away, memory.age);
         // What is written next counts from there.
         state.write(&[Mark::NotifyNonce(1)]).unwrap();

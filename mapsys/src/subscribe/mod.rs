@@ -412,7 +412,6 @@ impl Subscriptions {
             nonce: agreement.nonce,
             key: by,
             ways: agreement.ways.clone(),
-            at_once: false,
             relays: Relays::default(),
             bytes,
             allowance: None,

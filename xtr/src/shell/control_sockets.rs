@@ -12,6 +12,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use wire::data::{LispHeader, overhead};
 
 use super::Failure;
 use super::ancillary::{self, QUOTED_LENGTH, option, set_option};
@@ -137,7 +138,7 @@ impl ControlSockets {
             tracing::debug!(%local, %remote, "no socket to send from");
             return;
         };
-        match self.send_on(socket, |socket| socket.send_to(bytes, &remote.into())) {
+        match self.send_on(socket, octets(remote, bytes), |socket| socket.send_to(bytes, &remote.into())) {
             Ok(()) => tracing::trace!(%local, %remote, octets = bytes.len(), "sent"),
             Err(error) => tracing::debug!(%local, %remote, %error, "not sent"),
         }
@@ -150,7 +151,8 @@ impl ControlSockets {
             tracing::debug!(%local, %remote, "no socket to send from");
             return None;
         };
-        let error = match self.send_on(socket, |socket| send_unfragmented(socket, remote, bytes)) {
+        let sent = self.send_on(socket, octets(remote, bytes), |socket| send_unfragmented(socket, remote, bytes));
+        let error = match sent {
             Ok(()) => {
                 tracing::trace!(%local, %remote, octets = bytes.len(), "sent, unfragmented");
                 return None;
@@ -162,13 +164,19 @@ impl ControlSockets {
     }
 
     /// Not by way of the runtime, which takes a socket that it has not looked at yet for one that would block. A socket says the error of an
-    /// earlier message, to whomever, in the place of sending this one.
-    fn send_on(&self, socket: &UdpSocket, send: impl Fn(&Socket) -> io::Result<usize>) -> Result<(), SendError> {
+    /// earlier message, to whomever, in the place of sending this one, which is a packet of `length` octets: an MTU that it fits was said of
+    /// that.
+    fn send_on(
+        &self,
+        socket: &UdpSocket,
+        length: usize,
+        send: impl Fn(&Socket) -> io::Result<usize>,
+    ) -> Result<(), SendError> {
         let by = SockRef::from(socket);
         for _ in 1..TRIES {
             let Err(error) = send(&by) else { return Ok(()) };
             match (error.raw_os_error(), self.read_errors(socket)) {
-                (Some(libc::EMSGSIZE), Some(mtu)) => return Err(SendError::TooBig(mtu)),
+                (Some(libc::EMSGSIZE), Some(mtu)) if mtu < length => return Err(SendError::TooBig(mtu)),
                 (Some(libc::EAGAIN | libc::ENOBUFS), _) => return Err(error.into()),
                 _ => {}
             }
@@ -193,6 +201,11 @@ impl ControlSockets {
         }
         refused
     }
+}
+
+/// Length of the packet that takes a message there.
+fn octets(remote: SocketAddr, bytes: &[u8]) -> usize {
+    overhead(remote.ip()) - LispHeader::LENGTH + bytes.len()
 }
 
 /// The next entry of the error queue (ip(7), IP_RECVERR).
@@ -303,7 +316,7 @@ mod tests {
             };
             for number in 0..20 {
                 SockRef::from(&socket).send_to(&[0], &closed.into()).unwrap();
-                sockets.send_on(&socket, |socket| socket.send_to(&[number], &to.into())).unwrap();
+                sockets.send_on(&socket, 29, |socket| socket.send_to(&[number], &to.into())).unwrap();
                 let mut octet = [99];
                 listener.recv_from(&mut octet).unwrap();
                 assert_eq!(octet, [number]);
