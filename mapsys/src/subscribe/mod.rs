@@ -291,7 +291,7 @@ impl Subscriptions {
     /// The nonce must be above all that came before it, unless a new security association begins (RFC 9437, section 5), and leave room
     /// for what comes after.
     fn admit_nonce(&mut self, now: Now, key: &SubscriptionKey, wish: &Wish) -> Result<(), Denial> {
-        self.agreed_key(key, wish)?;
+        self.agreed_key(wish)?;
         if let Some(brought) = &wish.brought {
             let used = UsedKey { xtr: wish.xtr, nonce: wish.nonce, digest: brought.digest };
             let peak = self.book.get(key).map(|known| known.peak).filter(|peak| *peak > 0);
@@ -326,19 +326,16 @@ impl Subscriptions {
     }
 
     /// The key that a wish is agreed under: none but the configured one where there is one, else that of the association which LISP-SEC
-    /// makes with it, or has made of the subscription that it is about (RFC 9437, section 7.1).
-    fn agreed_key(&self, key: &SubscriptionKey, wish: &Wish) -> Result<Option<Key>, Denial> {
+    /// makes with it (RFC 9437, section 7.1). One that was made before is no proof of who asks now.
+    fn agreed_key(&self, wish: &Wish) -> Result<Option<Key>, Denial> {
         if self.subscribers.get(&wish.xtr).is_some_and(|subscriber| subscriber.key.is_some()) {
             return Ok(None);
         }
-        if let Some(brought) = &wish.brought {
-            return Ok(Some(brought.key.clone()));
-        }
-        let around = self.book.longest(&wish.xtr, &wish.asked).map(|(_, known)| known);
-        let mut known = self.book.get(key).into_iter().chain(around).filter_map(Subscription::agreement);
-        let made = known.find_map(|agreement| agreement.key.clone());
         // RFC 9437, section 3: without an association all goes on as if nobody had asked to be told.
-        made.map(Some).ok_or(Denial::Plain(Refusal::SubscribeUnknownXtr))
+        wish.brought
+            .as_ref()
+            .map(|brought| Some(brought.key.clone()))
+            .ok_or(Denial::Plain(Refusal::SubscribeUnknownXtr))
     }
 
     /// Takes what a Map-Request asks for, until it is proven, and says so to its sender.
@@ -355,7 +352,7 @@ impl Subscriptions {
             mode,
             asked: wish.asked.net,
             ways: wish.ways.clone(),
-            key: self.agreed_key(&key, wish)?,
+            key: self.agreed_key(wish)?,
         };
         let about = records.first().and_then(|record| record.eid.ip_prefix()).unwrap_or(key.prefix);
         let notification = self.notification(&key, &agreement, records.to_vec()).map_err(Denial::Plain)?;

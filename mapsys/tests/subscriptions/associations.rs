@@ -166,11 +166,20 @@ fn a_new_association_begins_with_any_nonce() {
     assert_eq!(change.1.nonce.0, 8);
     acknowledged(&mut bench, &key_of(2, 7), &change);
     assert_eq!(bench.engine.tally().total(), 0);
-    // What changes it under the association that it has counts from there.
-    bench.pass(seconds(4));
-    assert_eq!(sent(&bench.datagram(FROM_ONE, &ecm(&site_from_one(8)))), []);
-    assert_eq!(bench.only_refused(Refusal::SubscribeReplayed), 1);
-    only_under(&key_of(2, 7), &bench.datagram(FROM_ONE, &ecm(&site_from_one(9))));
+}
+
+#[test]
+fn without_a_one_time_key_nothing_changes_of_an_association_that_there_is() {
+    let (mut bench, _) = before();
+    reply(&bench.datagram(FROM_ONE, &ecm(&subscribing(41, &[host(EID)], &[ONE, TWO]))));
+    for request in [leaving(42, host(EID)), leaving(43, prefix(PART))] {
+        bench.pass(seconds(4));
+        assert_eq!(sent(&bench.datagram(FROM_ONE, &ecm(&request))), [], "there is no ITR-RLOC to answer to");
+    }
+    assert_eq!(bench.only_refused(Refusal::SubscribeUnknownXtr), 3);
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+    let change = only_under(&key_of(1, 40), &says(&mut bench, 2, "198.51.100.2"));
+    assert_eq!((change.0, change.1.nonce.0), (address("192.0.2.1:4342"), 41));
 }
 
 #[test]
@@ -275,9 +284,4 @@ fn an_end_is_confirmed_under_the_key_that_comes_with_it_and_leaves_no_key_behind
     assert_eq!(subscriptions(&bench), []);
     let mut left = bench.engine.subscriptions().iter().filter_map(|(_, known)| known.proven.as_ref());
     assert!(left.all(|proven| proven.key.is_none()));
-    // Under the association that there is, too.
-    let (mut bench, _) = before();
-    let told = only_under(&key_of(1, 40), &bench.datagram(FROM_ONE, &ecm(&leaving(41, host(EID)))));
-    acknowledged(&mut bench, &key_of(1, 40), &told);
-    assert_eq!(subscriptions(&bench), []);
 }
