@@ -204,11 +204,7 @@ impl Subscriptions {
             return Err(Denial::Policy(Refusal::SubscribeDenied));
         }
         self.admit_nonce(now, &key, wish)?;
-        let known = self.book.get(&key).filter(|known| !known.is_memory());
-        let is_full = self.book.len() >= self.policy.most || self.book.count(&key.xtr) >= self.policy.most_per_xtr;
-        if known.is_none() && is_full {
-            return Err(Denial::Plain(Refusal::SubscribeTableFull));
-        }
+        self.has_place(&key)?;
         let owed = self.owed_beside(&key, wish, target.rest)?;
         let due = self.confirmation_due(now, &key);
         self.ask((now, due), key, wish, (Mode::Publish, &target.records), allowance)?;
@@ -227,6 +223,13 @@ impl Subscriptions {
             self.owed.insert(key, owed);
         }
         Ok(())
+    }
+
+    /// Whether there is a place for what is asked of this key. A part of which nothing is to be heard takes one too.
+    fn has_place(&self, key: &SubscriptionKey) -> Result<(), Denial> {
+        let is_known = self.book.get(key).is_some_and(|known| !known.is_memory());
+        let is_full = self.book.len() >= self.policy.most || self.book.count(&key.xtr) >= self.policy.most_per_xtr;
+        if is_full && !is_known { Err(Denial::Plain(Refusal::SubscribeTableFull)) } else { Ok(()) }
     }
 
     /// What is owed if the `rest` of what there is comes to what is owed already: an earlier request may not be acknowledged yet, and what
@@ -267,6 +270,9 @@ impl Subscriptions {
             return Err(Denial::Policy(Refusal::SubscribeDenied));
         }
         self.admit_nonce(now, &key, wish)?;
+        if mode == Mode::Mute {
+            self.has_place(&key)?;
+        }
         let current = self.target(server, &wish.asked, allowance).ok().flatten().map(|target| target.records);
         let records = current.unwrap_or_else(|| vec![answer::withdrawn(key.prefix)]);
         let due = self.confirmation_due(now, &key);
