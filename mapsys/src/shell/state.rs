@@ -535,7 +535,7 @@ mod tests {
         let agreed = |nonce| {
             let (asked, ways) = ("2001:db8:a::2/128".parse().unwrap(), vec![way]);
             let key = (nonce == u64::MAX).then(|| Key::from([9; 16]));
-            Some(Agreement { nonce, mode: Mode::Publish, asked, ways, key })
+            Some(Agreement { nonce, mode: Mode::Publish, asked, ways, key, made_of: None })
         };
         let kept = |net: &str, nonce| Kept {
             xtr_id: [7; 16],

@@ -225,7 +225,7 @@ mod tests {
         let asked = net(5, 8);
         let at = |len| SubscriptionKey { xtr: xtr(1), prefix: net(0, len) };
         let mut book = Book::default();
-        let agreed = Agreement { nonce: 9, mode: Mode::Gone, asked: asked.net, ways: vec![], key: None };
+        let agreed = Agreement { nonce: 9, mode: Mode::Gone, asked: asked.net, ways: vec![], key: None, made_of: None };
         book.put(at(4), Subscription { proven: Some(agreed), ..Subscription::new(1) });
         for (len, other) in [(2, Some(9)), (4, Some(9)), (5, None)] {
             assert_eq!(book.last_nonce(&at(len), &asked), Some(9), "{len}");
@@ -245,7 +245,7 @@ mod tests {
 
     fn in_mode(mode: Mode, is_proven: bool) -> Subscription {
         let asked = "10.0.0.0/8".parse().unwrap();
-        let agreed = Some(Agreement { nonce: 1, mode, asked, ways: vec![], key: None });
+        let agreed = Some(Agreement { nonce: 1, mode, asked, ways: vec![], key: None, made_of: None });
         let (proven, asked) = if is_proven { (agreed, None) } else { (None, agreed) };
         Subscription { proven, asked, ..Subscription::new(1) }
     }

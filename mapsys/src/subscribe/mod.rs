@@ -299,7 +299,7 @@ impl Subscriptions {
     fn admit_nonce(&mut self, now: Now, key: &SubscriptionKey, wish: &Wish) -> Result<(), Denial> {
         self.agreed_key(wish)?;
         if let Some(brought) = &wish.brought {
-            let used = UsedKey { xtr: wish.xtr, nonce: wish.nonce, digest: brought.digest };
+            let used = brought.used_by(wish);
             let peak = self.book.get(key).map(|known| known.peak).filter(|peak| *peak > 0);
             let last = self.book.last_nonce(key, &wish.asked).max(peak);
             if !self.used.is_new(&used, last, brought.arrival) {
@@ -353,13 +353,10 @@ impl Subscriptions {
         (mode, records): (Mode, &[MappingRecord]),
         allowance: &mut Allowance<'_>,
     ) -> Result<(), Denial> {
-        let agreement = Agreement {
-            nonce: wish.nonce,
-            mode,
-            asked: wish.asked.net,
-            ways: wish.ways.clone(),
-            key: self.agreed_key(wish)?,
-        };
+        let agreed = self.agreed_key(wish)?;
+        let made_of = wish.brought.as_ref().filter(|_| agreed.is_some()).map(|brought| brought.used_by(wish));
+        let agreement =
+            Agreement { nonce: wish.nonce, mode, asked: wish.asked.net, ways: wish.ways.clone(), key: agreed, made_of };
         let about = records.first().and_then(|record| record.eid.ip_prefix()).unwrap_or(key.prefix);
         let notification = self.notification(&key, &agreement, records.to_vec()).map_err(Denial::Plain)?;
         let allowed = allowance.take(notification.bytes.len(), agreement.ways.len()).map_err(Denial::Plain)?;
@@ -375,7 +372,7 @@ impl Subscriptions {
         if let Some(brought) = &wish.brought {
             // What is under way of the association before is owed, and told under this one.
             self.notifier.retain(Receiver::all(key), |other| *other == receiver);
-            self.note_used(UsedKey { xtr: wish.xtr, nonce: wish.nonce, digest: brought.digest }, brought.arrival);
+            self.used.note(brought.used_by(wish), brought.arrival);
         }
         let key_id = self.subscribers.get(&key.xtr).map_or(0, Subscriber::key_id);
         let known = self.book.get(&key).cloned();
@@ -385,9 +382,9 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// No other Map-Request makes an association with this key.
-    fn note_used(&mut self, used: UsedKey, arrival: u64) {
-        let gone = self.used.note(used, arrival);
+    /// No other Map-Request makes an association with this key: from now on that is on disk.
+    fn note_proven(&mut self, used: UsedKey) {
+        let gone = self.used.prove(used);
         self.note(Mark::UsedKey(used));
         self.note_gone(gone);
     }
@@ -437,12 +434,13 @@ impl Subscriptions {
             // What it asked for itself makes the first change wait for nothing.
             self.notifier.retain(receiver..=receiver, |_| false);
         }
-        let mut is_proven = false;
+        let (mut is_proven, mut made_of) = (false, None);
         self.amend(now, &key, |subscription| {
             // An answer to what was said before proves nothing of what was asked for since.
             if subscription.is_of_asked(message.nonce.0) {
                 subscription.proven = subscription.asked.take();
                 is_proven = subscription.proven.is_some();
+                made_of = subscription.proven.as_mut().and_then(|proven| proven.made_of.take());
             }
             if let Some(agreement) = subscription.agreement_mut() {
                 // The way that works is the first to be tried.
@@ -459,6 +457,9 @@ impl Subscriptions {
                 subscription.proven.iter_mut().for_each(|proven| proven.key = None);
             }
         });
+        if let Some(used) = made_of {
+            self.note_proven(used);
+        }
         if is_proven {
             let owed = self.owed.remove(&key).unwrap_or_default();
             if !owed.is_empty() && self.book.get(&key).is_some_and(|known| known.is_foreign) {

@@ -3,7 +3,8 @@
 
 use std::net::SocketAddr;
 
-use mapsys::engine::{Config, Memory, Output};
+use mapsys::engine::{Config, Mark, Memory, Output};
+use mapsys::limits::UNPROVEN_KEYS_PER_XTR;
 use mapsys::refusal::Refusal;
 use mapsys::resolve::lispsec::{Association, SecKey};
 use mapsys::subscribe::subscriber::Subscriber;
@@ -153,6 +154,33 @@ fn a_one_time_key_makes_no_second_association_over_a_restart_either() {
     let mut later = bench_with(memory);
     later.pass(seconds(4));
     assert_eq!(denied(&later.datagram(FROM_ONE, &asks(1, &site_from_one(50))), 1), Action::DropAuthFailure);
+}
+
+#[test]
+fn one_time_keys_that_nobody_acknowledges_are_not_kept_on_disk() {
+    let mut bench = bench_with(Memory::default());
+    let mut persisted = 0;
+    let is_key = |output: &&Output| matches!(output, Output::Persist(Mark::UsedKey(_) | Mark::KeyFloor(_)));
+    // In the name of the xTR, with the secret of an ITR, near the end of all nonces; as often as it may ask.
+    for n in 0..UNPROVEN_KEYS_PER_XTR + 10 {
+        let nonce = (1 << 63) + u64::try_from(n).unwrap();
+        let octets = u128::try_from(n).unwrap().to_be_bytes();
+        let otk = OneTimeKey::new(octets).wrap(3, &Secret::new(ITR_SECRET), Nonce(nonce));
+        let outputs = bench.datagram(FROM_ONE, &with_otk(&site_from_one(nonce), otk));
+        persisted += outputs.iter().filter(is_key).count();
+        if n % 16 == 0 {
+            bench.pass(seconds(1));
+        }
+    }
+    assert_eq!((persisted, bench.engine.tally().get(Refusal::SubscribeKeyUsed)), (0, 0));
+    bench.pass(seconds(200));
+    assert_eq!(subscriptions(&bench), []);
+    let outputs = bench.datagram(FROM_ONE, &asks(1, &site_from_one(40)));
+    let told = under(&key_of(1, 40), &outputs);
+    assert_eq!(told.len(), 1, "{outputs:?}");
+    let outputs = acknowledged(&mut bench, &key_of(1, 40), &told[0]);
+    assert_eq!(outputs.iter().filter(is_key).count(), 1, "what is acknowledged is");
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
 }
 
 #[test]
