@@ -303,6 +303,11 @@ impl Subscriptions {
             let peak = self.book.get(key).map(|known| known.peak).filter(|peak| *peak > 0);
             let last = self.book.last_nonce(key, &wish.asked).max(peak);
             if !self.used.is_new(&used, last, brought.arrival) {
+                let asked = self.book.get(key).and_then(|known| known.asked.as_ref());
+                if asked.is_some_and(|asked| asked.made_of == Some(used)) {
+                    // The network has doubled it. Another answer would take the association back.
+                    return Err(Denial::Silent(Refusal::SubscribeReplayed));
+                }
                 self.warn_of_replay(now, key, wish);
                 return Err(Denial::Authentication(Refusal::SubscribeKeyUsed));
             }

@@ -184,6 +184,19 @@ fn one_time_keys_that_nobody_acknowledges_are_not_kept_on_disk() {
 }
 
 #[test]
+fn a_map_request_that_the_network_doubles_is_no_second_use_of_its_key() {
+    let mut bench = bench_with(Memory::default());
+    let asked = asks(1, &site_from_one(40));
+    let told = only_under(&key_of(1, 40), &bench.datagram(FROM_ONE, &asked));
+    assert_eq!(sent(&bench.datagram(FROM_ONE, &asked)), []);
+    assert_eq!(bench.only_refused(Refusal::SubscribeReplayed), 1);
+    // Not so under another nonce.
+    assert_eq!(denied(&bench.datagram(FROM_ONE, &asks(1, &site_from_one(41))), 1), Action::DropAuthFailure);
+    acknowledged(&mut bench, &key_of(1, 40), &told);
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+}
+
+#[test]
 fn a_new_association_begins_with_any_nonce() {
     let (mut bench, _) = before();
     let told = only_under(&key_of(2, 7), &bench.datagram(FROM_ONE, &asks(2, &site_from_one(7))));
