@@ -205,7 +205,9 @@ impl Subscriptions {
         }
         self.admit_nonce(now, &key, wish)?;
         self.has_place(&key)?;
-        let owed = self.owed_beside(&key, wish, target.rest)?;
+        // What is under way goes on, but not under the association before.
+        let cut = wish.brought.iter().flat_map(|_| self.under_way(&key));
+        let owed = self.owed_beside(&key, cut, target.rest)?;
         let due = self.confirmation_due(now, &key);
         self.ask((now, due), key, wish, (Mode::Publish, &target.records), allowance)?;
         let until = (!target.is_present).then(|| now.monotonic + self.policy.temporary);
@@ -233,18 +235,16 @@ impl Subscriptions {
     }
 
     /// What is owed if the `rest` of what there is comes to what is owed already: an earlier request may not be acknowledged yet, and what
-    /// was withdrawn since is not among what there is. Nor is what is not acknowledged under the association that a new one follows.
+    /// was withdrawn since is not among what there is. Nor is what is `cut` off before it is acknowledged.
     fn owed_beside(
         &self,
         key: &SubscriptionKey,
-        wish: &Wish,
+        cut: impl Iterator<Item = Receiver>,
         rest: Vec<EidPrefix>,
     ) -> Result<BTreeMap<EidPrefix, bool>, Denial> {
         let mut owed = self.owed.get(key).cloned().unwrap_or_default();
-        if wish.brought.is_some() {
-            let is_part = |receiver: &Receiver| receiver.key == *key && receiver.about != key.prefix;
-            owed.extend(self.notifier.receivers().filter(is_part).map(|receiver| (receiver.about, true)));
-        }
+        let parts = cut.filter(|receiver| receiver.about != key.prefix);
+        owed.extend(parts.map(|receiver| (receiver.about, true)));
         for about in rest {
             owed.entry(about).or_insert(false);
         }
@@ -252,6 +252,12 @@ impl Subscriptions {
             return Err(Denial::Plain(Refusal::SubscribeTooWide));
         }
         Ok(owed)
+    }
+
+    /// What is not acknowledged of a subscription.
+    fn under_way(&self, key: &SubscriptionKey) -> impl Iterator<Item = Receiver> + '_ {
+        let key = *key;
+        self.notifier.receivers().filter(move |receiver| receiver.key == key)
     }
 
     /// Ends a subscription, or a part of one, and confirms that (RFC 9437, section 5).
@@ -275,8 +281,15 @@ impl Subscriptions {
         }
         let current = self.target(server, &wish.asked, allowance).ok().flatten().map(|target| target.records);
         let records = current.unwrap_or_else(|| vec![answer::withdrawn(key.prefix)]);
+        let cut = self.under_way(&key).chain(self.queue.of(key));
+        let owed = self.owed_beside(&key, cut, Vec::new())?;
         let due = self.confirmation_due(now, &key);
-        self.ask((now, due), key, wish, (mode, &records), allowance)
+        self.ask((now, due), key, wish, (mode, &records), allowance)?;
+        // Until it is proven that nothing is to be heard.
+        if !owed.is_empty() {
+            self.owed.insert(key, owed);
+        }
+        Ok(())
     }
 
     /// What a wish to hear nothing more of an EID-prefix is about: the subscription to it, the one that it was asked for with, or
@@ -367,10 +380,7 @@ impl Subscriptions {
         let allowed = allowance.take(notification.bytes.len(), agreement.ways.len()).map_err(Denial::Plain)?;
         let notification = Notification { allowance: allowed, ..notification };
         if mode != Mode::Publish {
-            let owed = self.owed.remove(&key);
             self.silence(key);
-            // Until it is proven that nothing is to be heard.
-            self.owed.extend(owed.map(|owed| (key, owed)));
         }
         let receiver = Receiver { key, about };
         self.notifier.tell(due, receiver, notification).map_err(Denial::Plain)?;

@@ -249,6 +249,24 @@ fn what_changes_inside_while_a_forged_end_is_open_is_told_when_that_is_over() {
     what_is_told_after(&leaving(1 << 60, prefix(SITE)));
 }
 
+#[test]
+fn what_is_under_way_or_waits_when_a_forged_end_comes_is_told_when_that_is_over() {
+    let mut bench = registered();
+    subscribe(&mut bench, 10, host(EID));
+    bench.pass(seconds(5));
+    let (sent, waits) = (prefix("2001:db8:a:1::/64"), prefix("2001:db8:a:2::/64"));
+    told_once(&site_says(&mut bench, 2, vec![record(sent, &["198.51.100.2"])]));
+    let (to, other) = told_once(&site_says(&mut bench, 3, vec![record(waits, &["198.51.100.2"])]));
+    acknowledge(&mut bench, to, &other);
+    assert_eq!(told(&site_says(&mut bench, 4, vec![record(waits, &["198.51.100.3"])])), [], "not so soon");
+    bench.datagram(FROM_TWO, &ecm(&leaving(1 << 60, prefix(SITE))));
+    let later = told(&bench.pass(seconds(80)));
+    let heard: std::collections::BTreeSet<_> = later.iter().map(|(_, it)| (about(it), rlocs(&it.records[0]))).collect();
+    for (part, rloc) in [(sent, "198.51.100.2"), (waits, "198.51.100.3")] {
+        assert!(heard.contains(&(part, vec![rloc.to_owned()])), "{part}: {heard:?}");
+    }
+}
+
 fn what_is_told_after(forged: &MapRequest) {
     let mut bench = registered();
     let part = |n: usize| prefix(&format!("2001:db8:a:{n:x}::/64"));
