@@ -267,6 +267,26 @@ fn what_is_under_way_or_waits_when_a_forged_end_comes_is_told_when_that_is_over(
     }
 }
 
+#[test]
+fn what_changes_in_a_part_that_a_forged_end_keeps_quiet_is_told_when_that_is_over() {
+    let mut bench = registered();
+    subscribe(&mut bench, 10, host(EID));
+    bench.pass(seconds(5));
+    let (part, inside, other) = (prefix("2001:db8:a:1::/64"), prefix("2001:db8:a:9::/64"), prefix("2001:db8:a:c::/64"));
+    bench.datagram(FROM_TWO, &ecm(&leaving(1 << 60, part)));
+    bench.datagram(FROM_TWO, &ecm(&leaving(1 << 60, prefix("2001:db8:a:8::/62"))));
+    let changed = [part, inside].map(|eid| record(eid, &["198.51.100.2"]));
+    assert_eq!(told(&site_says(&mut bench, 2, changed.to_vec())), []);
+    let (to, change) = told_once(&site_says(&mut bench, 3, vec![record(other, &["198.51.100.2"])]));
+    acknowledge(&mut bench, to, &change);
+    let later = told(&bench.pass(seconds(80)));
+    let own = later.iter().filter(|(to, notify)| *to == address("192.0.2.1:4342") && notify.nonce.0 < 20);
+    let heard: std::collections::BTreeSet<_> = own.map(|(_, it)| (about(it), rlocs(&it.records[0]))).collect();
+    let expected = [part, inside].map(|eid| (eid, vec!["198.51.100.2".to_owned()]));
+    assert_eq!(heard.into_iter().collect::<Vec<_>>(), expected);
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+}
+
 fn what_is_told_after(forged: &MapRequest) {
     let mut bench = registered();
     let part = |n: usize| prefix(&format!("2001:db8:a:{n:x}::/64"));
