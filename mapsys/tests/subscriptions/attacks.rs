@@ -2,13 +2,15 @@
 //! Replays, forged requests and floods (RFC 9437, section 7).
 
 use mapsys::engine::{Input, Output};
-use mapsys::limits::{NOTIFY_PAUSES, PUBLICATIONS_PER_XTR, SUBSCRIBE_BURST, SUBSCRIBER_WAYS, UNPROVEN_PER_XTR};
+use mapsys::limits::{
+    NOTIFY_PAUSES, PUBLICATIONS_PER_XTR, REPLIES_PER_EID, SUBSCRIBE_BURST, SUBSCRIBER_WAYS, UNPROVEN_PER_XTR,
+};
 use mapsys::refusal::Refusal;
 use mapsys::subscribe::subscription::Mode;
 use mapsys::transport::Via;
 use wire::control::auth::{self, Algorithm, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapRequest, Nonce};
-use wire::record::Ttl;
+use wire::record::{Action, Ttl};
 
 use crate::common::*;
 use crate::xtr::*;
@@ -115,8 +117,26 @@ fn only_the_holder_of_the_key_acknowledges() {
 #[test]
 fn who_asks_too_often_is_answered_as_without_the_n_bit() {
     let mut bench = registered();
-    for nonce in 1..=u64::from(SUBSCRIBE_BURST) + 50 {
-        bench.datagram(FROM_ONE, &ecm(&subscribing(nonce, &[host(EID)], &[ONE])));
+    let ask = |bench: &mut Bench, nonce| bench.datagram(FROM_ONE, &ecm(&subscribing(nonce, &[host(EID)], &[ONE])));
+    let burst = u64::from(SUBSCRIBE_BURST);
+    for nonce in 1..=burst {
+        ask(&mut bench, nonce);
+    }
+    let mut answered = 0;
+    for nonce in burst + 1..=burst + 50 {
+        let outputs = ask(&mut bench, nonce);
+        if answered == REPLIES_PER_EID {
+            assert_eq!(outputs, [], "as often as an EID is answered at once");
+            continue;
+        }
+        answered += 1;
+        let (to, reply) = reply(&outputs);
+        let record = &reply.records[0];
+        assert_eq!(
+            (to.ip(), reply.nonce, record.eid.ip_prefix()),
+            (address(FROM_ONE).ip(), Nonce(nonce), Some(prefix(SITE)))
+        );
+        assert_eq!((record.action, rlocs(record)), (Action::NoAction, vec!["198.51.100.1".to_owned()]));
     }
     assert_eq!(bench.engine.tally().get(Refusal::SubscribeRate), 50);
     let (to, newest) = told_once(&bench.pass(seconds(5)));
