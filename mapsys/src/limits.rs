@@ -88,6 +88,9 @@ pub const SUBSCRIPTION_MEMORIES: usize = 1024;
 /// (RFC 9437, section 7.1). Each subscription and each renewal uses one: an xTR with [`SUBSCRIPTIONS_PER_XTR`] that renews each
 /// four times an hour fills it in an hour, and if its nonces rise that costs it nothing.
 pub const USED_KEYS_PER_XTR: usize = 16_384;
+/// One-time keys of an xTR, among those of associations that nobody has acknowledged, that are known again: more than can wait for that
+/// at once ([`UNPROVEN_PER_XTR`]). Each is looked for in all of them.
+pub const UNPROVEN_KEYS_PER_XTR: usize = 4 * UNPROVEN_PER_XTR;
 /// How long a subscription lives that nothing is registered for (RFC 9437, section 5).
 pub const TEMPORARY_SUBSCRIPTION: Duration = Duration::from_secs(15 * 60);
 /// An xTR that has acknowledged nothing for this long is not told anything more.

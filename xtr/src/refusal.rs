@@ -75,6 +75,8 @@ pub enum Refusal {
     NotifyNotSubscribed,
     /// A Map-Notify about a subscription whose nonce is not above the last (RFC 9437, section 6).
     NotifyReplayed,
+    /// A Map-Notify about a subscription whose nonce is far above all that it has had: somebody has subscribed in our name.
+    NotifyNonceAhead,
     /// No room for another subscription; its mapping is polled.
     SubscriptionTableFull,
     /// No room for the version and status bits of another mapping of a trusted peer: they are not looked at.
@@ -141,7 +143,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 66] = [
+    pub const ALL: [Self; 67] = [
         Self::Malformed,
         Self::UnknownType,
         Self::NotForXtr,
@@ -177,6 +179,7 @@ impl Refusal {
         Self::ItrTableFull,
         Self::NotifyNotSubscribed,
         Self::NotifyReplayed,
+        Self::NotifyNonceAhead,
         Self::SubscriptionTableFull,
         Self::PeerTableFull,
         Self::StatusBitsOfAnother,
@@ -248,6 +251,7 @@ impl Refusal {
             Self::ItrTableFull => "itr-table-full",
             Self::NotifyNotSubscribed => "notify-not-subscribed",
             Self::NotifyReplayed => "notify-replayed",
+            Self::NotifyNonceAhead => "notify-nonce-ahead",
             Self::SubscriptionTableFull => "subscription-table-full",
             Self::PeerTableFull => "peer-table-full",
             Self::StatusBitsOfAnother => "status-bits-of-another",

@@ -5,8 +5,9 @@
 mod moment;
 
 use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, Permissions};
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -16,6 +17,7 @@ use cgeid::Cn;
 use cgeid::pins::Fingerprint;
 use dht::publish::Sequence;
 use dht::record::{RecordKey, Version};
+use redb::backends::FileBackend;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition};
 use wire::address::EidPrefix;
 use wire::control::XtrIdentity;
@@ -72,9 +74,11 @@ impl State {
     /// When it cannot be had, or is not ours.
     pub fn open(path: &Path, now: SystemTime) -> anyhow::Result<(Self, Memory)> {
         let open = || -> Result<(Self, Memory), redb::Error> {
-            let database = Database::builder().set_cache_size(STATE_CACHE).create(path)?;
-            // The keys of subscriptions are in it.
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+            let file = private(path)?;
+            // One that a former version has made may be open to others.
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            let database =
+                Database::builder().set_cache_size(STATE_CACHE).create_with_backend(FileBackend::new(file)?)?;
             let transaction = database.begin_write()?;
             transaction.open_table(NONCES)?;
             transaction.open_table(NONCE_FLOORS)?;
@@ -206,6 +210,11 @@ impl State {
         *kept = Some(write().context("cannot write the state file")?);
         Ok(())
     }
+}
+
+/// Opens or makes a file that is never open to others than its owner: the keys of subscriptions are in it.
+fn private(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
 fn read(database: &Database, now: Moment) -> Result<Memory, redb::Error> {
@@ -539,7 +548,7 @@ mod tests {
         let agreed = |nonce| {
             let (asked, ways) = ("2001:db8:a::2/128".parse().unwrap(), vec![way]);
             let key = (nonce == u64::MAX).then(|| Key::from([9; 16]));
-            Some(Agreement { nonce, mode: Mode::Publish, asked, ways, key })
+            Some(Agreement { nonce, mode: Mode::Publish, asked, ways, key, made_of: None })
         };
         let kept = |net: &str, nonce| Kept {
             xtr_id: [7; 16],
@@ -568,8 +577,13 @@ mod tests {
         }
         let (_, memory) = State::open(&path, SystemTime::now()).unwrap();
         assert_eq!((memory.subscriptions, memory.notify_nonce), (vec![kept(one, u64::MAX)], 9));
-        let mode = path.metadata().unwrap().permissions().mode();
-        assert_eq!(mode & 0o077, 0, "it has keys, and is for its owner only");
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o600, "it has keys, and is for its owner only");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+        State::open(&path, SystemTime::now()).unwrap();
+        assert_eq!(mode(&path), 0o600, "also where a former version has made it");
+        let new = folder.path().join("new.redb");
+        assert_eq!((private(&new).is_ok(), mode(&new)), (true, 0o600), "from the beginning");
     }
 
     #[test]

@@ -2,18 +2,22 @@
 //! Security associations that LISP-SEC makes (RFC 9437, section 7.1), and the one-time keys that have made one.
 //!
 //! Whoever has recorded a Map-Request must not bring back what it agreed on, so no one-time key makes a second association. Of each
-//! the xTR's nonce and a digest are remembered; when an xTR has used too many, those of its lowest nonces make room. Up to the highest
-//! nonce of these it is not known any more what was used, and nothing is taken that is not above all nonces of that subscription: what
-//! was recorded never is.
+//! that an xTR has acknowledged its nonce and a digest are remembered, over restarts; when an xTR has used too many, those of its lowest
+//! nonces make room. Up to the highest nonce of these it is not known any more what was used, and nothing is taken that is not above all
+//! nonces of that subscription: what was recorded never is.
+//!
+//! Those that nobody has acknowledged may be of anybody who writes the xTR's numbers into his Map-Requests. They make room for each other
+//! only, the oldest first, and leave nothing behind: one that comes again then proves as little as it did before.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use wire::control::lispsec::{OneTimeKey, PubSubKey, WrapId};
 use wire::control::{Nonce, XtrIdentity};
 
-use crate::limits::USED_KEYS_PER_XTR;
+use super::subscriber::Wish;
+use crate::limits::{UNPROVEN_KEYS_PER_XTR, USED_KEYS_PER_XTR};
 
 /// The key of an association, as it is kept with what was agreed under it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,9 +54,14 @@ impl Brought {
         let digest = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
         Self { key: Key(PubSubKey::new(otk, wrap, nonce)), digest, arrival }
     }
+
+    /// As used by what its Map-Request wishes.
+    pub(super) fn used_by(&self, wish: &Wish) -> UsedKey {
+        UsedKey { xtr: wish.xtr, nonce: wish.nonce, digest: self.digest }
+    }
 }
 
-/// A one-time key that has made an association.
+/// A one-time key that has made an association, or is about to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UsedKey {
     /// Whose.
@@ -79,6 +88,8 @@ pub struct UsedKeys {
     digests: HashMap<u64, u64>,
     of_xtr: HashMap<XtrIdentity, BTreeSet<(u64, u64)>>,
     floors: HashMap<XtrIdentity, u64>,
+    /// Those that nobody has acknowledged, the oldest first, with the number of the Map-Request of each.
+    unproven: HashMap<XtrIdentity, VecDeque<(UsedKey, u64)>>,
 }
 
 impl UsedKeys {
@@ -98,18 +109,42 @@ impl UsedKeys {
     pub fn is_new(&self, key: &UsedKey, last: Option<u64>, arrival: u64) -> bool {
         let follows = || last.is_some_and(|last| key.nonce > last);
         let is_above = || self.floors.get(&key.xtr).is_none_or(|floor| key.nonce > *floor || follows());
-        self.digests.get(&key.digest).map_or_else(is_above, |by| *by == arrival)
+        let by = self.digests.get(&key.digest).copied();
+        by.or_else(|| self.unproven_by(key)).map_or_else(is_above, |by| by == arrival)
     }
 
-    /// Notes one; what makes room for it, with the floor that is left of that.
-    pub fn note(&mut self, key: UsedKey, arrival: u64) -> Vec<(KeyFloor, UsedKey)> {
-        self.digests.insert(key.digest, arrival);
+    /// The Map-Request that has brought a key which nobody has acknowledged.
+    fn unproven_by(&self, key: &UsedKey) -> Option<u64> {
+        let mut of_xtr = self.unproven.get(&key.xtr)?.iter();
+        of_xtr.find(|(known, _)| known.digest == key.digest).map(|(_, by)| *by)
+    }
+
+    /// Notes one that makes an association, if that is acknowledged.
+    pub fn note(&mut self, key: UsedKey, arrival: u64) {
+        if self.digests.contains_key(&key.digest) || self.unproven_by(&key).is_some() {
+            return;
+        }
+        let of_xtr = self.unproven.entry(key.xtr).or_default();
+        if of_xtr.len() >= UNPROVEN_KEYS_PER_XTR {
+            of_xtr.pop_front();
+        }
+        of_xtr.push_back((key, arrival));
+    }
+
+    /// The association of this one is acknowledged; what makes room for it, with the floor that is left of that.
+    pub fn prove(&mut self, key: UsedKey) -> Vec<(KeyFloor, UsedKey)> {
+        let arrival = self.unproven_by(&key).unwrap_or_default();
+        if let Some(of_xtr) = self.unproven.get_mut(&key.xtr) {
+            of_xtr.retain(|(known, _)| known.digest != key.digest);
+        }
+        self.digests.entry(key.digest).or_insert(arrival);
         self.of_xtr.entry(key.xtr).or_default().insert((key.nonce, key.digest));
         self.reduce(key.xtr, USED_KEYS_PER_XTR)
     }
 
     /// Remembers nothing but a floor of the xTRs that make no associations any more; what is forgotten so.
     pub fn retain(&mut self, is_wanted: impl Fn(&XtrIdentity) -> bool) -> Vec<(KeyFloor, UsedKey)> {
+        self.unproven.retain(|xtr, _| is_wanted(xtr));
         let gone: Vec<XtrIdentity> = self.of_xtr.keys().filter(|xtr| !is_wanted(xtr)).copied().collect();
         gone.into_iter().flat_map(|xtr| self.reduce(xtr, 0)).collect()
     }
@@ -128,16 +163,6 @@ impl UsedKeys {
             self.of_xtr.remove(&xtr);
         }
         gone
-    }
-
-    /// How many are remembered.
-    pub fn len(&self) -> usize {
-        self.digests.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.digests.is_empty()
     }
 }
 
@@ -163,13 +188,14 @@ mod tests {
             assert!(
                 keys.is_new(&key, None, 1) || floors.last().is_some_and(|floor: &KeyFloor| key.nonce <= floor.nonce)
             );
+            keys.note(key, nonce + 1);
             on_disk.insert(key);
-            for (floor, gone) in keys.note(key, nonce + 1) {
+            for (floor, gone) in keys.prove(key) {
                 assert!(on_disk.remove(&gone));
                 floors.push(floor);
             }
         }
-        assert_eq!((keys.len(), on_disk.len(), floors.len()), (USED_KEYS_PER_XTR, USED_KEYS_PER_XTR, 3));
+        assert_eq!((keys.digests.len(), on_disk.len(), floors.len()), (USED_KEYS_PER_XTR, USED_KEYS_PER_XTR, 3));
         let restored = UsedKeys::restore(on_disk, floors.last().copied());
         for keys in [keys, restored] {
             let is_new = |key: UsedKey| keys.is_new(&key, None, u64::MAX);
@@ -188,13 +214,33 @@ mod tests {
     #[test]
     fn a_map_request_may_use_its_key_for_several_eid_prefixes_and_who_is_gone_leaves_a_floor() {
         let mut keys = UsedKeys::default();
-        assert_eq!(keys.note(used(1, 5), 8), []);
+        keys.note(used(1, 5), 8);
+        assert_eq!(keys.prove(used(1, 5)), []);
         let is_new = |keys: &UsedKeys, xtr, nonce, arrival| keys.is_new(&used(xtr, nonce), None, arrival);
         assert!(is_new(&keys, 1, 5, 8) && !is_new(&keys, 1, 5, 9));
-        keys.note(used(2, 5), 9);
+        assert_eq!(keys.prove(used(2, 5)), []);
         let gone = keys.retain(|xtr| xtr.xtr_id[0] == 2);
-        assert_eq!((gone, keys.len()), (vec![(KeyFloor { xtr: used(1, 0).xtr, nonce: 5 }, used(1, 5))], 1));
+        assert_eq!((gone, keys.digests.len()), (vec![(KeyFloor { xtr: used(1, 0).xtr, nonce: 5 }, used(1, 5))], 1));
         assert!(!is_new(&keys, 1, 5, 10) && is_new(&keys, 1, 6, 10) && !is_new(&keys, 2, 5, 10));
+    }
+
+    #[test]
+    fn what_nobody_acknowledges_makes_room_for_itself_only_and_leaves_no_floor() {
+        let mut keys = UsedKeys::default();
+        keys.note(used(1, 1), 1);
+        assert_eq!(keys.prove(used(1, 1)), []);
+        let forged = |n: usize| used(1, u64::MAX - u64::try_from(n).unwrap());
+        for n in 0..2 * USED_KEYS_PER_XTR {
+            keys.note(forged(n), 2);
+        }
+        let is_new = |key: UsedKey| keys.is_new(&key, None, 3);
+        assert!(!is_new(used(1, 1)) && is_new(used(1, 2)), "no floor");
+        let newest = 2 * USED_KEYS_PER_XTR - UNPROVEN_KEYS_PER_XTR;
+        assert!(is_new(forged(newest - 1)) && !is_new(forged(newest)), "so many are remembered");
+        assert!(keys.is_new(&forged(newest), None, 2), "the same Map-Request");
+        assert_eq!(keys.unproven.values().map(VecDeque::len).sum::<usize>(), UNPROVEN_KEYS_PER_XTR);
+        keys.retain(|_| false);
+        assert!(keys.unproven.is_empty());
     }
 
     #[test]

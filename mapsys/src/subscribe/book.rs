@@ -101,9 +101,22 @@ impl Book {
 
     /// The most specific subscription of an xTR that covers `prefix`, itself included.
     pub fn longest(&self, xtr: &XtrIdentity, prefix: &EidPrefix) -> Option<(SubscriptionKey, &Subscription)> {
-        self.by_prefix.covering(prefix).find_map(|(prefix, of_prefix)| {
-            let found = of_prefix.get(xtr).filter(|subscription| subscription.mode() != Mode::Gone)?;
-            Some((SubscriptionKey { xtr: *xtr, prefix }, found))
+        self.all_around(*xtr, prefix).next()
+    }
+
+    /// The most specific subscription of its xTR around another one.
+    pub fn around(&self, key: &SubscriptionKey) -> Option<(SubscriptionKey, &Subscription)> {
+        self.all_around(key.xtr, &key.prefix).find(|(around, _)| around.prefix != key.prefix)
+    }
+
+    fn all_around(
+        &self,
+        xtr: XtrIdentity,
+        prefix: &EidPrefix,
+    ) -> impl Iterator<Item = (SubscriptionKey, &Subscription)> + '_ {
+        self.by_prefix.covering(prefix).filter_map(move |(prefix, of_prefix)| {
+            let found = of_prefix.get(&xtr).filter(|subscription| subscription.mode() != Mode::Gone)?;
+            Some((SubscriptionKey { xtr, prefix }, found))
         })
     }
 
@@ -167,17 +180,20 @@ impl Book {
         concerned
     }
 
-    /// The subscriptions to what is wider than `changed` of which somebody has asked that nothing more is said, and has not proven that he
-    /// may: they may go on.
+    /// The subscriptions to what is wider than `changed`, and the parts of subscriptions that it is in, of which somebody has asked that
+    /// nothing more is said, and has not proven that he may: they may go on.
     pub fn in_doubt(&self, changed: &EidPrefix) -> Vec<SubscriptionKey> {
-        let is_in_doubt = |known: &Subscription| {
-            let (asked, proven) = (known.asked.as_ref(), known.proven.as_ref());
-            asked.is_some_and(|asked| asked.mode != Mode::Publish)
-                && proven.is_some_and(|proven| proven.mode == Mode::Publish)
+        let is_in_doubt = |prefix: &EidPrefix, known: &Subscription| {
+            let proven = known.proven.as_ref().map_or(Mode::Gone, |proven| proven.mode);
+            match known.asked.as_ref().map(|asked| asked.mode) {
+                Some(Mode::Mute) => proven != Mode::Mute,
+                // What is exactly of its EID-prefix is told in any case.
+                Some(Mode::Gone) => proven == Mode::Publish && prefix != changed,
+                Some(Mode::Publish) | None => false,
+            }
         };
-        let wider = self.by_prefix.covering(changed).filter(|(prefix, _)| prefix != changed);
-        let in_doubt = wider.flat_map(|(prefix, of_prefix)| {
-            let of_prefix = of_prefix.iter().filter(|(_, known)| is_in_doubt(known));
+        let in_doubt = self.by_prefix.covering(changed).flat_map(|(prefix, of_prefix)| {
+            let of_prefix = of_prefix.iter().filter(move |(_, known)| is_in_doubt(&prefix, known));
             of_prefix.map(move |(xtr, _)| SubscriptionKey { xtr: *xtr, prefix })
         });
         in_doubt.collect()
@@ -225,7 +241,7 @@ mod tests {
         let asked = net(5, 8);
         let at = |len| SubscriptionKey { xtr: xtr(1), prefix: net(0, len) };
         let mut book = Book::default();
-        let agreed = Agreement { nonce: 9, mode: Mode::Gone, asked: asked.net, ways: vec![], key: None };
+        let agreed = Agreement { nonce: 9, mode: Mode::Gone, asked: asked.net, ways: vec![], key: None, made_of: None };
         book.put(at(4), Subscription { proven: Some(agreed), ..Subscription::new(1) });
         for (len, other) in [(2, Some(9)), (4, Some(9)), (5, None)] {
             assert_eq!(book.last_nonce(&at(len), &asked), Some(9), "{len}");
@@ -245,7 +261,7 @@ mod tests {
 
     fn in_mode(mode: Mode, is_proven: bool) -> Subscription {
         let asked = "10.0.0.0/8".parse().unwrap();
-        let agreed = Some(Agreement { nonce: 1, mode, asked, ways: vec![], key: None });
+        let agreed = Some(Agreement { nonce: 1, mode, asked, ways: vec![], key: None, made_of: None });
         let (proven, asked) = if is_proven { (agreed, None) } else { (None, agreed) };
         Subscription { proven, asked, ..Subscription::new(1) }
     }

@@ -73,7 +73,8 @@ impl Subscriptions {
             return;
         }
         let nonce = known.proven.as_ref().map_or(configured.nonce, |proven| proven.nonce.max(configured.nonce));
-        let proven = Some(Agreement { nonce, mode: Mode::Publish, asked: key.prefix.net, ways, key: None });
+        let proven =
+            Some(Agreement { nonce, mode: Mode::Publish, asked: key.prefix.net, ways, key: None, made_of: None });
         let (told, sent) = if was_live { (known.told, known.sent) } else { (None, None) };
         let made = Subscription { proven, told, sent, until: None, is_foreign: false, is_configured: true, ..known };
         if made.told.is_none() {

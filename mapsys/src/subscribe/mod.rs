@@ -204,12 +204,10 @@ impl Subscriptions {
             return Err(Denial::Policy(Refusal::SubscribeDenied));
         }
         self.admit_nonce(now, &key, wish)?;
-        let known = self.book.get(&key).filter(|known| !known.is_memory());
-        let is_full = self.book.len() >= self.policy.most || self.book.count(&key.xtr) >= self.policy.most_per_xtr;
-        if known.is_none() && is_full {
-            return Err(Denial::Plain(Refusal::SubscribeTableFull));
-        }
-        let owed = self.owed_beside(&key, wish, target.rest)?;
+        self.has_place(&key)?;
+        // What is under way goes on, but not under the association before.
+        let cut = wish.brought.iter().flat_map(|_| self.under_way(&key));
+        let owed = self.owed_beside(&key, cut, target.rest)?;
         let due = self.confirmation_due(now, &key);
         self.ask((now, due), key, wish, (Mode::Publish, &target.records), allowance)?;
         let until = (!target.is_present).then(|| now.monotonic + self.policy.temporary);
@@ -229,19 +227,24 @@ impl Subscriptions {
         Ok(())
     }
 
+    /// Whether there is a place for what is asked of this key. A part of which nothing is to be heard takes one too.
+    fn has_place(&self, key: &SubscriptionKey) -> Result<(), Denial> {
+        let is_known = self.book.get(key).is_some_and(|known| !known.is_memory());
+        let is_full = self.book.len() >= self.policy.most || self.book.count(&key.xtr) >= self.policy.most_per_xtr;
+        if is_full && !is_known { Err(Denial::Plain(Refusal::SubscribeTableFull)) } else { Ok(()) }
+    }
+
     /// What is owed if the `rest` of what there is comes to what is owed already: an earlier request may not be acknowledged yet, and what
-    /// was withdrawn since is not among what there is. Nor is what is not acknowledged under the association that a new one follows.
+    /// was withdrawn since is not among what there is. Nor is what is `cut` off before it is acknowledged.
     fn owed_beside(
         &self,
         key: &SubscriptionKey,
-        wish: &Wish,
+        cut: impl Iterator<Item = Receiver>,
         rest: Vec<EidPrefix>,
     ) -> Result<BTreeMap<EidPrefix, bool>, Denial> {
         let mut owed = self.owed.get(key).cloned().unwrap_or_default();
-        if wish.brought.is_some() {
-            let is_part = |receiver: &Receiver| receiver.key == *key && receiver.about != key.prefix;
-            owed.extend(self.notifier.receivers().filter(is_part).map(|receiver| (receiver.about, true)));
-        }
+        let parts = cut.filter(|receiver| receiver.about != key.prefix);
+        owed.extend(parts.map(|receiver| (receiver.about, true)));
         for about in rest {
             owed.entry(about).or_insert(false);
         }
@@ -249,6 +252,12 @@ impl Subscriptions {
             return Err(Denial::Plain(Refusal::SubscribeTooWide));
         }
         Ok(owed)
+    }
+
+    /// What is not acknowledged of a subscription.
+    fn under_way(&self, key: &SubscriptionKey) -> impl Iterator<Item = Receiver> + '_ {
+        let key = *key;
+        self.notifier.receivers().filter(move |receiver| receiver.key == key)
     }
 
     /// Ends a subscription, or a part of one, and confirms that (RFC 9437, section 5).
@@ -267,10 +276,20 @@ impl Subscriptions {
             return Err(Denial::Policy(Refusal::SubscribeDenied));
         }
         self.admit_nonce(now, &key, wish)?;
+        if mode == Mode::Mute {
+            self.has_place(&key)?;
+        }
         let current = self.target(server, &wish.asked, allowance).ok().flatten().map(|target| target.records);
         let records = current.unwrap_or_else(|| vec![answer::withdrawn(key.prefix)]);
+        let cut = self.under_way(&key).chain(self.queue.of(key));
+        let owed = self.owed_beside(&key, cut, Vec::new())?;
         let due = self.confirmation_due(now, &key);
-        self.ask((now, due), key, wish, (mode, &records), allowance)
+        self.ask((now, due), key, wish, (mode, &records), allowance)?;
+        // Until it is proven that nothing is to be heard.
+        if !owed.is_empty() {
+            self.owed.insert(key, owed);
+        }
+        Ok(())
     }
 
     /// What a wish to hear nothing more of an EID-prefix is about: the subscription to it, the one that it was asked for with, or
@@ -291,12 +310,17 @@ impl Subscriptions {
     /// The nonce must be above all that came before it, unless a new security association begins (RFC 9437, section 5), and leave room
     /// for what comes after.
     fn admit_nonce(&mut self, now: Now, key: &SubscriptionKey, wish: &Wish) -> Result<(), Denial> {
-        self.agreed_key(key, wish)?;
+        self.agreed_key(wish)?;
         if let Some(brought) = &wish.brought {
-            let used = UsedKey { xtr: wish.xtr, nonce: wish.nonce, digest: brought.digest };
+            let used = brought.used_by(wish);
             let peak = self.book.get(key).map(|known| known.peak).filter(|peak| *peak > 0);
             let last = self.book.last_nonce(key, &wish.asked).max(peak);
             if !self.used.is_new(&used, last, brought.arrival) {
+                let asked = self.book.get(key).and_then(|known| known.asked.as_ref());
+                if asked.is_some_and(|asked| asked.made_of == Some(used)) {
+                    // The network has doubled it. Another answer would take the association back.
+                    return Err(Denial::Silent(Refusal::SubscribeReplayed));
+                }
                 self.warn_of_replay(now, key, wish);
                 return Err(Denial::Authentication(Refusal::SubscribeKeyUsed));
             }
@@ -326,19 +350,16 @@ impl Subscriptions {
     }
 
     /// The key that a wish is agreed under: none but the configured one where there is one, else that of the association which LISP-SEC
-    /// makes with it, or has made of the subscription that it is about (RFC 9437, section 7.1).
-    fn agreed_key(&self, key: &SubscriptionKey, wish: &Wish) -> Result<Option<Key>, Denial> {
+    /// makes with it (RFC 9437, section 7.1). One that was made before is no proof of who asks now.
+    fn agreed_key(&self, wish: &Wish) -> Result<Option<Key>, Denial> {
         if self.subscribers.get(&wish.xtr).is_some_and(|subscriber| subscriber.key.is_some()) {
             return Ok(None);
         }
-        if let Some(brought) = &wish.brought {
-            return Ok(Some(brought.key.clone()));
-        }
-        let around = self.book.longest(&wish.xtr, &wish.asked).map(|(_, known)| known);
-        let mut known = self.book.get(key).into_iter().chain(around).filter_map(Subscription::agreement);
-        let made = known.find_map(|agreement| agreement.key.clone());
         // RFC 9437, section 3: without an association all goes on as if nobody had asked to be told.
-        made.map(Some).ok_or(Denial::Plain(Refusal::SubscribeUnknownXtr))
+        wish.brought
+            .as_ref()
+            .map(|brought| Some(brought.key.clone()))
+            .ok_or(Denial::Plain(Refusal::SubscribeUnknownXtr))
     }
 
     /// Takes what a Map-Request asks for, until it is proven, and says so to its sender.
@@ -350,29 +371,23 @@ impl Subscriptions {
         (mode, records): (Mode, &[MappingRecord]),
         allowance: &mut Allowance<'_>,
     ) -> Result<(), Denial> {
-        let agreement = Agreement {
-            nonce: wish.nonce,
-            mode,
-            asked: wish.asked.net,
-            ways: wish.ways.clone(),
-            key: self.agreed_key(&key, wish)?,
-        };
+        let agreed = self.agreed_key(wish)?;
+        let made_of = wish.brought.as_ref().filter(|_| agreed.is_some()).map(|brought| brought.used_by(wish));
+        let agreement =
+            Agreement { nonce: wish.nonce, mode, asked: wish.asked.net, ways: wish.ways.clone(), key: agreed, made_of };
         let about = records.first().and_then(|record| record.eid.ip_prefix()).unwrap_or(key.prefix);
         let notification = self.notification(&key, &agreement, records.to_vec()).map_err(Denial::Plain)?;
         let allowed = allowance.take(notification.bytes.len(), agreement.ways.len()).map_err(Denial::Plain)?;
         let notification = Notification { allowance: allowed, ..notification };
         if mode != Mode::Publish {
-            let owed = self.owed.remove(&key);
             self.silence(key);
-            // Until it is proven that nothing is to be heard.
-            self.owed.extend(owed.map(|owed| (key, owed)));
         }
         let receiver = Receiver { key, about };
         self.notifier.tell(due, receiver, notification).map_err(Denial::Plain)?;
         if let Some(brought) = &wish.brought {
             // What is under way of the association before is owed, and told under this one.
             self.notifier.retain(Receiver::all(key), |other| *other == receiver);
-            self.note_used(UsedKey { xtr: wish.xtr, nonce: wish.nonce, digest: brought.digest }, brought.arrival);
+            self.used.note(brought.used_by(wish), brought.arrival);
         }
         let key_id = self.subscribers.get(&key.xtr).map_or(0, Subscriber::key_id);
         let known = self.book.get(&key).cloned();
@@ -382,9 +397,9 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// No other Map-Request makes an association with this key.
-    fn note_used(&mut self, used: UsedKey, arrival: u64) {
-        let gone = self.used.note(used, arrival);
+    /// No other Map-Request makes an association with this key: from now on that is on disk.
+    fn note_proven(&mut self, used: UsedKey) {
+        let gone = self.used.prove(used);
         self.note(Mark::UsedKey(used));
         self.note_gone(gone);
     }
@@ -433,12 +448,13 @@ impl Subscriptions {
             // What it asked for itself makes the first change wait for nothing.
             self.notifier.retain(receiver..=receiver, |_| false);
         }
-        let mut is_proven = false;
+        let (mut is_proven, mut made_of) = (false, None);
         self.amend(now, &key, |subscription| {
             // An answer to what was said before proves nothing of what was asked for since.
             if subscription.is_of_asked(message.nonce.0) {
                 subscription.proven = subscription.asked.take();
                 is_proven = subscription.proven.is_some();
+                made_of = subscription.proven.as_mut().and_then(|proven| proven.made_of.take());
             }
             if let Some(agreement) = subscription.agreement_mut() {
                 // The way that works is the first to be tried.
@@ -455,6 +471,9 @@ impl Subscriptions {
                 subscription.proven.iter_mut().for_each(|proven| proven.key = None);
             }
         });
+        if let Some(used) = made_of {
+            self.note_proven(used);
+        }
         if is_proven {
             let owed = self.owed.remove(&key).unwrap_or_default();
             if !owed.is_empty() && self.book.get(&key).is_some_and(|known| known.is_foreign) {

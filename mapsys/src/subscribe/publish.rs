@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Changes are told, repeated, and given up (RFC 9437, section 6).
 
+use std::collections::BTreeMap;
 use std::time::{Instant, UNIX_EPOCH};
 
 use wire::address::EidPrefix;
@@ -228,6 +229,9 @@ impl Subscriptions {
         if asked.mode == Mode::Publish {
             self.say_farewell(key, &asked);
         }
+        if known.proven.as_ref().is_none_or(|proven| proven.mode == Mode::Gone) && asked.mode == Mode::Mute {
+            self.tell_around(now, key, &owed);
+        }
         if known.proven.is_none() {
             return self.forget(now, key);
         }
@@ -244,6 +248,18 @@ impl Subscriptions {
                 let content = Content::Registered { is_exact: about != key.prefix };
                 self.enqueue(now, now.monotonic, Receiver { key: *key, about }, content);
             }
+        }
+    }
+
+    /// A part goes on to be told of with the subscription around it: what has changed in it meanwhile is told.
+    fn tell_around(&mut self, now: Now, part: &SubscriptionKey, owed: &BTreeMap<EidPrefix, bool>) {
+        let around = self.book.around(part);
+        let Some((key, known)) = around.filter(|(_, known)| known.mode() == Mode::Publish) else { return };
+        if known.is_foreign {
+            return self.watches.hurry(now.monotonic, key.prefix);
+        }
+        for about in owed.keys().copied() {
+            self.enqueue(now, now.monotonic, Receiver { key, about }, Content::Registered { is_exact: true });
         }
     }
 

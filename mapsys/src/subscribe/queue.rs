@@ -120,9 +120,14 @@ impl Queue {
         self.items.into_iter().map(|(receiver, (at, content))| (at, receiver, content))
     }
 
+    /// All that a subscription is to be told.
+    pub fn of(&self, key: SubscriptionKey) -> impl Iterator<Item = Receiver> + '_ {
+        self.items.range(Receiver::all(key)).map(|(receiver, _)| *receiver)
+    }
+
     /// Forgets all that a subscription was to be told.
     pub fn clear(&mut self, key: SubscriptionKey) {
-        let gone: Vec<Receiver> = self.items.range(Receiver::all(key)).map(|(receiver, _)| *receiver).collect();
+        let gone: Vec<Receiver> = self.of(key).collect();
         for receiver in gone {
             self.remove(&receiver);
         }

@@ -9,7 +9,7 @@ use wire::address::{EidPrefix, InstanceId};
 use wire::control::XtrIdentity;
 use wire::record::{MappingRecord, Ttl};
 
-use super::association::Key;
+use super::association::{Key, UsedKey};
 use super::parts::Parts;
 use crate::transport::Way;
 
@@ -48,6 +48,9 @@ pub struct Agreement {
     /// The key of the security association that LISP-SEC has made; `None` under one that is configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Key>,
+    /// The one-time key that this one is made of, until it is acknowledged.
+    #[serde(skip)]
+    pub made_of: Option<UsedKey>,
 }
 
 /// The state of a subscription.

@@ -228,3 +228,26 @@ fn the_number_of_subscriptions_is_bounded_and_beyond_it_there_is_a_map_reply() {
         subscribe(&mut bench, 2, inside[1]);
     }
 }
+
+#[test]
+fn a_part_of_which_nothing_is_to_be_heard_takes_a_place_too() {
+    for pubsub in [Policy { most: 3, ..Policy::default() }, Policy { most_per_xtr: 3, ..Policy::default() }] {
+        let mut bench = Bench::new(Config { pubsub, ..served() });
+        site_says(&mut bench, 1, vec![record(prefix(SITE), &["198.51.100.1"])]);
+        subscribe(&mut bench, 1, prefix(SITE));
+        let end =
+            |bench: &mut Bench, nonce, eid: &str| told(&bench.datagram(FROM_ONE, &ecm(&leaving(nonce, host(eid)))));
+        for eid in ["2001:db8:a::1", "2001:db8:a::2"] {
+            let told = end(&mut bench, 2, eid);
+            acknowledge(&mut bench, told[0].0, &told[0].1);
+        }
+        assert_eq!(end(&mut bench, 3, "2001:db8:a::3"), []);
+        assert_eq!((bench.only_refused(Refusal::SubscribeTableFull), subscriptions(&bench).len()), (1, 3));
+        // One that there is may be asked for again, and the end of a whole subscription takes no place.
+        bench.pass(seconds(4));
+        assert_eq!(end(&mut bench, 3, "2001:db8:a::2").len(), 1);
+        let told = told(&bench.datagram(FROM_ONE, &ecm(&leaving(4, prefix(SITE)))));
+        acknowledge(&mut bench, told[0].0, &told[0].1);
+        assert_eq!(subscriptions(&bench), []);
+    }
+}

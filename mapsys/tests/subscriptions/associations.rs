@@ -3,7 +3,8 @@
 
 use std::net::SocketAddr;
 
-use mapsys::engine::{Config, Memory, Output};
+use mapsys::engine::{Config, Mark, Memory, Output};
+use mapsys::limits::UNPROVEN_KEYS_PER_XTR;
 use mapsys::refusal::Refusal;
 use mapsys::resolve::lispsec::{Association, SecKey};
 use mapsys::subscribe::subscriber::Subscriber;
@@ -156,6 +157,46 @@ fn a_one_time_key_makes_no_second_association_over_a_restart_either() {
 }
 
 #[test]
+fn one_time_keys_that_nobody_acknowledges_are_not_kept_on_disk() {
+    let mut bench = bench_with(Memory::default());
+    let mut persisted = 0;
+    let is_key = |output: &&Output| matches!(output, Output::Persist(Mark::UsedKey(_) | Mark::KeyFloor(_)));
+    // In the name of the xTR, with the secret of an ITR, near the end of all nonces; as often as it may ask.
+    for n in 0..UNPROVEN_KEYS_PER_XTR + 10 {
+        let nonce = (1 << 63) + u64::try_from(n).unwrap();
+        let octets = u128::try_from(n).unwrap().to_be_bytes();
+        let otk = OneTimeKey::new(octets).wrap(3, &Secret::new(ITR_SECRET), Nonce(nonce));
+        let outputs = bench.datagram(FROM_ONE, &with_otk(&site_from_one(nonce), otk));
+        persisted += outputs.iter().filter(is_key).count();
+        if n % 16 == 0 {
+            bench.pass(seconds(1));
+        }
+    }
+    assert_eq!((persisted, bench.engine.tally().get(Refusal::SubscribeKeyUsed)), (0, 0));
+    bench.pass(seconds(200));
+    assert_eq!(subscriptions(&bench), []);
+    let outputs = bench.datagram(FROM_ONE, &asks(1, &site_from_one(40)));
+    let told = under(&key_of(1, 40), &outputs);
+    assert_eq!(told.len(), 1, "{outputs:?}");
+    let outputs = acknowledged(&mut bench, &key_of(1, 40), &told[0]);
+    assert_eq!(outputs.iter().filter(is_key).count(), 1, "what is acknowledged is");
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+}
+
+#[test]
+fn a_map_request_that_the_network_doubles_is_no_second_use_of_its_key() {
+    let mut bench = bench_with(Memory::default());
+    let asked = asks(1, &site_from_one(40));
+    let told = only_under(&key_of(1, 40), &bench.datagram(FROM_ONE, &asked));
+    assert_eq!(sent(&bench.datagram(FROM_ONE, &asked)), []);
+    assert_eq!(bench.only_refused(Refusal::SubscribeReplayed), 1);
+    // Not so under another nonce.
+    assert_eq!(denied(&bench.datagram(FROM_ONE, &asks(1, &site_from_one(41))), 1), Action::DropAuthFailure);
+    acknowledged(&mut bench, &key_of(1, 40), &told);
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+}
+
+#[test]
 fn a_new_association_begins_with_any_nonce() {
     let (mut bench, _) = before();
     let told = only_under(&key_of(2, 7), &bench.datagram(FROM_ONE, &asks(2, &site_from_one(7))));
@@ -166,11 +207,20 @@ fn a_new_association_begins_with_any_nonce() {
     assert_eq!(change.1.nonce.0, 8);
     acknowledged(&mut bench, &key_of(2, 7), &change);
     assert_eq!(bench.engine.tally().total(), 0);
-    // What changes it under the association that it has counts from there.
-    bench.pass(seconds(4));
-    assert_eq!(sent(&bench.datagram(FROM_ONE, &ecm(&site_from_one(8)))), []);
-    assert_eq!(bench.only_refused(Refusal::SubscribeReplayed), 1);
-    only_under(&key_of(2, 7), &bench.datagram(FROM_ONE, &ecm(&site_from_one(9))));
+}
+
+#[test]
+fn without_a_one_time_key_nothing_changes_of_an_association_that_there_is() {
+    let (mut bench, _) = before();
+    reply(&bench.datagram(FROM_ONE, &ecm(&subscribing(41, &[host(EID)], &[ONE, TWO]))));
+    for request in [leaving(42, host(EID)), leaving(43, prefix(PART))] {
+        bench.pass(seconds(4));
+        assert_eq!(sent(&bench.datagram(FROM_ONE, &ecm(&request))), [], "there is no ITR-RLOC to answer to");
+    }
+    assert_eq!(bench.only_refused(Refusal::SubscribeUnknownXtr), 3);
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+    let change = only_under(&key_of(1, 40), &says(&mut bench, 2, "198.51.100.2"));
+    assert_eq!((change.0, change.1.nonce.0), (address("192.0.2.1:4342"), 41));
 }
 
 #[test]
@@ -275,9 +325,4 @@ fn an_end_is_confirmed_under_the_key_that_comes_with_it_and_leaves_no_key_behind
     assert_eq!(subscriptions(&bench), []);
     let mut left = bench.engine.subscriptions().iter().filter_map(|(_, known)| known.proven.as_ref());
     assert!(left.all(|proven| proven.key.is_none()));
-    // Under the association that there is, too.
-    let (mut bench, _) = before();
-    let told = only_under(&key_of(1, 40), &bench.datagram(FROM_ONE, &ecm(&leaving(41, host(EID)))));
-    acknowledged(&mut bench, &key_of(1, 40), &told);
-    assert_eq!(subscriptions(&bench), []);
 }

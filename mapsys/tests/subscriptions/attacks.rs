@@ -2,13 +2,15 @@
 //! Replays, forged requests and floods (RFC 9437, section 7).
 
 use mapsys::engine::{Input, Output};
-use mapsys::limits::{NOTIFY_PAUSES, PUBLICATIONS_PER_XTR, SUBSCRIBE_BURST, SUBSCRIBER_WAYS, UNPROVEN_PER_XTR};
+use mapsys::limits::{
+    NOTIFY_PAUSES, PUBLICATIONS_PER_XTR, REPLIES_PER_EID, SUBSCRIBE_BURST, SUBSCRIBER_WAYS, UNPROVEN_PER_XTR,
+};
 use mapsys::refusal::Refusal;
 use mapsys::subscribe::subscription::Mode;
 use mapsys::transport::Via;
 use wire::control::auth::{self, Algorithm, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapRequest, Nonce};
-use wire::record::Ttl;
+use wire::record::{Action, Ttl};
 
 use crate::common::*;
 use crate::xtr::*;
@@ -115,8 +117,26 @@ fn only_the_holder_of_the_key_acknowledges() {
 #[test]
 fn who_asks_too_often_is_answered_as_without_the_n_bit() {
     let mut bench = registered();
-    for nonce in 1..=u64::from(SUBSCRIBE_BURST) + 50 {
-        bench.datagram(FROM_ONE, &ecm(&subscribing(nonce, &[host(EID)], &[ONE])));
+    let ask = |bench: &mut Bench, nonce| bench.datagram(FROM_ONE, &ecm(&subscribing(nonce, &[host(EID)], &[ONE])));
+    let burst = u64::from(SUBSCRIBE_BURST);
+    for nonce in 1..=burst {
+        ask(&mut bench, nonce);
+    }
+    let mut answered = 0;
+    for nonce in burst + 1..=burst + 50 {
+        let outputs = ask(&mut bench, nonce);
+        if answered == REPLIES_PER_EID {
+            assert_eq!(outputs, [], "as often as an EID is answered at once");
+            continue;
+        }
+        answered += 1;
+        let (to, reply) = reply(&outputs);
+        let record = &reply.records[0];
+        assert_eq!(
+            (to.ip(), reply.nonce, record.eid.ip_prefix()),
+            (address(FROM_ONE).ip(), Nonce(nonce), Some(prefix(SITE)))
+        );
+        assert_eq!((record.action, rlocs(record)), (Action::NoAction, vec!["198.51.100.1".to_owned()]));
     }
     assert_eq!(bench.engine.tally().get(Refusal::SubscribeRate), 50);
     let (to, newest) = told_once(&bench.pass(seconds(5)));
@@ -247,6 +267,44 @@ fn what_changes_inside_while_a_forged_request_is_open_is_told_when_that_is_over(
 #[test]
 fn what_changes_inside_while_a_forged_end_is_open_is_told_when_that_is_over() {
     what_is_told_after(&leaving(1 << 60, prefix(SITE)));
+}
+
+#[test]
+fn what_is_under_way_or_waits_when_a_forged_end_comes_is_told_when_that_is_over() {
+    let mut bench = registered();
+    subscribe(&mut bench, 10, host(EID));
+    bench.pass(seconds(5));
+    let (sent, waits) = (prefix("2001:db8:a:1::/64"), prefix("2001:db8:a:2::/64"));
+    told_once(&site_says(&mut bench, 2, vec![record(sent, &["198.51.100.2"])]));
+    let (to, other) = told_once(&site_says(&mut bench, 3, vec![record(waits, &["198.51.100.2"])]));
+    acknowledge(&mut bench, to, &other);
+    assert_eq!(told(&site_says(&mut bench, 4, vec![record(waits, &["198.51.100.3"])])), [], "not so soon");
+    bench.datagram(FROM_TWO, &ecm(&leaving(1 << 60, prefix(SITE))));
+    let later = told(&bench.pass(seconds(80)));
+    let heard: std::collections::BTreeSet<_> = later.iter().map(|(_, it)| (about(it), rlocs(&it.records[0]))).collect();
+    for (part, rloc) in [(sent, "198.51.100.2"), (waits, "198.51.100.3")] {
+        assert!(heard.contains(&(part, vec![rloc.to_owned()])), "{part}: {heard:?}");
+    }
+}
+
+#[test]
+fn what_changes_in_a_part_that_a_forged_end_keeps_quiet_is_told_when_that_is_over() {
+    let mut bench = registered();
+    subscribe(&mut bench, 10, host(EID));
+    bench.pass(seconds(5));
+    let (part, inside, other) = (prefix("2001:db8:a:1::/64"), prefix("2001:db8:a:9::/64"), prefix("2001:db8:a:c::/64"));
+    bench.datagram(FROM_TWO, &ecm(&leaving(1 << 60, part)));
+    bench.datagram(FROM_TWO, &ecm(&leaving(1 << 60, prefix("2001:db8:a:8::/62"))));
+    let changed = [part, inside].map(|eid| record(eid, &["198.51.100.2"]));
+    assert_eq!(told(&site_says(&mut bench, 2, changed.to_vec())), []);
+    let (to, change) = told_once(&site_says(&mut bench, 3, vec![record(other, &["198.51.100.2"])]));
+    acknowledge(&mut bench, to, &change);
+    let later = told(&bench.pass(seconds(80)));
+    let own = later.iter().filter(|(to, notify)| *to == address("192.0.2.1:4342") && notify.nonce.0 < 20);
+    let heard: std::collections::BTreeSet<_> = own.map(|(_, it)| (about(it), rlocs(&it.records[0]))).collect();
+    let expected = [part, inside].map(|eid| (eid, vec!["198.51.100.2".to_owned()]));
+    assert_eq!(heard.into_iter().collect::<Vec<_>>(), expected);
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
 }
 
 fn what_is_told_after(forged: &MapRequest) {

@@ -44,7 +44,7 @@ pub struct Nonce(pub u64);
 
 impl Nonce {
     /// Those that the Map-Notifies of a subscription may need.
-    const SUBSCRIPTION: u64 = 1 << 20;
+    pub const SUBSCRIPTION: u64 = 1 << 20;
 
     /// Whether a subscription can begin with it (RFC 9437): each Map-Notify has the next, and 2^20 follow. Where operators agree on the
     /// first, the Map-Server and the xTR have to be of one mind.

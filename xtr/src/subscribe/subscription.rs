@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use wire::address::EidPrefix;
-use wire::control::MapNotify;
 use wire::control::auth::AuthKey;
+use wire::control::{MapNotify, Nonce};
 use wire::record::Action;
 
 use super::association::OneTime;
@@ -215,6 +215,13 @@ impl Subscription {
             self.told.clear();
         }
         self.key = key;
+    }
+
+    /// Whether no count of changes leads to this nonce. A Map-Server takes it from whoever writes our address into a Map-Request, and tells us:
+    /// to acknowledge that would be to subscribe so, and no higher nonce may be left for us. Who tells unasked begins where he likes.
+    pub(super) fn is_ahead(&self, nonce: u64) -> bool {
+        let most = self.last.unwrap_or_default().saturating_add(Nonce::SUBSCRIPTION);
+        !self.is_told_only() && nonce > most
     }
 
     /// What a nonce is to what was said of `eid` before.

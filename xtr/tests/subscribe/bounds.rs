@@ -2,7 +2,7 @@
 //! Nonces over restarts, and bounds.
 
 use proptest::prelude::*;
-use wire::control::{ControlMessage, MapRequest};
+use wire::control::{ControlMessage, MapRequest, Nonce};
 use xtr::engine::{Input, Output};
 use xtr::map_cache::Event;
 use xtr::refusal::Refusal;
@@ -38,15 +38,33 @@ fn nonces_are_on_disk_before_they_are_used_and_rise_over_a_restart() {
         }
     }
     // The Map-Server counts far beyond what the node has asked with, and that is noted too.
-    let far = used + (1 << 30);
     tell(&mut node, &notify(used, vec![record(SITE, &[FIRST])]));
-    tell(&mut node, &notify(far, vec![record(SITE, &[SECOND])]));
+    let steps = (1..=300).map(|n| used + n * Nonce::SUBSCRIPTION);
+    steps.clone().for_each(|nonce| tell(&mut node, &notify(nonce, vec![record(SITE, &[SECOND])])));
+    let far = steps.last().unwrap();
     let floor = node.persisted.last().unwrap().0;
     assert!(floor > bound.unwrap().0);
     let mut later = subscribing(floor, vec![association(RESOLVER)]);
     let (_, request) = later.miss("2001:db8:b::2/128");
     later.reply(&reply_to(&request, &[(SITE, 1440)]));
     assert!(asked(&mut later)[0].nonce.0 > far);
+}
+
+#[test]
+fn what_somebody_has_subscribed_in_our_name_under_a_far_nonce_is_neither_taken_nor_acknowledged() {
+    let (mut node, nonce) = subscribed();
+    node.persisted.clear();
+    // The highest that a Map-Server lets a subscription begin with, and the end of that one; and just too far.
+    let highest = u64::MAX - Nonce::SUBSCRIPTION;
+    tell(&mut node, &notify(highest, vec![record(SITE, &[SECOND])]));
+    tell(&mut node, &farewell(highest));
+    tell(&mut node, &notify(nonce + Nonce::SUBSCRIPTION + 1, vec![record(SITE, &[SECOND])]));
+    assert_eq!((acknowledged(&mut node), node.refused(Refusal::NotifyNonceAhead)), (vec![], 3));
+    assert_eq!((node.updates(), state(&node), node.persisted.len()), (vec![], Some(State::Subscribed), 0));
+    node.event(Event::Refresh { prefix: prefix(SITE) });
+    assert_eq!(asked(&mut node)[0].nonce.0, nonce + 1);
+    tell(&mut node, &notify(nonce + Nonce::SUBSCRIPTION, vec![record(SITE, &[SECOND])]));
+    assert_eq!(acknowledged(&mut node), [nonce + Nonce::SUBSCRIPTION], "as many changes as one may miss");
 }
 
 #[test]

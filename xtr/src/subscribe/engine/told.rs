@@ -60,6 +60,9 @@ impl Subscriber {
         };
         let key = made.as_ref().or(association.security.shared()).ok_or(Refusal::NotifyBadTag)?.clone();
         auth::verify(payload, &key, ACCEPTED).map_err(|_| Refusal::NotifyBadTag)?;
+        if known.is_ahead(message.nonce.0) {
+            return Err(Refusal::NotifyNonceAhead);
+        }
         if is_farewell(message) && (answered.is_some() || first == prefix) {
             return self.on_farewell(now, prefix, message.nonce.0, answered.is_some());
         }
