@@ -40,7 +40,8 @@ impl Program {
     }
 
     /// The checks of suites.
-    fn listed(&self, suites: &[&str]) -> Vec<String> {
+    #[allow(dead_code)] // Some programs name their checks.
+    pub(crate) fn listed(&self, suites: &[&str]) -> Vec<String> {
         let listed = self.conformance(&["list", "--json"], &[]).stdout;
         let listed: Vec<serde_json::Value> = serde_json::from_slice(&listed).unwrap();
         let of_them = listed.iter().filter(|check| suites.iter().any(|suite| check["suite"] == *suite));
