@@ -260,6 +260,11 @@ impl Subscriptions {
         self.notifier.receivers().filter(move |receiver| receiver.key == key)
     }
 
+    /// That, and what waits.
+    fn to_come(&self, key: &SubscriptionKey) -> impl Iterator<Item = Receiver> + '_ {
+        self.under_way(key).chain(self.queue.of(*key))
+    }
+
     /// Ends a subscription, or a part of one, and confirms that (RFC 9437, section 5).
     ///
     /// # Errors
@@ -281,8 +286,7 @@ impl Subscriptions {
         }
         let current = self.target(server, &wish.asked, allowance).ok().flatten().map(|target| target.records);
         let records = current.unwrap_or_else(|| vec![answer::withdrawn(key.prefix)]);
-        let cut = self.under_way(&key).chain(self.queue.of(key));
-        let owed = self.owed_beside(&key, cut, Vec::new())?;
+        let owed = self.owed_beside(&key, self.to_come(&key), Vec::new())?;
         let due = self.confirmation_due(now, &key);
         self.ask((now, due), key, wish, (mode, &records), allowance)?;
         // Until it is proven that nothing is to be heard.
@@ -476,7 +480,8 @@ impl Subscriptions {
             self.note_proven(used);
         }
         if is_proven {
-            let owed = self.owed.remove(&key).unwrap_or_default();
+            let is_told = self.book.get(&key).is_some_and(|known| known.mode() == Mode::Publish);
+            let owed = self.owed.remove(&key).filter(|_| is_told).unwrap_or_default();
             if !owed.is_empty() && self.book.get(&key).is_some_and(|known| known.is_foreign) {
                 self.watches.hurry(now.monotonic, key.prefix);
                 return Ok(());

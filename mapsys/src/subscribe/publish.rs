@@ -224,12 +224,15 @@ impl Subscriptions {
     pub(super) fn roll_back(&mut self, now: Now, key: &SubscriptionKey) {
         let Some(mut known) = self.book.get(key).cloned() else { return };
         let Some(asked) = known.asked.take() else { return };
-        let owed = self.owed.remove(key).unwrap_or_default();
+        let mut owed = self.owed.remove(key).unwrap_or_default();
+        owed.extend(self.to_come(key).filter(|to| to.about != key.prefix).map(|to| (to.about, true)));
         self.silence(*key);
         if asked.mode == Mode::Publish {
             self.say_farewell(key, &asked);
         }
-        if known.proven.as_ref().is_none_or(|proven| proven.mode == Mode::Gone) && asked.mode == Mode::Mute {
+        if known.proven.as_ref().is_none_or(|proven| proven.mode == Mode::Gone) {
+            // It was told of in the place of what is around it.
+            owed.extend((asked.mode == Mode::Publish).then_some((key.prefix, true)));
             self.tell_around(now, key, &owed);
         }
         if known.proven.is_none() {
@@ -258,8 +261,10 @@ impl Subscriptions {
         if known.is_foreign {
             return self.watches.hurry(now.monotonic, key.prefix);
         }
-        for about in owed.keys().copied() {
-            self.enqueue(now, now.monotonic, Receiver { key, about }, Content::Registered { is_exact: true });
+        for (about, _) in owed.iter().filter(|(_, has_changed)| **has_changed) {
+            // A mapping of what is wider would stay there when that changes.
+            let content = Content::Registered { is_exact: true };
+            self.enqueue(now, now.monotonic, Receiver { key, about: *about }, content);
         }
     }
 
