@@ -9,6 +9,7 @@
 //! * [`subscription`]: the state of one, and when it is proven;
 //! * [`configured`]: those that the operator makes; [`parts`]: what their xTRs may have of them;
 //! * [`book`]: all of them; [`answer`]: what there is to say of what is registered here;
+//! * `owed`: what is told when it is known whether somebody wants it;
 //! * [`queue`], [`pace`]: changes wait for their turn; [`watch`]: the DHT is read again;
 //! * the [`Notifier`] sends and repeats, as it does for the xTRs of a site that merge.
 
@@ -16,6 +17,7 @@ pub mod answer;
 pub mod association;
 pub mod book;
 pub mod configured;
+mod owed;
 pub mod pace;
 pub mod parts;
 mod publish;
@@ -37,8 +39,8 @@ use wire::record::{MappingRecord, Ttl};
 
 use crate::engine::Mark;
 use crate::limits::{
-    LOG_PAUSE, NOTIFY_HEAD, NOTIFY_OCTETS, NOTIFY_PAUSES, SUBSCRIBE_BURST, SUBSCRIBE_RATE, SUBSCRIBED_PREFIXES,
-    SUBSCRIPTION_MEMORIES, UNPROVEN_PER_XTR,
+    LOG_PAUSE, NOTIFY_HEAD, NOTIFY_OCTETS, NOTIFY_PAUSES, SUBSCRIBE_BURST, SUBSCRIBE_RATE, SUBSCRIPTION_MEMORIES,
+    UNPROVEN_PER_XTR,
 };
 use crate::nat::Relays;
 use crate::refusal::Refusal;
@@ -65,7 +67,7 @@ pub struct Subscriptions {
     queue: Queue,
     watches: Watches,
     /// EID-prefixes that unproven subscriptions are told of when they are proven, registered more-specifics and what has changed: of each no more than
-    /// [`SUBSCRIBED_PREFIXES`]. With each stands whether it has changed.
+    /// [`crate::limits::SUBSCRIBED_PREFIXES`]. With each stands whether it has changed.
     owed: BTreeMap<SubscriptionKey, BTreeMap<EidPrefix, bool>>,
     /// When temporary subscriptions end.
     ends: BTreeSet<(Instant, SubscriptionKey)>,
@@ -232,37 +234,6 @@ impl Subscriptions {
         let is_known = self.book.get(key).is_some_and(|known| !known.is_memory());
         let is_full = self.book.len() >= self.policy.most || self.book.count(&key.xtr) >= self.policy.most_per_xtr;
         if is_full && !is_known { Err(Denial::Plain(Refusal::SubscribeTableFull)) } else { Ok(()) }
-    }
-
-    /// What is owed if the `rest` of what there is comes to what is owed already: an earlier request may not be acknowledged yet, and what
-    /// was withdrawn since is not among what there is. Nor is what is `cut` off before it is acknowledged.
-    fn owed_beside(
-        &self,
-        key: &SubscriptionKey,
-        cut: impl Iterator<Item = Receiver>,
-        rest: Vec<EidPrefix>,
-    ) -> Result<BTreeMap<EidPrefix, bool>, Denial> {
-        let mut owed = self.owed.get(key).cloned().unwrap_or_default();
-        let parts = cut.filter(|receiver| receiver.about != key.prefix);
-        owed.extend(parts.map(|receiver| (receiver.about, true)));
-        for about in rest {
-            owed.entry(about).or_insert(false);
-        }
-        if owed.len() > SUBSCRIBED_PREFIXES {
-            return Err(Denial::Plain(Refusal::SubscribeTooWide));
-        }
-        Ok(owed)
-    }
-
-    /// What is not acknowledged of a subscription.
-    fn under_way(&self, key: &SubscriptionKey) -> impl Iterator<Item = Receiver> + '_ {
-        let key = *key;
-        self.notifier.receivers().filter(move |receiver| receiver.key == key)
-    }
-
-    /// That, and what waits.
-    fn to_come(&self, key: &SubscriptionKey) -> impl Iterator<Item = Receiver> + '_ {
-        self.under_way(key).chain(self.queue.of(*key))
     }
 
     /// Ends a subscription, or a part of one, and confirms that (RFC 9437, section 5).
