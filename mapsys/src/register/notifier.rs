@@ -164,6 +164,11 @@ impl<R: Copy + Ord> Notifier<R> {
         self.pending.iter().filter(|(_, pending)| !pending.is_heard).map(|(receiver, _)| *receiver)
     }
 
+    /// Who of `range` has not.
+    pub fn receivers_in(&self, range: std::ops::RangeInclusive<R>) -> impl Iterator<Item = R> + '_ {
+        self.pending.range(range).filter(|(_, pending)| !pending.is_heard).map(|(receiver, _)| *receiver)
+    }
+
     /// Messages that are not acknowledged.
     pub fn unacknowledged(&self) -> usize {
         self.unacknowledged

@@ -9,6 +9,7 @@
 //! * [`subscription`]: the state of one, and when it is proven;
 //! * [`configured`]: those that the operator makes; [`parts`]: what their xTRs may have of them;
 //! * [`book`]: all of them; [`answer`]: what there is to say of what is registered here;
+//! * `owed`: what is told when it is known whether somebody wants it;
 //! * [`queue`], [`pace`]: changes wait for their turn; [`watch`]: the DHT is read again;
 //! * the [`Notifier`] sends and repeats, as it does for the xTRs of a site that merge.
 
@@ -16,6 +17,7 @@ pub mod answer;
 pub mod association;
 pub mod book;
 pub mod configured;
+mod owed;
 pub mod pace;
 pub mod parts;
 mod publish;
@@ -37,8 +39,8 @@ use wire::record::{MappingRecord, Ttl};
 
 use crate::engine::Mark;
 use crate::limits::{
-    LOG_PAUSE, NOTIFY_HEAD, NOTIFY_OCTETS, NOTIFY_PAUSES, SUBSCRIBE_BURST, SUBSCRIBE_RATE, SUBSCRIBED_PREFIXES,
-    SUBSCRIPTION_MEMORIES, UNPROVEN_PER_XTR,
+    LOG_PAUSE, NOTIFY_HEAD, NOTIFY_OCTETS, NOTIFY_PAUSES, SUBSCRIBE_BURST, SUBSCRIBE_RATE, SUBSCRIPTION_MEMORIES,
+    UNPROVEN_PER_XTR,
 };
 use crate::nat::Relays;
 use crate::refusal::Refusal;
@@ -65,7 +67,7 @@ pub struct Subscriptions {
     queue: Queue,
     watches: Watches,
     /// EID-prefixes that unproven subscriptions are told of when they are proven, registered more-specifics and what has changed: of each no more than
-    /// [`SUBSCRIBED_PREFIXES`]. With each stands whether it has changed.
+    /// [`crate::limits::SUBSCRIBED_PREFIXES`]. With each stands whether it has changed.
     owed: BTreeMap<SubscriptionKey, BTreeMap<EidPrefix, bool>>,
     /// When temporary subscriptions end.
     ends: BTreeSet<(Instant, SubscriptionKey)>,
@@ -234,32 +236,6 @@ impl Subscriptions {
         if is_full && !is_known { Err(Denial::Plain(Refusal::SubscribeTableFull)) } else { Ok(()) }
     }
 
-    /// What is owed if the `rest` of what there is comes to what is owed already: an earlier request may not be acknowledged yet, and what
-    /// was withdrawn since is not among what there is. Nor is what is `cut` off before it is acknowledged.
-    fn owed_beside(
-        &self,
-        key: &SubscriptionKey,
-        cut: impl Iterator<Item = Receiver>,
-        rest: Vec<EidPrefix>,
-    ) -> Result<BTreeMap<EidPrefix, bool>, Denial> {
-        let mut owed = self.owed.get(key).cloned().unwrap_or_default();
-        let parts = cut.filter(|receiver| receiver.about != key.prefix);
-        owed.extend(parts.map(|receiver| (receiver.about, true)));
-        for about in rest {
-            owed.entry(about).or_insert(false);
-        }
-        if owed.len() > SUBSCRIBED_PREFIXES {
-            return Err(Denial::Plain(Refusal::SubscribeTooWide));
-        }
-        Ok(owed)
-    }
-
-    /// What is not acknowledged of a subscription.
-    fn under_way(&self, key: &SubscriptionKey) -> impl Iterator<Item = Receiver> + '_ {
-        let key = *key;
-        self.notifier.receivers().filter(move |receiver| receiver.key == key)
-    }
-
     /// Ends a subscription, or a part of one, and confirms that (RFC 9437, section 5).
     ///
     /// # Errors
@@ -281,8 +257,7 @@ impl Subscriptions {
         }
         let current = self.target(server, &wish.asked, allowance).ok().flatten().map(|target| target.records);
         let records = current.unwrap_or_else(|| vec![answer::withdrawn(key.prefix)]);
-        let cut = self.under_way(&key).chain(self.queue.of(key));
-        let owed = self.owed_beside(&key, cut, Vec::new())?;
+        let owed = self.owed_beside(&key, self.to_come(&key), Vec::new())?;
         let due = self.confirmation_due(now, &key);
         self.ask((now, due), key, wish, (mode, &records), allowance)?;
         // Until it is proven that nothing is to be heard.
@@ -475,7 +450,8 @@ impl Subscriptions {
             self.note_proven(used);
         }
         if is_proven {
-            let owed = self.owed.remove(&key).unwrap_or_default();
+            let is_told = self.book.get(&key).is_some_and(|known| known.mode() == Mode::Publish);
+            let owed = self.owed.remove(&key).filter(|_| is_told).unwrap_or_default();
             if !owed.is_empty() && self.book.get(&key).is_some_and(|known| known.is_foreign) {
                 self.watches.hurry(now.monotonic, key.prefix);
                 return Ok(());

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Changes are told, repeated, and given up (RFC 9437, section 6).
 
-use std::collections::BTreeMap;
 use std::time::{Instant, UNIX_EPOCH};
 
 use wire::address::EidPrefix;
@@ -11,7 +10,7 @@ use super::queue::{Content, Receiver};
 use super::subscription::{Agreement, Mode, Subscription, SubscriptionKey};
 use super::{Subscriptions, answer, seal, ttl_of};
 use crate::engine::{Mark, Output};
-use crate::limits::{PUBLICATION_PAUSE, REREAD_SHORTEST, SUBSCRIBED_PREFIXES, SUBSCRIBER_SILENCE};
+use crate::limits::{PUBLICATION_PAUSE, REREAD_SHORTEST, SUBSCRIBER_SILENCE};
 use crate::refusal::{Refusal, Tally};
 use crate::register::MapServer;
 use crate::register::notifier::{Notification, Telling};
@@ -180,16 +179,6 @@ impl Subscriptions {
         self.store(now, key, known);
     }
 
-    /// Is told when the subscription is proven, or what was proven before holds again.
-    pub(super) fn owe(&mut self, now: Now, Receiver { key, about }: Receiver) {
-        let owed = self.owed.entry(key).or_default();
-        owed.insert(about, true);
-        if owed.len() > SUBSCRIBED_PREFIXES {
-            self.refused.push(Refusal::SubscribeTooWide);
-            self.roll_back(now, &key);
-        }
-    }
-
     /// Nothing came back from any ITR-RLOC.
     fn unanswered(&mut self, now: Now, Receiver { key, about }: Receiver, nonce: u64, tally: &mut Tally) {
         let Some(mut known) = self.book.get(&key).cloned() else { return };
@@ -224,12 +213,15 @@ impl Subscriptions {
     pub(super) fn roll_back(&mut self, now: Now, key: &SubscriptionKey) {
         let Some(mut known) = self.book.get(key).cloned() else { return };
         let Some(asked) = known.asked.take() else { return };
-        let owed = self.owed.remove(key).unwrap_or_default();
+        let mut owed = self.owed.remove(key).unwrap_or_default();
+        owed.extend(self.to_come(key).filter(|to| to.about != key.prefix).map(|to| (to.about, true)));
         self.silence(*key);
         if asked.mode == Mode::Publish {
             self.say_farewell(key, &asked);
         }
-        if known.proven.as_ref().is_none_or(|proven| proven.mode == Mode::Gone) && asked.mode == Mode::Mute {
+        if known.proven.as_ref().is_none_or(|proven| proven.mode == Mode::Gone) {
+            // It was told of in the place of what is around it.
+            owed.extend((asked.mode == Mode::Publish).then_some((key.prefix, true)));
             self.tell_around(now, key, &owed);
         }
         if known.proven.is_none() {
@@ -248,18 +240,6 @@ impl Subscriptions {
                 let content = Content::Registered { is_exact: about != key.prefix };
                 self.enqueue(now, now.monotonic, Receiver { key: *key, about }, content);
             }
-        }
-    }
-
-    /// A part goes on to be told of with the subscription around it: what has changed in it meanwhile is told.
-    fn tell_around(&mut self, now: Now, part: &SubscriptionKey, owed: &BTreeMap<EidPrefix, bool>) {
-        let around = self.book.around(part);
-        let Some((key, known)) = around.filter(|(_, known)| known.mode() == Mode::Publish) else { return };
-        if known.is_foreign {
-            return self.watches.hurry(now.monotonic, key.prefix);
-        }
-        for about in owed.keys().copied() {
-            self.enqueue(now, now.monotonic, Receiver { key, about }, Content::Registered { is_exact: true });
         }
     }
 

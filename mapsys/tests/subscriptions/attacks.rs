@@ -307,6 +307,27 @@ fn what_changes_in_a_part_that_a_forged_end_keeps_quiet_is_told_when_that_is_ove
     assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
 }
 
+#[test]
+fn what_changes_in_a_part_that_is_subscribed_to_by_a_forger_is_told_when_that_is_over() {
+    let mut bench = registered();
+    let part = prefix("2001:db8:a:1::/64");
+    site_says(&mut bench, 2, vec![record(part, &["198.51.100.1"])]);
+    let mut outputs = bench.datagram(FROM_ONE, &ecm(&subscribing(10, &[prefix(SITE)], &[ONE])));
+    for _ in 0..5 {
+        for (to, notify) in told(&std::mem::take(&mut outputs)) {
+            outputs.extend(bench.datagram(&to.to_string(), &ack(&notify)));
+        }
+        outputs.extend(bench.pass(seconds(1)));
+    }
+    told_once(&bench.datagram(FROM_TWO, &ecm(&subscribing(1 << 60, &[part], &[TWO]))));
+    let mut later = site_says(&mut bench, 3, vec![record(part, &["198.51.100.2"])]);
+    later.extend(bench.pass(seconds(80)));
+    let own = told(&later).into_iter().filter(|(to, _)| *to == address("192.0.2.1:4342"));
+    let heard: std::collections::BTreeSet<_> = own.map(|(_, it)| (about(&it), rlocs(&it.records[0]))).collect();
+    assert_eq!(heard.into_iter().collect::<Vec<_>>(), [(part, vec!["198.51.100.2".to_owned()])]);
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+}
+
 fn what_is_told_after(forged: &MapRequest) {
     let mut bench = registered();
     let part = |n: usize| prefix(&format!("2001:db8:a:{n:x}::/64"));
