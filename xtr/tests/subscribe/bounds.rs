@@ -39,9 +39,11 @@ fn nonces_are_on_disk_before_they_are_used_and_rise_over_a_restart() {
     }
     // The Map-Server counts far beyond what the node has asked with, and that is noted too.
     tell(&mut node, &notify(used, vec![record(SITE, &[FIRST])]));
-    let steps = (1..=300).map(|n| used + n * Nonce::SUBSCRIPTION);
-    steps.clone().for_each(|nonce| tell(&mut node, &notify(nonce, vec![record(SITE, &[SECOND])])));
-    let far = steps.last().unwrap();
+    let far = used + 300 * Nonce::SUBSCRIPTION;
+    for step in 1..=300 {
+        let nonce = used + step * Nonce::SUBSCRIPTION;
+        tell(&mut node, &notify(nonce, vec![record(SITE, &[SECOND])]));
+    }
     let floor = node.persisted.last().unwrap().0;
     assert!(floor > bound.unwrap().0);
     let mut later = subscribing(floor, vec![association(RESOLVER)]);
