@@ -8,7 +8,7 @@ use wire::control::lispsec::{EcmAd, EidAd, HmacAlgorithm, Kdf, OneTimeKey, PubSu
 use wire::control::{Ecm, MapRequest, Nonce};
 use wire::record::Action;
 
-use super::office::{MAKERS, Office, Xtr, end, host, says};
+use super::office::{MAKERS, Office, Xtr, host, says};
 use super::settings::{ITR_KEY_ID, ITR_SECRET};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must};
 
@@ -63,9 +63,10 @@ fn made(office: &Office) -> Judgement {
     let xtr = subscribed(xtr, &request, 1)?;
     office.register(part, Some(2))?;
     let change = xtr.change()?;
-    let is_told = change.records.first().is_some_and(|record| says(record, part, 2));
-    end(&xtr, 20, part)?;
-    expect(is_told && xtr.counted(&change) == 11, "confirmation, change and end are under the key that it makes")
+    let is_told = change.records.first().is_some_and(|record| says(record, part, 2)) && xtr.counted(&change) == 11;
+    let leaving = xtr.leaving(20, part)?;
+    subscribed(xtr, &leaving, 9)?;
+    expect(is_told, "confirmation and change are under the key that it makes, and the end under one of its own")
 }
 
 fn used(office: &Office) -> Judgement {
