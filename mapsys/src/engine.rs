@@ -417,7 +417,7 @@ impl Engine {
     /// Takes one input of several that came together; [`Self::handle_timeout`] is called once after them.
     pub fn take(&mut self, now: Now, input: Input) {
         let outcome = match input {
-            Input::Datagram { via, bytes } => self.on_datagram(now, via, &bytes),
+            Input::Datagram { via, bytes } => self.on_datagram(now, via, bytes),
             Input::DhtValues { key, values } => {
                 self.with_resolver(now, |resolver, cx| resolver.values(cx, key, values))
             }
@@ -555,7 +555,7 @@ impl Engine {
         Ok(())
     }
 
-    fn on_datagram(&mut self, now: Now, via: Via, bytes: &[u8]) -> Result<(), Refusal> {
+    fn on_datagram(&mut self, now: Now, via: Via, bytes: Vec<u8>) -> Result<(), Refusal> {
         /// Types that RFC 9301 does not define: 0, and 9 to 14.
         fn is_unassigned(kind: Option<u8>) -> bool {
             matches!(kind, Some(0 | 9..=14))
@@ -563,28 +563,28 @@ impl Engine {
         if via != Via::Pipe && bytes.len() > MESSAGE_OCTETS {
             return Err(Refusal::TooLong);
         }
-        let message = match ControlMessage::decode(bytes) {
+        let message = match ControlMessage::decode(&bytes) {
             Ok(message) => message,
-            Err(_) if is_unassigned(message_type(bytes)) => return Err(Refusal::UnknownType),
+            Err(_) if is_unassigned(message_type(&bytes)) => return Err(Refusal::UnknownType),
             Err(error) => {
                 tracing::debug!(%error, ?via, "malformed");
                 return Err(Refusal::Malformed);
             }
         };
         match message {
-            ControlMessage::MapRegister(message) => self.on_register(now, via, bytes, &message),
+            ControlMessage::MapRegister(message) => self.on_register(now, via, &bytes, &message),
             // Around a Map-Request the bit is reserved, and ignored (RFC 9301, section 5.8).
             ControlMessage::Ecm(ecm) if ecm.by_rtr && message_type(&ecm.message) != Some(MapRequest::TYPE) => {
                 self.on_relayed(now, via, &ecm)
             }
-            ControlMessage::Info(message) => self.on_info(now, via, bytes, &message),
+            ControlMessage::Info(message) => self.on_info(now, via, &bytes, &message),
             ControlMessage::Ecm(ecm) => self.with_resolver(now, |resolver, cx| resolver.ask(cx, via, bytes, &ecm)),
             ControlMessage::MapRequest(_) => Err(Refusal::RequestNotEncapsulated),
             ControlMessage::MapNotifyAck(message) => match via {
                 Via::Socket { remote, .. } => {
-                    let judged = match self.server.acknowledge(remote, &message, bytes) {
+                    let judged = match self.server.acknowledge(remote, &message, &bytes) {
                         Err(Refusal::NotifyAckUnasked) => {
-                            self.subscriptions.acknowledge(now, remote.ip(), &message, bytes)
+                            self.subscriptions.acknowledge(now, remote.ip(), &message, &bytes)
                         }
                         judged => judged,
                     };
@@ -593,7 +593,7 @@ impl Engine {
                 Via::Pipe => Err(Refusal::NotifyAckUnasked),
             },
             ControlMessage::MapReferral(message) => {
-                let received = Received { message: &message, octets: bytes, wall: now.wall };
+                let received = Received { message: &message, octets: &bytes, wall: now.wall };
                 self.with_resolver(now, |resolver, cx| resolver.referral(cx, via, received))
             }
             ControlMessage::MapReply(message) => {

@@ -4,6 +4,9 @@
 use crate::error::EncodeError;
 use crate::limits::LCAF_NESTING;
 
+/// Octets of most messages, for which there is room from the start.
+const USUAL: usize = 128;
+
 /// A message under construction.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
@@ -13,7 +16,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new() -> Self {
-        Self::default()
+        Self { bytes: Vec::with_capacity(USUAL), lcaf_depth: 0 }
     }
 
     pub(crate) fn finish(self) -> Vec<u8> {

@@ -7,10 +7,10 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use wire::address::InstanceId;
+use wire::address::{InstanceId, Keys};
 
 use crate::limits;
-use crate::map_cache::{Keys, Tick};
+use crate::map_cache::Tick;
 
 /// The low half of a place is the tick, the upper half tells the RLOC.
 const TICK_BITS: u32 = 32;

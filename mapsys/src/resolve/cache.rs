@@ -108,6 +108,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::resolve::found::Mapping;
+    use std::sync::Arc;
     use std::time::Duration;
     use wire::address::InstanceId;
     use wire::record::{MapVersion, Ttl};
@@ -117,7 +118,7 @@ mod tests {
     }
 
     fn mapping(text: &str, now: Instant, ttl: u32) -> Found {
-        Found::Mapping(Mapping {
+        Found::Mapping(Arc::new(Mapping {
             prefix: prefix(text),
             locators: vec![],
             ttl: Ttl(ttl),
@@ -125,7 +126,7 @@ mod tests {
             proxy: true,
             map_servers: vec![],
             expires: now + Duration::from_secs(3600),
-        })
+        }))
     }
 
     #[test]

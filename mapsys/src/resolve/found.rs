@@ -2,6 +2,7 @@
 //! What a lookup in the DHT found, and what askers are told of it (DESIGN 4, "Negatives").
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wire::address::EidPrefix;
@@ -17,8 +18,8 @@ const SHORT: Ttl = Ttl(1);
 /// The end of a lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// A verified mapping.
-    Mapping(Mapping),
+    /// A verified mapping: shared, for each answer out of the cache.
+    Mapping(Arc<Mapping>),
     /// A signed page proves that nobody was delegated this prefix, or no anchor covers it.
     Hole(EidPrefix),
     /// Delegated, and nothing is registered.

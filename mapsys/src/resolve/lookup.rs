@@ -2,6 +2,7 @@
 //! Lookups in the DHT: one for each EID however many ask, one GET for each key however many lookups need it.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use cgeid::Network;
@@ -308,7 +309,7 @@ fn found(now: Now, host: EidPrefix, outcome: &Outcome, unanswered: bool) -> Foun
             let told = found.mapping.locators.iter().filter(|locator| locator.fits_map_reply());
             let mut locators: Vec<LocatorRecord> = told.map(Rloc::to_record).collect();
             locators.sort_by(|a, b| a.rloc.cmp(&b.rloc));
-            Found::Mapping(Mapping {
+            Found::Mapping(Arc::new(Mapping {
                 prefix: found.covered,
                 locators,
                 ttl: found.mapping.ttl,
@@ -316,7 +317,7 @@ fn found(now: Now, host: EidPrefix, outcome: &Outcome, unanswered: bool) -> Foun
                 proxy: found.proxy,
                 map_servers: found.map_servers.clone(),
                 expires: now.monotonic + found.remaining,
-            })
+            }))
         }
         Outcome::Hole { prefix } | Outcome::Unanchored { prefix } => Found::Hole(*prefix),
         Outcome::Unregistered { .. } | Outcome::NotFound if unanswered => Found::Unknown(host),

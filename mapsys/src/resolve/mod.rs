@@ -78,31 +78,34 @@ impl Resolver {
         Self { sockets, limiter, cache, lookups, associations, requests, has_pipe: false, ddt }
     }
 
-    /// Takes an ECM; `bytes` is the whole message.
+    /// Takes an ECM, decoded and whole.
     ///
     /// # Errors
     /// The reason for which it is dropped.
-    pub fn ask(&mut self, cx: &mut Context<'_>, via: Via, bytes: &[u8], ecm: &Ecm) -> Result<(), Refusal> {
+    pub fn ask(&mut self, cx: &mut Context<'_>, via: Via, bytes: Vec<u8>, ecm: &Ecm) -> Result<(), Refusal> {
         let request = inner_request(ecm)?;
         let protection = self.associations.open(cx.now.monotonic, via, ecm.security.as_deref(), &request)?;
         let reply_to = self
             .reply_to(via, &request, ecm.source.port())
             .or_else(|refusal| Self::reply_to_source(via, &request, ecm.source.port()).ok_or(refusal))?;
         self.has_pipe |= reply_to == ReplyTo::Pipe;
-        if let ReplyTo::Udp { remote, .. } = reply_to {
-            self.limiter.received(cx.now.monotonic, remote.ip(), bytes.len());
-        }
         let (forwarded, wanted, is_leaving) = (Vec::new(), Vec::new(), is_leaving(&request));
-        let (nonce, ddt, ecm_bytes) = (request.nonce, ecm.ddt, bytes.to_vec());
+        let (nonce, ddt) = (request.nonce, ecm.ddt);
         let (about, records) = (None, request.records.len());
         let is_subscribing = request.records.iter().any(|record| record.notify);
+        // What comes and goes is not counted where no limit holds: for the answers to clients.
+        if let ReplyTo::Udp { remote, .. } = reply_to
+            && (ddt || is_subscribing || !self.are_clients(via, reply_to))
+        {
+            self.limiter.received(cx.now.monotonic, remote.ip(), bytes.len());
+        }
         let brings = protection.as_ref().filter(|_| is_subscribing);
         let brought = brings.map(|with| cx.subscriptions.brought(&with.itr_otk, with.wrap, nonce));
         let mut ask = Ask {
             via,
             reply_to,
             nonce,
-            ecm: ecm_bytes,
+            ecm: bytes,
             records,
             ddt,
             forwarded,

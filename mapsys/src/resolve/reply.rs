@@ -114,7 +114,12 @@ impl Resolver {
     /// Whether the limits of replies are lifted: for clients that ask for themselves. Anyone can put a client's address into
     /// the source of a datagram, so what goes to others is limited.
     pub(super) fn is_client(&self, ask: &Ask) -> bool {
-        match (ask.via, ask.reply_to) {
+        self.are_clients(ask.via, ask.reply_to)
+    }
+
+    /// The same of who asks and where the answer goes.
+    pub(super) fn are_clients(&self, via: Via, reply_to: ReplyTo) -> bool {
+        match (via, reply_to) {
             (Via::Socket { remote: source, .. }, ReplyTo::Udp { remote: target, .. }) => {
                 self.limiter.is_client(source.ip()) && self.limiter.is_client(target.ip())
             }

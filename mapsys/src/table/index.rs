@@ -2,9 +2,8 @@
 //! Numbers by the hash of their prefix, and which lengths there are: the longest match of an address is found by asking for its first
 //! bits of each length, whatever the number of prefixes.
 
-use std::hash::{BuildHasher as _, RandomState};
-
 use hashbrown::HashTable;
+use wire::address::Keys;
 
 use super::key::Key;
 
@@ -20,7 +19,7 @@ pub(super) const PROBES: usize = 8;
 #[derive(Debug, Clone)]
 pub(super) struct Index {
     /// Keyed: who registers prefixes shall not know which of them meet.
-    hasher: RandomState,
+    keys: Keys,
     shards: Vec<HashTable<Place>>,
     /// Of IPv4 and IPv6: how many prefixes there are of each length, the longest first.
     lengths: [Vec<(u8, u32)>; 2],
@@ -51,15 +50,15 @@ impl Hash {
 impl Default for Index {
     fn default() -> Self {
         let shards = (0..SHARDS).map(|_| HashTable::new()).collect();
-        Self { hasher: RandomState::new(), shards, lengths: [Vec::new(), Vec::new()] }
+        Self { keys: Keys::default(), shards, lengths: [Vec::new(), Vec::new()] }
     }
 }
 
 impl Index {
     pub(super) fn hash(&self, key: &Key) -> Hash {
         let rest = u64::from(key.iid) << 16 | u64::from(key.len) << 1 | u64::from(key.is_v6);
-        let hash = self.hasher.hash_one((key.bits(), rest));
-        Hash((hash >> 32) as u32)
+        let (high, low) = ((key.bits() >> 64) as u64, key.bits() as u64);
+        Hash((self.keys.hash_words(rest, high, low) >> 32) as u32)
     }
 
     /// The number with this hash that `is_it`.

@@ -27,8 +27,9 @@ impl Key {
     pub(super) fn prefix(self) -> EidPrefix {
         let [a, b, c, d, ..] = self.address;
         let address = if self.is_v6 { IpAddr::from(self.address) } else { IpAddr::from([a, b, c, d]) };
-        let iid = InstanceId(self.iid);
-        EidPrefix::new(iid, address, self.len).unwrap_or_else(|| EidPrefix::host(iid, address))
+        // As it was put, without looking for bits behind the length again.
+        let net = IpNet::new(address, self.len).unwrap_or_else(|_| IpNet::from(address));
+        EidPrefix { iid: InstanceId(self.iid), net }
     }
 
     pub(super) fn bits(&self) -> u128 {

@@ -138,6 +138,11 @@ impl<T> PrefixTable<T> {
         self.order.range(behind).next().is_some_and(|(next, _)| key.covers(next))
     }
 
+    /// Whether no other prefix lies inside `key`, held or not.
+    fn is_alone(&self, key: &Key) -> bool {
+        self.order.range((Bound::Excluded(*key), Bound::Included(key.end()))).next().is_none()
+    }
+
     fn pair(&self, (key, at): (&Key, &u32)) -> (EidPrefix, &T) {
         (key.prefix(), &self.held.get(*at).value)
     }
@@ -185,6 +190,9 @@ impl<T> PrefixTable<T> {
         let (outer, sought) = (Key::of(within), Key::of(eid));
         if !outer.covers(&sought) {
             return None;
+        }
+        if self.is_alone(&outer) {
+            return Some(*within);
         }
         let best = self.longest_at(sought).map(|at| self.held.get(at).key());
         if best.is_some_and(|key| key != outer && outer.covers(&key)) {

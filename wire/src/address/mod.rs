@@ -3,10 +3,12 @@
 
 mod display;
 mod geo;
+mod keys;
 mod lcaf;
 mod prefix;
 
 pub use geo::{Angle, GeoCoordinates};
+pub use keys::Keys;
 pub use lcaf::{Lcaf, NatTraversal, PathHop, Replication};
 pub use prefix::{Eid, EidPrefix, InstanceId};
 

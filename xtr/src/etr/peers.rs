@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use wire::address::{EidPrefix, InstanceId};
+use wire::address::{EidPrefix, InstanceId, Keys};
 use wire::data::{IpPacket, LispHeader};
 use wire::record::MapVersion;
 
@@ -15,7 +15,7 @@ use super::nonces::Nonces;
 use super::versions::{Source, Versions};
 use crate::counters::{Count, Counters, DropReason};
 use crate::limits;
-use crate::map_cache::{Event, Keys, PrefixTable, Update};
+use crate::map_cache::{Event, PrefixTable, Update};
 use crate::trust::Trust;
 
 /// A packet of a trusted peer.

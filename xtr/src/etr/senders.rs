@@ -5,9 +5,8 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use wire::address::{EidPrefix, InstanceId};
+use wire::address::{EidPrefix, InstanceId, Keys};
 
-use crate::map_cache::Keys;
 use crate::senders::{BoundSenders, Senders};
 
 /// How often an RLOC is written down.

@@ -20,11 +20,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ipnet::IpNet;
-use wire::address::{EidPrefix, InstanceId};
+use wire::address::{EidPrefix, InstanceId, Keys};
 
 use crate::counters::{Counters, DropReason};
 use crate::limits;
-use crate::map_cache::{Event, Keys, SourceVerdict};
+use crate::map_cache::{Event, SourceVerdict};
 use crate::reply::RateTable;
 
 /// How inner sources are checked.

@@ -5,11 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
-use wire::address::InstanceId;
+use wire::address::{InstanceId, Keys};
 use wire::data::{MINIMUM_MTU, overhead};
 
 use super::clock::Tick;
-use super::keys::Keys;
 use super::past::{Past, Sent};
 use super::peers::{PeerIndex, Peers};
 use super::shards::Shards;

@@ -11,7 +11,6 @@
 mod cache;
 mod clock;
 mod expiries;
-mod keys;
 mod locators;
 mod past;
 mod peers;
@@ -24,7 +23,6 @@ mod types;
 pub use cache::MapCache;
 pub(crate) use cache::Way;
 pub(crate) use clock::Tick;
-pub(crate) use keys::Keys;
 pub(crate) use locators::{Form, Learned, LocatorIndex};
 pub(crate) use peers::PeerIndex;
 pub(crate) use sets::SetIndex;

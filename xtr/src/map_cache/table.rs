@@ -6,9 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::{Prefix, PrefixMap};
-use wire::address::{EidPrefix, InstanceId};
+use wire::address::{EidPrefix, InstanceId, Keys};
 
-use super::keys::Keys;
 use super::shards::Shards;
 
 /// A longest-match table. Instances never see each other's prefixes (RFC 9300, section 8).

@@ -4,14 +4,14 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use wire::address::InstanceId;
+use super::InstanceId;
 
 /// The key of a strongly universal hash: multiply-shift over a vector, the upper 64 of 128 bits (Thorup, "High Speed Hashing
 /// for Integers and Strings"). For any two addresses, whoever chose them, all pairs of hashes are equally likely; `SipHash`
 /// promises no more to a table, and costs four times as much.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Keys {
-    instance: u128,
+pub struct Keys {
+    beside: u128,
     high: u128,
     low: u128,
     sum: u128,
@@ -23,14 +23,14 @@ impl Default for Keys {
         let state = RandomState::new();
         let word = |number: u8| u128::from(state.hash_one(number));
         let factor = |number: u8| word(2 * number) << 64 | word(2 * number + 1);
-        Self { instance: factor(0), high: factor(1), low: factor(2), sum: factor(3) }
+        Self { beside: factor(0), high: factor(1), low: factor(2), sum: factor(3) }
     }
 }
 
 impl Keys {
     /// The hash of an address in an instance.
     #[inline]
-    pub(crate) fn hash(&self, iid: InstanceId, address: IpAddr) -> u64 {
+    pub fn hash(&self, iid: InstanceId, address: IpAddr) -> u64 {
         match address {
             IpAddr::V4(address) => self.hash_v4(iid, address),
             IpAddr::V6(address) => self.hash_v6(iid, address),
@@ -39,22 +39,23 @@ impl Keys {
 
     /// The hash of an IPv4 address in an instance.
     #[inline]
-    pub(crate) fn hash_v4(&self, iid: InstanceId, address: Ipv4Addr) -> u64 {
-        self.finish(u64::from(iid.0), 0, u64::from(u32::from(address)))
+    pub fn hash_v4(&self, iid: InstanceId, address: Ipv4Addr) -> u64 {
+        self.hash_words(iid.0.into(), 0, u32::from(address).into())
     }
 
     /// The hash of an IPv6 address in an instance.
     #[inline]
-    pub(crate) fn hash_v6(&self, iid: InstanceId, address: Ipv6Addr) -> u64 {
+    pub fn hash_v6(&self, iid: InstanceId, address: Ipv6Addr) -> u64 {
         let bits = address.to_bits();
-        self.finish(u64::from(iid.0), upper_half(bits), upper_half(bits << 64))
+        self.hash_words(iid.0.into(), upper_half(bits), upper_half(bits << 64))
     }
 
+    /// The hash of an address in two words, and of what stands beside it: the instance, or more.
     #[inline]
-    fn finish(&self, instance: u64, high: u64, low: u64) -> u64 {
+    pub fn hash_words(&self, beside: u64, high: u64, low: u64) -> u64 {
         let product = |key: u128, word: u64| key.wrapping_mul(word.into());
         let sum = self.sum;
-        let sum = sum.wrapping_add(product(self.instance, instance));
+        let sum = sum.wrapping_add(product(self.beside, beside));
         let sum = sum.wrapping_add(product(self.high, high)).wrapping_add(product(self.low, low));
         // One to one, so that nothing is lost of the proof: it breaks the order in which neighbouring addresses lie.
         let hash = upper_half(sum);
