@@ -158,18 +158,21 @@ fn gaps(lab: &Lab, fails: impl FnOnce()) -> anyhow::Result<[Duration; 2]> {
         scope.spawn(|| {
             while start.elapsed() < time {
                 // What is refused for want of a way is lost, as any datagram may be.
-                PAYLOADS.map(|octets| drop(sender.send_to(&vec![0; octets], "198.18.2.2:7000")));
+                for octets in PAYLOADS {
+                    drop(sender.send_to(&vec![0; octets], "198.18.2.2:7000"));
+                }
                 std::thread::sleep(Duration::from_millis(20));
             }
         });
         let mut buffer = [0; 2000];
         while start.elapsed() < time {
-            if start.elapsed() >= Duration::from_secs(3) {
-                fails.take().map_or((), |fails| fails());
+            if let Some(fails) = fails.take_if(|_| start.elapsed() >= Duration::from_secs(3)) {
+                fails();
             }
             let Ok((octets, from)) = receiver.recv_from(&mut buffer) else { continue };
-            let which = PAYLOADS.iter().position(|other| *other == octets);
-            which.map_or((), |which| arrivals[which].push(Instant::now()));
+            if let Some(which) = PAYLOADS.iter().position(|other| *other == octets) {
+                arrivals[which].push(Instant::now());
+            }
             drop(receiver.send_to(&[0], from));
         }
     });
