@@ -171,7 +171,7 @@ fn what_a_site_behind_a_nat_sends_to_and_what_it_has_move_to_another_xtr_while_p
             (1..=2).contains(&solicited),
             "the one that sent to what has moved, as often as it was heard: {solicited}"
         );
-        assert_eq!((counter(NEAR.xtr, "notify-unasked")?, counter(RTR, "relay-notify-ambiguous")?), (0, 0));
+        assert_eq!(counter(NEAR.xtr, "notify-unasked")?, 0);
         let relayed = shown(lab, &controls, RTR, "locators")?["relayed"].clone();
         assert_eq!((relayed.as_array().unwrap().len(), &relayed[0]["prefix"]), (1, &NEAR.prefixes[0].into()));
         check().map_err(Into::into)

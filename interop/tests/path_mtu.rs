@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::net::UdpSocket;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -135,6 +136,85 @@ fn a_connection_goes_on_when_the_mtu_of_the_underlay_shrinks_under_load() {
         let control = &controls["xtr-a"];
         assert!(counted(lab, control, "packets", "path-mtu-changes")? >= 2);
         assert_eq!(counted(lab, control, "control", "black-holes")?, 0);
+        Ok(check()?)
+    };
+    hold::stand(LabName::TwoProviders, programs, Privilege::Root, keep).unwrap();
+}
+
+/// Octets of the payload of datagrams that always fit, and of those that fill a packet of 1340 octets in front of its outer headers.
+const PAYLOADS: [usize; 2] = [64, 1312];
+
+/// Datagrams of both lengths go from one site to the other for ten seconds, and are answered; after three of them something `fails`. The
+/// longest time in which none of each length arrived.
+fn gaps(lab: &Lab, fails: impl FnOnce()) -> anyhow::Result<[Duration; 2]> {
+    let bind = |node: &str, address: &'static str| -> anyhow::Result<UdpSocket> {
+        Ok(lab.namespace(node)?.run(move || UdpSocket::bind(address))??)
+    };
+    let [sender, receiver] = [bind("host-a", "198.18.1.2:7000")?, bind("host-b", "198.18.2.2:7000")?];
+    receiver.set_read_timeout(Some(Duration::from_millis(100)))?;
+    let (start, time, mut fails) = (Instant::now(), Duration::from_secs(10), Some(fails));
+    let mut arrivals = PAYLOADS.map(|_| vec![start]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while start.elapsed() < time {
+                // What is refused for want of a way is lost, as any datagram may be.
+                for octets in PAYLOADS {
+                    drop(sender.send_to(&vec![0; octets], "198.18.2.2:7000"));
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let mut buffer = [0; 2000];
+        while start.elapsed() < time {
+            if let Some(fails) = fails.take_if(|_| start.elapsed() >= Duration::from_secs(3)) {
+                fails();
+            }
+            let Ok((octets, from)) = receiver.recv_from(&mut buffer) else { continue };
+            if let Some(which) = PAYLOADS.iter().position(|other| *other == octets) {
+                arrivals[which].push(Instant::now());
+            }
+            drop(receiver.send_to(&[0], from));
+        }
+    });
+    let longest = |times: Vec<Instant>| {
+        let ends = times.iter().skip(1).copied().chain([Instant::now()]);
+        times.iter().zip(ends).map(|(from, to)| to - *from).max().unwrap()
+    };
+    Ok(arrivals.map(longest))
+}
+
+/// Both providers drop without a word what is longer than 1340 octets, and the preferred one then drops all.
+#[test]
+fn long_packets_arrive_as_soon_as_short_ones_when_a_narrow_way_is_left_for_another() {
+    if !support::root_or_skip() {
+        return;
+    }
+    let _alone = support::alone();
+    let programs = Path::new(support::built_programs());
+    let keep: hold::Keep<'_> = &|lab, controls, check| {
+        let control = &controls["xtr-a"];
+        for provider in ["isp-1", "isp-2"] {
+            netlink::set_mtu(lab.namespace(provider)?, "site", 1340)?;
+        }
+        // The host learns no path MTU: its router splits what is too long, as far as it knows how long that is.
+        let path = "/proc/sys/net/ipv4/ip_no_pmtu_disc";
+        lab.namespace("host-a")?.run(move || std::fs::write(path, "1"))??;
+        transfer(lab, 0, 1)?;
+        let started = Instant::now();
+        while path_mtu(lab, control)? > 1340 {
+            assert!(started.elapsed() < Duration::from_secs(45), "{}", path_mtu(lab, control)?);
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        let known = counted(lab, control, "control", "black-holes")?;
+        let forward = |on: &'static str| {
+            let write = move || std::fs::write("/proc/sys/net/ipv4/ip_forward", on);
+            lab.namespace("isp-1").unwrap().run(write).unwrap().unwrap();
+        };
+        let [short, long] = gaps(lab, || forward("0"))?;
+        println!("without short ones for {short:?}, without long ones for {long:?}");
+        assert!(short < Duration::from_secs(4) && long < short + Duration::from_millis(500), "{short:?}, {long:?}");
+        assert!(counted(lab, control, "control", "uplinks-changed")? >= 1);
+        assert_eq!(counted(lab, control, "control", "black-holes")?, known);
         Ok(check()?)
     };
     hold::stand(LabName::TwoProviders, programs, Privilege::Root, keep).unwrap();

@@ -203,6 +203,8 @@ fn who_had_a_prefix_behind_a_nat_hears_by_his_rtr_who_has_it_and_when_it_is_free
     let [(remote, ecm, notify)] = moved.as_slice() else { panic!("{moved:?}") };
     assert_eq!((*remote, ecm.source, ecm.destination), (address(RTR), address(SERVER), address(XTR)));
     assert_eq!(notify.records[0].locators[0].rloc, locator("198.51.100.2").rloc);
+    let identity = Some(XtrIdentity { xtr_id: [1; 16], site_id: 1 });
+    assert_eq!(notify.xtr_identity, identity, "two xTRs may have that address, each behind a NAT");
     let again = told(&bench.pass(Duration::from_secs(3)));
     assert_eq!(again.len(), 1, "it was not acknowledged");
     // By somebody else than the RTR, or without the key of the site.
@@ -215,6 +217,7 @@ fn who_had_a_prefix_behind_a_nat_hears_by_his_rtr_who_has_it_and_when_it_is_free
     let free = told(&bench.datagram(ELSEWHERE, &says(2, 3, SITE, &[])));
     assert_eq!((free.len(), free[0].0, free[0].1.destination), (1, address(RTR), address(XTR)));
     assert_eq!((free[0].2.records[0].ttl, free[0].2.records[0].locators.len()), (Ttl(0), 0));
+    assert_eq!(free[0].2.xtr_identity, identity);
     assert!(free[0].2.nonce > notify.nonce, "an RTR takes rising nonces only");
 }
 
@@ -269,6 +272,7 @@ fn an_xtr_that_merges_is_told_by_each_of_its_rtrs() {
     let to: Vec<_> = both.iter().map(|(remote, ..)| *remote).collect();
     assert_eq!(to, [address(RTR), address(OTHER_RTR)]);
     assert_eq!(both[0].2.records[0].locators.len(), 2);
+    assert_eq!(both[0].2.xtr_identity, Some(XtrIdentity { xtr_id: [1; 16], site_id: 1 }));
 }
 
 #[test]

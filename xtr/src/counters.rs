@@ -214,6 +214,8 @@ struct Alone(AtomicU64);
 pub struct Counters {
     drops: [AtomicU64; DropReason::ALL.len()],
     counts: [Alone; Count::ALL.len()],
+    /// What was told of each of those at most: what is taken back must not make one fall. Written by who reads, and so never for a packet.
+    told: [AtomicU64; Count::ALL.len()],
     locators: Mutex<Vec<LocatorCount>>,
     heard: Heard,
     senders: Senders,
@@ -225,6 +227,7 @@ impl Default for Counters {
         Self {
             drops: [const { AtomicU64::new(0) }; _],
             counts: [const { Alone(AtomicU64::new(0)) }; _],
+            told: [const { AtomicU64::new(0) }; _],
             locators: Mutex::default(),
             heard: Heard::default(),
             senders: Senders::default(),
@@ -250,7 +253,7 @@ impl Counters {
         counter.store(counter.load(Ordering::Relaxed).wrapping_add(amount as u64), Ordering::Relaxed);
     }
 
-    /// Takes back what was added alone, a moment ago.
+    /// Takes back what was added alone, a moment ago. Who has been told of it meanwhile is told nothing less later.
     pub(crate) fn take_back_alone(&self, count: Count, amount: usize) {
         let counter = &self.counts[count as usize].0;
         counter.store(counter.load(Ordering::Relaxed).saturating_sub(amount as u64), Ordering::Relaxed);
@@ -306,9 +309,10 @@ impl Counters {
         self.drops[reason as usize].load(Ordering::Relaxed)
     }
 
-    /// A counter.
+    /// A counter. It never falls: while something is taken back of what was told it stands still.
     pub fn get(&self, count: Count) -> u64 {
-        self.counts[count as usize].0.load(Ordering::Relaxed)
+        let value = self.counts[count as usize].0.load(Ordering::Relaxed);
+        self.told[count as usize].fetch_max(value, Ordering::Relaxed).max(value)
     }
 
     /// All counters by their keys; those of drops begin with "drop-".
@@ -322,6 +326,22 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_told_is_not_taken_back() {
+        let (counters, count) = (Counters::default(), Count::Encapsulated);
+        counters.add_alone(count, 3);
+        assert_eq!(counters.get(count), 3);
+        counters.take_back_alone(count, 2);
+        assert_eq!((counters.get(count), counters.snapshot()[count as usize].1), (3, 3));
+        counters.add_alone(count, 1);
+        assert_eq!(counters.get(count), 3, "no packet is counted twice");
+        counters.add_alone(count, 2);
+        assert_eq!(counters.get(count), 4);
+        counters.take_back_alone(count, 1);
+        counters.add_alone(count, 3);
+        assert_eq!(counters.get(count), 6);
+    }
 
     #[test]
     fn each_reason_has_a_counter_and_a_key_of_its_own() {

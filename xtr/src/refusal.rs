@@ -129,8 +129,6 @@ pub enum Refusal {
     RelayNotifyBadTag,
     /// A Map-Notify to be relayed that answers no Map-Register that was, and tells nothing new to an xTR behind a NAT here.
     RelayNotifyUnasked,
-    /// A Map-Notify to be relayed that may be for either of two xTRs behind different NATs, between which an EID-prefix moves.
-    RelayNotifyAmbiguous,
     /// A Map-Notify-Ack to be relayed that answers no Map-Notify that was relayed there.
     RelayAckUnasked,
     /// A message of an RTR, at the data port, that is none that this node waits for.
@@ -143,7 +141,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 67] = [
+    pub const ALL: [Self; 66] = [
         Self::Malformed,
         Self::UnknownType,
         Self::NotForXtr,
@@ -206,7 +204,6 @@ impl Refusal {
         Self::RelayTableFull,
         Self::RelayNotifyBadTag,
         Self::RelayNotifyUnasked,
-        Self::RelayNotifyAmbiguous,
         Self::RelayAckUnasked,
         Self::LetterUnasked,
         Self::TooBigOfNoProbe,
@@ -278,7 +275,6 @@ impl Refusal {
             Self::RelayTableFull => "relay-table-full",
             Self::RelayNotifyBadTag => "relay-notify-bad-tag",
             Self::RelayNotifyUnasked => "relay-notify-unasked",
-            Self::RelayNotifyAmbiguous => "relay-notify-ambiguous",
             Self::RelayAckUnasked => "relay-ack-unasked",
             Self::LetterUnasked => "letter-unasked",
             Self::TooBigOfNoProbe => "too-big-of-no-probe",

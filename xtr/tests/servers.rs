@@ -13,9 +13,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 use rtnetlink::LinkUnspec;
 use serde_json::Value;
+use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
-use wire::control::{ControlMessage, MapNotify, MapRegister};
-use wire::record::Ttl;
+use wire::control::{ControlMessage, MapNotify, MapRegister, Nonce};
+use wire::record::{MappingRecord, Ttl};
 
 const RLOC: &str = "192.0.2.1";
 const FIRST: &str = "203.0.113.10";
@@ -24,24 +25,85 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 #[test]
 fn map_servers_keys_and_resolvers_change_while_the_node_runs() {
+    run_in_namespace(map_systems_change);
+}
+
+#[test]
+fn what_the_operator_has_subscribed_to_changes_while_the_node_runs() {
+    run_in_namespace(subscriptions_change);
+}
+
+fn run_in_namespace(test: fn()) {
     if !Uid::effective().is_root() || !Path::new("/dev/net/tun").exists() {
         assert!(std::env::var_os("CI").is_none(), "CI is set, and this test needs root and /dev/net/tun");
         eprintln!("SKIP: needs root and /dev/net/tun");
         return;
     }
     // A thread of its own: the namespace ends with it.
+    let in_namespace = move || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(address_loopback());
+        test();
+    };
     std::thread::spawn(in_namespace).join().unwrap();
 }
 
-fn in_namespace() {
-    unshare(CloneFlags::CLONE_NEWNET).unwrap();
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(address_loopback());
+/// A Map-Server at this address, for the test to play.
+fn server(address: &str) -> UdpSocket {
+    let socket = UdpSocket::bind((address, 4342)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+fn subscriptions_change() {
     let folder = tempfile::tempdir().unwrap();
-    let [first, second] = [FIRST, SECOND].map(|address| {
-        let socket = UdpSocket::bind((address, 4342)).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket
-    });
+    let first = server(FIRST);
+    let subscribe = |more: &str| {
+        configure(folder.path(), &[FIRST], "one");
+        let path = folder.path().join("xtr.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{text}subscribe = [{FIRST:?}]\n{more}")).unwrap();
+    };
+    subscribe("");
+    let node = Node::start(folder.path());
+    let registered = receive(&first, "one");
+    confirm(&first, &registered, "one");
+    let other = EidPrefix { iid: InstanceId(0), net: "10.9.0.0/16".parse().unwrap() };
+    // Whether this locator, which nobody has asked for, is installed when it is told under this nonce.
+    let is_taken = |nonce: u64, rloc: &str| {
+        let mut record = MappingRecord { eid: other.into(), ..registered.1.records[0].clone() };
+        record.locators[0].rloc = rloc.parse::<IpAddr>().unwrap().into();
+        let notify = MapNotify { nonce: Nonce(nonce), records: vec![record], ..MapNotify::default() };
+        let bytes = auth::seal(&ControlMessage::MapNotify(notify), &key("one"), TagForm::Truncated).unwrap();
+        first.send_to(&bytes, &registered.0).unwrap();
+        let is_known = || node.show("map-cache").to_string().contains(rloc);
+        (0..10).any(|_| {
+            std::thread::sleep(Duration::from_millis(100));
+            is_known()
+        })
+    };
+    assert!(!is_taken(41, "198.51.100.1"));
+    for (more, nonce, rloc, taken) in [
+        ("subscribed = [\"10.9.0.0/16=40\"]", 41, "198.51.100.1", true),
+        ("", 42, "198.51.100.2", false),
+        ("take-unsubscribed = \"on\"", 42, "198.51.100.2", true),
+    ] {
+        subscribe(more);
+        let said = node.verb(&["reload"]);
+        assert!(said.status.success(), "{said:?}");
+        assert_eq!(is_taken(nonce, rloc), taken, "{more}");
+    }
+    configure(folder.path(), &[FIRST], "one");
+    let refused = node.verb(&["reload"]);
+    assert!(
+        !refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("subscribe:"),
+        "{refused:?}"
+    );
+}
+
+fn map_systems_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = [FIRST, SECOND].map(server);
     configure(folder.path(), &[FIRST], "one");
     let node = Node::start(folder.path());
     confirm(&first, &receive(&first, "one"), "one");

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Instant, UNIX_EPOCH};
 
 use wire::control::auth;
-use wire::control::{ControlMessage, MapNotify, Nonce};
+use wire::control::{ControlMessage, MapNotify, Nonce, XtrIdentity};
 use wire::record::{Action, MappingRecord};
 
 use super::MapServer;
@@ -47,27 +47,29 @@ impl MapServer {
         // By each of its RTRs, not by the last alone.
         let relays = |part: &Part| part.relays.as_deref().copied().unwrap_or_default();
         let reach = |part: &Part| Some(Reach { relays: relays(part), ..*part.reach.as_deref()? });
-        let others: Vec<_> = others.filter_map(|part| Some((part.xtr_id(), reach(part)?))).collect();
-        for (xtr_id, reach) in others {
+        let others: Vec<_> = others.filter_map(|part| Some((part.xtr_identity(), reach(part)?))).collect();
+        for (xtr, reach) in others {
             let record = MappingRecord { eid: eid.spelled(reach.spelling), ..record.clone() };
-            if let Err(refusal) = self.tell_one((now, now.monotonic), (eid, xtr_id), site, &reach, record) {
+            if let Err(refusal) = self.tell_one((now, now.monotonic), (eid, xtr), site, &reach, record) {
                 tally.count(refusal);
             }
         }
     }
 
-    /// Tells one receiver, not before the second of the times.
+    /// Tells one receiver of what has become of an EID, not before the second of the times. RTRs are named the xTR too, under their tag: two of
+    /// them may have one address behind two NATs, and no answer to a Map-Register has that.
     pub(super) fn tell_one(
         &mut self,
         (now, earliest): (Now, Instant),
-        receiver: (AnyEid, [u8; 16]),
+        (eid, xtr): (AnyEid, XtrIdentity),
         site: SiteId,
         reach: &Reach,
         record: MappingRecord,
     ) -> Result<(), Refusal> {
         let key = self.sites.get(site).key(reach.key_id, reach.algorithm.id())?;
-        let nonce = self.next_notify_nonce(now);
-        let message = MapNotify { nonce: Nonce(nonce), records: vec![record], ..MapNotify::default() };
+        let (receiver, nonce) = ((eid, xtr.xtr_id), self.next_notify_nonce(now));
+        let xtr_identity = reach.relays.last().map(|_| xtr);
+        let message = MapNotify { nonce: Nonce(nonce), records: vec![record], xtr_identity, ..MapNotify::default() };
         let bytes = auth::seal(&ControlMessage::MapNotify(message), &key, reach.form);
         let bytes = bytes.map_err(|_| Refusal::NotEncodable)?;
         let ways = vec![Way { local: reach.local, remote: reach.remote }];

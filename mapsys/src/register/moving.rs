@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use wire::address::EidPrefix;
-use wire::control::MapRegister;
 use wire::control::auth::Algorithm;
+use wire::control::{MapRegister, XtrIdentity};
 use wire::record::{Action, MappingRecord, Ttl};
 
 use super::label::{AnyEid, Spelling};
@@ -25,13 +25,13 @@ use crate::transport::Now;
 /// An xTR, and what was its own.
 type Former = (EidPrefix, [u8; 16]);
 
-/// xTRs, and how to tell them.
-type Reached = Vec<([u8; 16], Reach)>;
+/// An xTR, and how to tell it.
+type Reached = (XtrIdentity, Reach);
 
 /// Who had an EID-prefix, or one around it, before the xTR that has it now.
 #[derive(Debug, Default)]
 pub(super) struct Displaced {
-    had: BTreeMap<Former, (SiteId, Reach)>,
+    had: BTreeMap<Former, (SiteId, Reached)>,
     /// When they were told something last: of what goes back and forth they hear no more often than of other changes.
     told: BTreeMap<Former, Instant>,
 }
@@ -46,7 +46,7 @@ impl Displaced {
         self.had.remove(&(prefix, xtr_id));
     }
 
-    fn of(&self, prefix: EidPrefix) -> Vec<(Former, (SiteId, Reach))> {
+    fn of(&self, prefix: EidPrefix) -> Vec<(Former, (SiteId, Reached))> {
         let all = (prefix, [0; 16])..=(prefix, [u8::MAX; 16]);
         self.had.range(all).map(|(former, told)| (*former, *told)).collect()
     }
@@ -79,7 +79,7 @@ impl Displaced {
 
 impl MapServer {
     /// Who has the EID-prefixes of a Map-Register now and is not its sender.
-    pub(super) fn formers(&self, origin: Origin, message: &MapRegister) -> Vec<(EidPrefix, Reached)> {
+    pub(super) fn formers(&self, origin: Origin, message: &MapRegister) -> Vec<(EidPrefix, Vec<Reached>)> {
         let (Origin::Network { local, .. }, Some(identity)) = (origin, message.xtr_identity) else { return Vec::new() };
         if message.merge {
             return Vec::new();
@@ -90,7 +90,12 @@ impl MapServer {
     }
 
     /// Who has `prefix`, or if nobody has, the one around it.
-    fn former(&self, (local, xtr_id): (SocketAddr, [u8; 16]), message: &MapRegister, prefix: &EidPrefix) -> Reached {
+    fn former(
+        &self,
+        (local, xtr_id): (SocketAddr, [u8; 16]),
+        message: &MapRegister,
+        prefix: &EidPrefix,
+    ) -> Vec<Reached> {
         let Some((_, entry)) = self.registrations.longest(prefix) else { return Vec::new() };
         let reach = |part: &Part| {
             let relays = part.relays.as_deref().copied().unwrap_or_default();
@@ -110,7 +115,7 @@ impl MapServer {
         };
         let is_other = |part: &&Part| part.identity.as_deref().is_some_and(|other| other.xtr_id != xtr_id);
         let others = entry.parts().filter(|part| part.reach.is_none()).filter(is_other);
-        others.filter_map(|part| Some((part.xtr_id(), reach(part)?))).collect()
+        others.filter_map(|part| Some((part.xtr_identity(), reach(part)?))).collect()
     }
 
     /// Tells those who had `prefix` who has it now.
@@ -118,25 +123,26 @@ impl MapServer {
         &mut self,
         now: Now,
         (prefix, site): (EidPrefix, SiteId),
-        former: Reached,
+        former: Vec<Reached>,
         tally: &mut Tally,
     ) {
         if self.registrations.get(&prefix).is_none() {
             return;
         }
-        for (xtr_id, reach) in former {
-            let is_known = self.displaced.contains(prefix, &xtr_id);
+        for reached in former {
+            let former = (prefix, reached.0.xtr_id);
+            let is_known = self.displaced.had.contains_key(&former);
             if !is_known && self.displaced.had.len() >= DISPLACED {
                 tally.count(Refusal::NotifyTableFull);
                 continue;
             }
-            self.displaced.had.insert((prefix, xtr_id), (site, reach));
+            self.displaced.had.insert(former, (site, reached));
             let Some(entry) = self.registrations.get(&prefix) else { continue };
             let Merged { locators, ttl, map_version, .. } = entry.merged();
             let action = Action::NoAction;
             let eid = prefix.into();
             let record = MappingRecord { ttl, action, authoritative: false, map_version, eid, locators };
-            self.tell_displaced(now, (prefix, xtr_id), (site, reach), record, tally);
+            self.tell_displaced(now, prefix, (site, reached), record, tally);
         }
     }
 
@@ -155,7 +161,7 @@ impl MapServer {
                 eid: prefix.into(),
                 locators: Vec::new(),
             };
-            self.tell_displaced(now, former, told, record, tally);
+            self.tell_displaced(now, prefix, told, record, tally);
         }
     }
 
@@ -171,13 +177,13 @@ impl MapServer {
     fn tell_displaced(
         &mut self,
         now: Now,
-        (prefix, xtr_id): Former,
-        (site, reach): (SiteId, Reach),
+        prefix: EidPrefix,
+        (site, (xtr, reach)): (SiteId, Reached),
         record: MappingRecord,
         tally: &mut Tally,
     ) {
-        let earliest = self.displaced.earliest(now.monotonic, (prefix, xtr_id));
-        if let Err(refusal) = self.tell_one((now, earliest), (AnyEid::Prefix(prefix), xtr_id), site, &reach, record) {
+        let earliest = self.displaced.earliest(now.monotonic, (prefix, xtr.xtr_id));
+        if let Err(refusal) = self.tell_one((now, earliest), (AnyEid::Prefix(prefix), xtr), site, &reach, record) {
             tally.count(refusal);
         }
     }

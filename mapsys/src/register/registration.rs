@@ -529,7 +529,12 @@ impl Part {
 
     /// xTR-ID, zero if it gave none.
     pub fn xtr_id(&self) -> [u8; 16] {
-        self.identity.as_ref().map_or([0; 16], |identity| identity.xtr_id)
+        self.xtr_identity().xtr_id
+    }
+
+    /// xTR-ID and Site-ID, zero if it gave none.
+    pub fn xtr_identity(&self) -> XtrIdentity {
+        self.identity.as_deref().copied().unwrap_or_default()
     }
 }
 

@@ -79,8 +79,8 @@ pub enum Command {
     /// Shows the way that a packet would take, and why
     #[command(after_help = super::trace::EXAMPLES)]
     Trace(TraceFlags),
-    /// Has a running node read its configuration again: EID-prefixes, locators, Map-Servers, Map-Resolvers, LISP-SEC and all their keys
-    /// change while packets cross. If another setting has changed, it is named and nothing changes
+    /// Has a running node read its configuration again: EID-prefixes, locators, Map-Servers, Map-Resolvers, LISP-SEC, --subscribed,
+    /// --take-unsubscribed and all their keys change while packets cross. If another setting has changed, it is named and nothing changes
     Reload,
     /// Prints what a shell needs to complete the flags
     #[command(after_help = program::completions_help!("lisp-xtr"))]

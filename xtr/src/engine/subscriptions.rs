@@ -9,7 +9,7 @@ use wire::control::Nonce;
 use super::{Control, Output};
 use crate::map_cache::{Event, Forwarding, Update};
 use crate::resolve;
-use crate::subscribe::{self, Counts, State, Subscriber, Told};
+use crate::subscribe::{self, Configured, Counts, State, Subscriber, Told};
 
 impl Control {
     /// Subscribes to the mappings in use.
@@ -25,6 +25,11 @@ impl Control {
     pub fn having_been_told(mut self, now: Instant, kept: impl IntoIterator<Item = (Told, Nonce)>) -> Self {
         self.subscriber.has_been_told(now, kept);
         self
+    }
+
+    /// The operator has made these subscriptions from now on, as [`Subscriber::set_unasked`] has it.
+    pub fn set_unasked(&mut self, now: Instant, configured: Vec<Configured>, takes_unsubscribed: bool) {
+        self.subscriber.set_unasked(now, configured, takes_unsubscribed);
     }
 
     /// Whether mappings are subscribed to at all.

@@ -86,7 +86,7 @@ struct Pending {
     merges: bool,
     xtr_id: Option<[u8; 16]>,
     until: Instant,
-    /// It was answered: what answers it once more is none of what a Map-Server tells of its own accord.
+    /// It was answered: what answers it once more nobody waits for.
     is_answered: bool,
 }
 
@@ -108,8 +108,6 @@ pub struct Rtr {
     again_rate: Rates,
     acknowledgement_rate: Rates,
     tolds: Tolds,
-    /// When a message was last logged of which it is not known for whom it is.
-    ambiguous_logged: Option<Instant>,
     outputs: VecDeque<Output>,
     tally: Tally,
 }
@@ -129,7 +127,6 @@ impl Rtr {
             again_rate: Rates::new(limits::REGISTERS),
             acknowledgement_rate: Rates::new(limits::REGISTERS),
             tolds: Tolds::default(),
-            ambiguous_logged: None,
             outputs: VecDeque::new(),
             tally: Tally::default(),
         }
@@ -304,7 +301,7 @@ impl Rtr {
     }
 
     /// The oldest makes room: a Map-Server answers within a moment, or not at all, so that a flood of what it refuses pushes out itself.
-    /// What is sent once more waits for its own answer, which would else come as if it were told of the Map-Server's own accord.
+    /// What is sent once more waits for its own answer.
     fn wait_for(&mut self, asked: Asked, pending: Pending) {
         while self.waiting.len() >= limits::PENDING
             && let Some((until, oldest)) = self.waiting.pop_front()
@@ -365,7 +362,7 @@ impl Rtr {
         for (prefix, is_over) in &pending.prefixes {
             let Some(mapping) = confirmed.get(prefix) else { continue };
             if *is_over {
-                if self.withdraw(prefix, (from, message.nonce), pending.xtr_id) {
+                if self.withdraw(prefix, pending.xtr_id) {
                     self.outputs.push_back(Output::Told { bound: *prefix, via, record: (*mapping).clone() });
                 }
             } else if let Err(refusal) = self.bind(now, (*prefix, mapping), message.nonce, &pending) {
@@ -406,14 +403,13 @@ impl Rtr {
         if left.as_ref().is_some_and(|left| left.xtr_id == pending.xtr_id) {
             self.left.remove(&prefix);
         }
-        for its in before.clone().filter(|before| before.xtr_id == pending.xtr_id && before.at != at) {
+        for its in before.filter(|before| before.xtr_id == pending.xtr_id && before.at != at) {
             self.left.follow(its.xtr_id, its.at, at);
             servers.clone().for_each(|server| self.tolds.follow((server, prefix), its.at, at));
         }
         if !pending.merges && former.as_ref().is_none_or(|former| former.xtr_id != pending.xtr_id) {
             servers.for_each(|server| self.tolds.forget_at(&(server, prefix), at));
         }
-        let answers = before.flat_map(|before| before.answers.iter().copied()).collect();
         if former.as_ref().is_none_or(|former| former.at != at) {
             // Who registers with two addresses of ours has two bindings, of which the last one counts.
             if former.as_ref().is_some_and(|former| former.private == pending.private) {
@@ -425,9 +421,8 @@ impl Rtr {
         }
         let mapping = Some(mapping).filter(|mapping| !pending.merges && is_kept(mapping)).cloned();
         let (local, private) = (pending.local, pending.private);
-        let (xtr_id, merges) = (pending.xtr_id, pending.merges);
-        let mut bound = Bound { prefix, at, local, private, expires, mapping, xtr_id, merges, nonce, answers };
-        bound.is_answered(pending.server, nonce);
+        let xtr_id = pending.xtr_id;
+        let bound = Bound { prefix, at, local, private, expires, mapping, xtr_id, nonce };
         if let Some(former) = former.filter(|former| former.xtr_id != xtr_id) {
             self.keep_former(now, former);
         }
@@ -438,10 +433,7 @@ impl Rtr {
     }
 
     /// What another xTR has now is that one's to take back. Whether it is reached no more.
-    fn withdraw(&mut self, prefix: &EidPrefix, (server, nonce): (IpAddr, Nonce), xtr_id: Option<[u8; 16]>) -> bool {
-        if self.left.get(prefix).is_some_and(|left| left.xtr_id == xtr_id) {
-            self.left.change(prefix, |left| left.is_answered(server, nonce));
-        }
+    fn withdraw(&mut self, prefix: &EidPrefix, xtr_id: Option<[u8; 16]>) -> bool {
         let is_its = self.bound.get(prefix).is_some_and(|bound| bound.xtr_id == xtr_id);
         if is_its {
             self.unbind(prefix);

@@ -10,6 +10,10 @@ pub const TARGETS: usize = 4096;
 /// Probes a second in all, and at once: a megabit a second when a whole uplink has gone and every locator is in doubt.
 pub const PROBES_PER_SECOND: u32 = 1000;
 
+/// Suspected locators that are probed before one of the others is, while both wait for [`PROBES_PER_SECOND`]: some hundreds that die together
+/// are left within 4 s, whatever else is to be looked at, and those that packets go to for ever without an answer leave a quarter.
+pub const SUSPECTED_IN_A_ROW: u32 = 3;
+
 /// Locators a second, and at once, that the probes of others make us look after sooner: anybody can send those in the name of others, and
 /// with four uplinks each costs a dozen probes, so that a fifth of [`PROBES_PER_SECOND`] goes to it at most. What is dead is found out
 /// without it too.

@@ -12,6 +12,7 @@ pub mod limits;
 mod own_mapping;
 mod paths;
 mod prober;
+mod schedule;
 mod search;
 mod solicitor;
 mod status_bits;

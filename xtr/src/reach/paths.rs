@@ -18,7 +18,7 @@ use wire::data::{LispHeader, MINIMUM_MTU, overhead};
 use super::budget::Budget;
 use super::limits;
 use super::prober::{Output, probe_message};
-use super::search::{Outcome, Search, Step};
+use super::search::{Known, Outcome, Search, Step};
 use crate::map_cache::Update;
 use crate::refusal::Refusal;
 use crate::transport::{Destination, Outgoing};
@@ -67,6 +67,8 @@ struct Path {
     prefix: Option<EidPrefix>,
     search: Search,
     outstanding: VecDeque<Long>,
+    /// What was known of the ways from other locators of ours when they were left, the last one at the end.
+    left: Vec<(IpAddr, Known)>,
 }
 
 /// A probe that may still be answered.
@@ -100,7 +102,7 @@ impl Paths {
     /// A short probe from `local` about `prefix` was answered.
     pub(super) fn short_answered(&mut self, now: Instant, rloc: IpAddr, (local, prefix): (IpAddr, EidPrefix)) {
         let Some(longest) = self.longest else { return };
-        self.leave_former(rloc, local);
+        self.leave_former(now, rloc, local);
         let path = self.paths.entry(rloc).or_insert_with(|| Path::new(now, rloc, local, longest));
         path.prefix = Some(prefix);
         let before = path.search.path_mtu();
@@ -110,15 +112,15 @@ impl Paths {
         }
     }
 
-    /// Packets leave from `local` now. Whether another way was looked at before: what is known of that says nothing of this one, and is
-    /// forgotten, here and by the packet half, which may have heard of a lower path MTU itself.
-    pub(super) fn leave_former(&mut self, rloc: IpAddr, local: IpAddr) -> bool {
-        let is_former = self.paths.get(&rloc).is_some_and(|path| path.local != local);
-        if is_former {
-            self.remove(rloc);
-            self.tell(rloc);
-        }
-        is_former
+    /// Packets leave from `local` now. Whether another way was looked at before: of that nothing is kept but a path MTU that was found to be
+    /// low, with which the search of this one begins. The packet half, which may have heard of a lower one itself, is told so.
+    pub(super) fn leave_former(&mut self, now: Instant, rloc: IpAddr, local: IpAddr) -> bool {
+        let Some(path) = self.paths.get(&rloc).filter(|path| path.local != local) else { return false };
+        let succeeding = path.succeeding(now, local);
+        self.remove(rloc);
+        self.paths.insert(rloc, succeeding);
+        self.tell(rloc);
+        true
     }
 
     /// The packet half has learned a lower path MTU, for packets from `local`: as a rule before any probe is answered. It is told so again,
@@ -291,7 +293,20 @@ impl Path {
         let headers = u16::try_from(overhead(rloc)).unwrap_or(u16::MAX);
         let least = u16::try_from(MINIMUM_MTU).unwrap_or(u16::MAX).saturating_add(headers);
         let top = longest.outer.min(longest.inner.saturating_add(headers));
-        Self { local, prefix: None, search: Search::new(now, top, least), outstanding: VecDeque::new() }
+        let search = Search::new(now, top, least);
+        Self { local, prefix: None, search, outstanding: VecDeque::new(), left: Vec::new() }
+    }
+
+    /// The way to the same locator from `local`.
+    fn succeeding(&self, now: Instant, local: IpAddr) -> Self {
+        let earlier = self.left.iter().find(|(other, _)| *other == local).map(|(_, known)| *known);
+        let mut left = self.left.clone();
+        left.retain(|(other, _)| *other != local && *other != self.local);
+        left.extend(self.search.known().map(|known| (self.local, known)));
+        let excess = left.len().saturating_sub(limits::OTHER_UPLINKS);
+        left.drain(..excess);
+        let search = Search::succeeding(now, &self.search, earlier);
+        Self { local, prefix: None, search, outstanding: VecDeque::new(), left }
     }
 }
 

@@ -9,7 +9,7 @@
 //! locator, or to name it by the p-bit: RFC 9301 lets an ETR answer from whatever interface leads back (sections 5.4 and 7.1).
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use wire::control::{EidRequest, MapReply, MapRequest, Nonce};
 
 use super::budget::Budget;
 use super::paths::{Longest, Paths};
+use super::schedule::Schedule;
 use super::target::{Answered, Outstanding, Standing, Step, Target};
 use super::{Counts, limits};
 use crate::map_cache::Update;
@@ -74,7 +75,7 @@ pub struct Prober {
     petrs: Vec<IpAddr>,
     random: StdRng,
     targets: BTreeMap<IpAddr, Target>,
-    schedule: BTreeSet<(Instant, IpAddr)>,
+    schedule: Schedule,
     nonces: HashMap<Nonce, IpAddr>,
     /// The path MTUs.
     paths: Paths,
@@ -100,7 +101,7 @@ impl Prober {
             petrs: Vec::new(),
             random: StdRng::from_seed(seed),
             targets: BTreeMap::new(),
-            schedule: BTreeSet::new(),
+            schedule: Schedule::default(),
             nonces: HashMap::new(),
             budget: Budget::new(now, limits::PROBES_PER_SECOND),
             doubts: Budget::new(now, limits::DOUBTS_PER_SECOND),
@@ -165,7 +166,7 @@ impl Prober {
         }
         let due = now + self.between(Duration::ZERO, limits::FIRST);
         self.targets.insert(rloc, Target::new(now, due));
-        self.schedule.insert((due, rloc));
+        self.schedule.insert(due, rloc, false);
     }
 
     /// These PETRs are in use (RFC 6832, section 6).
@@ -273,11 +274,9 @@ impl Prober {
         mut user: impl FnMut(IpAddr, Option<EidPrefix>) -> Option<EidPrefix>,
     ) {
         self.paths.handle_timeout(now);
-        while let Some((due, rloc)) = self.schedule.first().copied()
-            && due <= now
-        {
+        while let Some((due, rloc)) = self.schedule.due(now) {
             let Some(asked) = self.targets.get(&rloc).map(|target| target.asked) else {
-                self.schedule.remove(&(due, rloc));
+                self.schedule.remove(due, rloc);
                 continue;
             };
             let Some(prefix) = user(rloc, asked) else {
@@ -297,9 +296,12 @@ impl Prober {
                         self.paths.short_answered(now, rloc, (local, reached));
                     }
                 }
-                // The others wait too: what is due first is sent first.
+                // The others wait too.
                 Step::Probe if !self.budget.take(now) => return,
-                Step::Probe => self.probe(now, rloc, prefix),
+                Step::Probe => {
+                    self.schedule.probed(self.targets.get(&rloc).is_some_and(Target::is_suspected));
+                    self.probe(now, rloc, prefix);
+                }
             }
         }
     }
@@ -311,7 +313,7 @@ impl Prober {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let short = self.schedule.first().map(|(due, _)| self.budget.next().map_or(*due, |tokens| tokens.max(*due)));
+        let short = self.schedule.next().map(|due| self.budget.next().map_or(due, |tokens| tokens.max(due)));
         short.into_iter().chain(self.paths.next_deadline()).min()
     }
 
@@ -491,7 +493,7 @@ impl Prober {
     /// Packets leave from another locator than those did that path MTUs were looked for with.
     fn leave_former_ways(&mut self, now: Instant) {
         for rloc in self.targets.keys().copied().collect::<Vec<_>>() {
-            let has_left = self.current(rloc).is_some_and(|local| self.paths.leave_former(rloc, local));
+            let has_left = self.current(rloc).is_some_and(|local| self.paths.leave_former(now, rloc, local));
             if has_left {
                 let due = now + self.between(Duration::ZERO, limits::FIRST);
                 self.reschedule(rloc, |target| target.hasten(due));
@@ -509,7 +511,7 @@ impl Prober {
     /// Should a later mapping have it, it begins anew.
     fn forget(&mut self, now: Instant, rloc: IpAddr) {
         let Some(mut target) = self.targets.remove(&rloc) else { return };
-        self.schedule.remove(&(target.due, rloc));
+        self.schedule.remove(target.due, rloc);
         self.paths.remove(rloc);
         while let Some(probe) = target.take_lost(now, true) {
             self.nonces.remove(&probe.nonce);
@@ -537,9 +539,9 @@ impl Prober {
     /// Changes a target, and when it is due.
     fn reschedule(&mut self, rloc: IpAddr, change: impl FnOnce(&mut Target)) {
         let Some(target) = self.targets.get_mut(&rloc) else { return };
-        self.schedule.remove(&(target.due, rloc));
+        self.schedule.remove(target.due, rloc);
         change(target);
-        self.schedule.insert((target.due, rloc));
+        self.schedule.insert(target.due, rloc, target.is_suspected());
     }
 
     fn interval(&mut self) -> Duration {

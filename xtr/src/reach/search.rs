@@ -36,6 +36,13 @@ pub(super) enum Outcome {
     Nothing,
 }
 
+/// A path MTU that is less than packets could be long, and when something has last spoken for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    path_mtu: u16,
+    spoken_for: Instant,
+}
+
 /// The length that is probed.
 #[derive(Debug, Clone, Copy)]
 struct Probing {
@@ -69,6 +76,8 @@ pub(super) struct Search {
     raise: Instant,
     /// How often in a row no long probe at all was answered.
     unanswered: u32,
+    /// Whether the path MTU is that of another way, and no probe has shown yet that it is that of this one.
+    is_inherited: bool,
 }
 
 impl Search {
@@ -86,7 +95,29 @@ impl Search {
             next_check: now,
             raise: now,
             unanswered: 0,
+            is_inherited: false,
         }
+    }
+
+    /// That of another way to the same locator, which packets take in the place of the one of `former`; `earlier` is what was known of it when
+    /// it was left. With the lower path MTU of the two it begins: a link that both have in common, or a like one, loses nothing, and of a
+    /// wider one long probes tell at once.
+    pub(super) fn succeeding(now: Instant, former: &Self, earlier: Option<Known>) -> Self {
+        let [least, _] = former.shorter;
+        let holds = |known: &Known| now < known.spoken_for + crate::limits::PATH_MTU_TIME;
+        let known = [former.known(), earlier].into_iter().flatten().filter(holds).min_by_key(|known| known.path_mtu);
+        let unknown = Self::new(now, former.top, least);
+        match known {
+            Some(Known { path_mtu, spoken_for }) => {
+                Self { believed: path_mtu, spoken_for, is_inherited: true, ..unknown }
+            }
+            None => unknown,
+        }
+    }
+
+    /// What outlives it.
+    pub(super) fn known(&self) -> Option<Known> {
+        Some(Known { path_mtu: self.path_mtu()?, spoken_for: self.spoken_for })
     }
 
     /// The path MTU, if it is less than packets could be long.
@@ -108,7 +139,8 @@ impl Search {
             // The packet half has forgotten it by now.
             (self.believed, self.lost) = (self.top, self.top.saturating_add(1));
         }
-        if self.believed < self.top && now >= self.raise {
+        let is_to_be_shown = self.is_inherited && self.believed >= limits::LEAST_PATH_MTU;
+        if self.believed < self.top && now >= self.raise && !is_to_be_shown {
             self.lost = self.top.saturating_add(1);
             self.look_higher(now, now);
         } else if self.believed >= limits::LEAST_PATH_MTU {
@@ -151,6 +183,7 @@ impl Search {
             return Step::Rest;
         };
         (self.believed, self.spoken_for, self.lost, self.unanswered) = (shorter, now, probing.length, 0);
+        self.is_inherited = false;
         self.look_higher(now, now);
         Step::BlackHole { lost: probing.length }
     }
@@ -166,6 +199,7 @@ impl Search {
             return Outcome::Nothing;
         }
         let has_changed = length > self.believed;
+        let was_inherited = std::mem::take(&mut self.is_inherited);
         (self.believed, self.spoken_for, self.proven) = (length, now, Some(now));
         self.lost = self.lost.max(length.saturating_add(1));
         if is_in_question {
@@ -173,6 +207,7 @@ impl Search {
         }
         match (has_changed, is_in_question) {
             (true, true) => self.look_higher(now, now + limits::SEARCH_GAP),
+            (false, true) if was_inherited => self.look_higher(now, now),
             // An answer that came late; what is shorter need not be looked at.
             (true, false) if self.probing.is_some_and(|probing| probing.length < length) => self.stop(),
             _ => {}

@@ -118,9 +118,14 @@ impl Target {
         }
     }
 
+    /// Whether a suspicion is being looked into, or waits for that.
+    pub(super) fn is_suspected(&self) -> bool {
+        self.burst.is_some_and(|burst| burst.suspected)
+    }
+
     /// Whether it is to be probed from other locators of ours too: it is doubtful, or packets leave from one that is not preferred.
     pub(super) fn wants_others(&self) -> bool {
-        self.standing == Standing::Down || self.from.is_some() || self.burst.is_some_and(|burst| burst.suspected)
+        self.standing == Standing::Down || self.from.is_some() || self.is_suspected()
     }
 
     /// A probe was sent from another locator of ours. The one that can no longer be answered because of it, if there is one.
@@ -319,7 +324,7 @@ impl Target {
         self.rtt = Some(self.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
         self.answered = Some(now);
         let is_back = self.standing == Standing::Down;
-        if is_back || self.burst.is_some_and(|burst| burst.suspected) {
+        if is_back || self.is_suspected() {
             self.paused = Some(now + limits::ANSWERED_PAUSE);
         }
         (self.burst, self.is_mute) = (None, false);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `lisp-xtr reload`, and SIGHUP: locators, EID-prefixes, Map-Servers, Map-Resolvers, LISP-SEC, and the keys of all of these and of
-//! subscriptions change while packets cross. All of it is taken over, or nothing.
+//! `lisp-xtr reload`, and SIGHUP: locators, EID-prefixes, Map-Servers, Map-Resolvers, LISP-SEC, what is told of without being asked for, and
+//! the keys of all of these and of subscriptions change while packets cross. All of it is taken over, or nothing.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -128,6 +128,7 @@ impl ControlPlane {
         let (before, after) = (std::mem::take(&mut self.settings.servers), servers(newer));
         let (servers, resolvers) = map_systems(newer, newer.xtr_id.unwrap_or(self.state.state().xtr_id));
         self.tell(Input::MapSystems { servers, resolvers, subscriptions: newer.subscriptions.clone() });
+        self.control.set_unasked(Instant::now(), newer.subscribed.clone(), newer.takes_unsubscribed);
         let beyond = |some: &[IpAddr], others: &[IpAddr]| {
             some.iter().filter(|server| !others.contains(server)).copied().collect::<Vec<_>>()
         };

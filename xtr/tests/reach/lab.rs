@@ -106,6 +106,14 @@ impl Lab {
         self.counters.locators().into_iter().map(|count| count.path_mtu)
     }
 
+    /// Whether a packet of so many octets is encapsulated as it is, now.
+    pub(crate) fn takes(&mut self, octets: usize) -> bool {
+        let packet = inner_of("2001:db8:a::1", "2001:db8:b::2", octets);
+        let is_taken = matches!(self.itr.handle(self.near.now, &packet), xtr::itr::Verdict::Encapsulate(..));
+        while self.itr.poll().is_some() {}
+        is_taken
+    }
+
     /// A router says that an inner packet of 1300 octets is too long for a link of this MTU.
     pub(crate) fn report(&mut self, mtu: usize) {
         let packet = inner_of("2001:db8:a::1", "2001:db8:b::2", 1300);

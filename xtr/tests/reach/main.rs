@@ -17,8 +17,9 @@ mod uplinks;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use double::{Node, prefix, reply_to};
+use double::{Node, prefix, reply_to, secs};
 use wire::control::{ControlMessage, EidRequest, MapReply, MapRequest, Nonce};
+use wire::record::LocatorRecord;
 use xtr::database::OwnLocator;
 
 /// The locator of [`reply_to`].
@@ -37,6 +38,21 @@ fn map(node: &mut Node, eid: &str, site: &str) {
     let (_, request) = node.miss(eid);
     node.reply(&reply_to(&request, &[(site, 1440)]));
     node.updates();
+}
+
+/// So many sites with a locator each.
+fn map_sites(node: &mut Node, sites: usize) {
+    for site in 0..sites {
+        let (host, net) = (u8::try_from(site / 250).unwrap(), u8::try_from(site % 250).unwrap());
+        let (_, request) = node.miss(&format!("10.{}.{net}.1/32", 100 + host));
+        let mut reply = reply_to(&request, &[(&format!("10.{}.{net}.0/24", 100 + host), 1440)]);
+        reply.records[0].locators[0] = LocatorRecord::new(IpAddr::from([198, 18, host, net + 1]), 1, 1);
+        node.reply(&reply);
+        if site % 1000 == 999 {
+            node.advance(secs(2));
+            node.requests();
+        }
+    }
 }
 
 fn probe(node: &mut Node) -> MapRequest {

@@ -2,19 +2,18 @@
 //! Locators of others are probed, and left when they fall silent.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use wire::address::{Address, EidPrefix};
 use wire::control::{MapReply, MapRequest, Nonce};
-use wire::record::LocatorRecord;
 use xtr::engine::Input;
 use xtr::map_cache::{Event, Update};
 use xtr::reach::{Standing, limits};
 use xtr::refusal::Refusal;
 
 use crate::double::{Node, RLOC, prefix, reply_to, secs};
-use crate::{PEER, SITE, answer_from, ip, map, millis, next_probe, probe, probe_about};
+use crate::{PEER, SITE, answer_from, ip, map, map_sites, millis, next_probe, probe, probe_about};
 
 /// A node with a mapping of a site behind [`PEER`], whose first probe waits to be answered.
 fn node_with_mapping() -> (Node, MapRequest) {
@@ -358,17 +357,7 @@ fn an_answer_that_disagrees_makes_us_ask_the_mapping_system_and_changes_nothing_
 fn a_flood_of_mappings_is_probed_within_bounds() {
     let mut node = Node::plain();
     let sites = limits::TARGETS + 100;
-    for site in 0..sites {
-        let (host, net) = (u8::try_from(site / 250).unwrap(), u8::try_from(site % 250).unwrap());
-        let (_, request) = node.miss(&format!("10.{}.{net}.1/32", 100 + host));
-        let mut reply = reply_to(&request, &[(&format!("10.{}.{net}.0/24", 100 + host), 1440)]);
-        reply.records[0].locators[0] = LocatorRecord::new(IpAddr::from([198, 18, host, net + 1]), 1, 1);
-        node.reply(&reply);
-        if site % 1000 == 999 {
-            node.advance(secs(2));
-            node.requests();
-        }
-    }
+    map_sites(&mut node, sites);
     assert_eq!(node.control.probed_locators(node.now).count(), limits::TARGETS);
     assert_eq!(node.refused(Refusal::LocatorTableFull), 100);
     node.advance(secs(5));

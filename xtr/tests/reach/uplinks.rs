@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A locator of ours is left for the next one: a second uplink.
 
+use std::net::IpAddr;
+
+use wire::control::MapReply;
 use xtr::database::OwnLocator;
 use xtr::engine::Input;
-use xtr::reach::Standing;
+use xtr::map_cache::Event;
+use xtr::reach::{Longest, ProbedLocator, Standing};
 use xtr::transport::MapSystem;
 
 use crate::double::{self, Node, secs};
 use crate::lab::Lab;
-use crate::{ip, millis, own};
+use crate::{answer_from, ip, map_sites, millis, own};
 
 /// The site of [`Lab::new`], behind two uplinks: a preferred one, which its router then cannot send by any more, and a backup.
 #[test]
@@ -92,6 +96,75 @@ fn the_path_mtu_of_the_way_that_is_taken_is_looked_for_at_once() {
     assert!((1316..=1350).contains(&found), "{found}");
 }
 
+/// A link that both ways have in common, behind which nobody says how wide it is.
+#[test]
+fn where_both_ways_are_narrow_no_packet_is_too_long_for_the_one_that_is_taken() {
+    let uplinks = ["192.0.2.1", "192.0.2.129"];
+    let mut lab = Lab::with_uplinks(&uplinks).finding_path_mtus();
+    lab.width = 1350;
+    lab.run(secs(60));
+    let found = lab.path_mtu("198.51.100.1");
+    assert!((1342..=1350).contains(&found), "{found}");
+    let black_holes = lab.near.control.counts().black_holes;
+    lab.dead_uplink = Some(ip(uplinks[0]));
+    for _ in 0..6000 {
+        lab.run(millis(10));
+        let (from, longest) = (lab.sources.last().unwrap().1, found - 36);
+        assert!(lab.takes(longest) && !lab.takes(1350 - 36 + 1), "packets that leave from {from}");
+    }
+    assert_eq!(lab.sources.last().unwrap().1, ip(uplinks[1]));
+    assert_eq!(lab.near.control.counts().black_holes, black_holes);
+    // The way that is taken was looked at, and no longer one gets there.
+    let kept = lab.path_mtu("198.51.100.1");
+    assert!((1342..=1350).contains(&kept), "{kept}");
+}
+
+#[test]
+fn the_path_mtu_of_a_preferred_way_is_known_when_it_is_taken_again() {
+    let uplinks = ["192.0.2.1", "192.0.2.129"];
+    let mut lab = left_for_the_backup(uplinks[0]);
+    lab.run(secs(10));
+    assert!(lab.takes(1360), "the other one is wide");
+    lab.dead_uplink = None;
+    let black_holes = lab.near.control.counts().black_holes;
+    for _ in 0..6000 {
+        lab.run(millis(10));
+        assert!(lab.sources.last().unwrap().1 == ip(uplinks[1]) || !lab.takes(1350 - 36 + 1));
+    }
+    assert_eq!(lab.sources.last().unwrap().1, ip(uplinks[0]));
+    assert_eq!(lab.near.control.counts().black_holes, black_holes);
+}
+
+#[test]
+fn a_way_that_is_narrower_than_the_narrow_one_that_is_left_is_found_as_soon_as_any() {
+    let mut lab = Lab::with_uplinks(&["192.0.2.1", "192.0.2.129"]).finding_path_mtus();
+    (lab.width, lab.narrow_uplink) = (1380, Some((ip("192.0.2.129"), 1330)));
+    lab.run(secs(60));
+    lab.dead_uplink = Some(ip("192.0.2.1"));
+    while lab.sources.last().unwrap().1 == ip("192.0.2.1") {
+        lab.run(millis(10));
+    }
+    lab.run(secs(3));
+    assert!(!lab.takes(1330 - 36 + 1));
+    lab.run(secs(30));
+    let found = lab.path_mtu("198.51.100.1");
+    assert!((1322..=1330).contains(&found), "{found}");
+}
+
+/// It was a router that said how narrow the former way is, and nobody answers long probes.
+#[test]
+fn the_path_mtu_of_a_former_way_that_nothing_speaks_for_ends() {
+    let mut lab = Lab::with_uplinks(&["192.0.2.1", "192.0.2.129"]).finding_path_mtus();
+    lab.takes_padding = false;
+    lab.run(secs(3));
+    lab.report(1350);
+    for turn in 0..80 {
+        lab.dead_uplink = Some(ip(["192.0.2.1", "192.0.2.129"][turn % 2]));
+        lab.run(secs(10));
+    }
+    assert_eq!(lab.path_mtu("198.51.100.1"), 1500);
+}
+
 #[test]
 fn another_preferred_locator_has_path_mtus_of_its_own_at_once() {
     for (narrow, expected) in [("192.0.2.1", 1500..=1500), ("192.0.2.129", 1316..=1350)] {
@@ -105,6 +178,47 @@ fn another_preferred_locator_has_path_mtus_of_its_own_at_once() {
         let found = lab.path_mtu("198.51.100.1");
         assert!(expected.contains(&found), "{found} where that of {narrow} is narrow");
     }
+}
+
+/// What they find from the uplink that is left is asked of all, as each way has a path MTU of its own.
+#[test]
+fn of_four_thousand_locators_those_that_are_not_reached_by_the_next_uplink_are_left_within_four_seconds() {
+    let (first, second) = (own("192.0.2.1"), OwnLocator { priority: 2, ..own("192.0.2.129") });
+    let mut node = Node::plain();
+    node.control = node.control.finding_path_mtus(Longest { inner: 1360, outer: 1500 });
+    node.input(Input::Locators(vec![first, second]));
+    map_sites(&mut node, 4000);
+    let carry = |node: &mut Node, time, dead: &[IpAddr]| {
+        let end = node.now + time;
+        while node.now < end {
+            node.advance(millis(10));
+            for (_, to, probe) in std::mem::take(&mut node.probes) {
+                if !dead.contains(&to.ip()) {
+                    answer_from(
+                        node,
+                        &to.ip().to_string(),
+                        MapReply { probe: true, nonce: probe.nonce, ..MapReply::default() },
+                    );
+                }
+            }
+        }
+    };
+    carry(&mut node, secs(8), &[]);
+    assert!(node.control.probed_locators(node.now).all(|shown| shown.standing == Standing::Up));
+    let dead: Vec<IpAddr> = node.control.probed_locators(node.now).map(|shown| shown.address).take(100).collect();
+    node.input(Input::Locators(vec![second]));
+    carry(&mut node, secs(1), &dead);
+    dead.iter().for_each(|rloc| node.event(Event::Silent { rloc: *rloc }));
+    carry(&mut node, secs(3), &dead);
+    let is_left = |rloc: &IpAddr| {
+        node.control.probed_locators(node.now).any(|shown| shown.address == *rloc && shown.standing == Standing::Down)
+    };
+    assert_eq!(dead.iter().filter(|rloc| is_left(rloc)).count(), dead.len());
+    assert_eq!(node.control.counts().locators_lost, dead.len() as u64);
+    carry(&mut node, secs(2), &dead);
+    let is_looked_at =
+        |shown: ProbedLocator| dead.contains(&shown.address) || shown.answered_ago.is_some_and(|ago| ago < secs(6));
+    assert!(node.control.probed_locators(node.now).all(is_looked_at), "none of the others waits for long");
 }
 
 #[test]

@@ -105,6 +105,61 @@ fn a_second_end_with_a_higher_nonce_is_no_replay() {
     assert_eq!(later.refused(Refusal::NotifyReplayed), 1, "its nonce is remembered");
 }
 
+/// As a reload has it.
+#[test]
+fn what_the_operator_subscribes_to_while_the_node_runs_begins_and_what_he_takes_back_ends() {
+    let made = |nonce| configured(nonce).configured;
+    let mut node = with(config());
+    let told = |nonce, rloc: &str| notify(nonce, vec![record(SITE, &[rloc])]);
+    tell(&mut node, &told(41, FIRST));
+    assert_eq!((node.refused(Refusal::NotifyUnasked), state(&node)), (1, None));
+    node.control.set_unasked(node.now, made(40), false);
+    tell(&mut node, &told(41, FIRST));
+    assert_eq!((acknowledged(&mut node), state(&node)), (vec![41], Some(State::Configured)));
+    node.updates();
+    // What is as before goes on where it was, and so does one that begins anew under the same key.
+    for nonce in [40, 7] {
+        node.control.set_unasked(node.now, made(nonce), false);
+        tell(&mut node, &told(40, SECOND));
+        assert_eq!((node.updates(), acknowledged(&mut node)), (vec![], vec![]), "{nonce}");
+    }
+    node.control.set_unasked(node.now, made(60), false);
+    tell(&mut node, &told(60, SECOND));
+    assert_eq!(node.updates(), [], "up to its first nonce");
+    tell(&mut node, &told(61, SECOND));
+    assert_eq!((acknowledged(&mut node), led_to(&node, "2001:db8:b::2")), (vec![61], vec![SECOND.to_owned()]));
+    node.advance(secs(5));
+    node.sent.clear();
+    node.control.set_unasked(node.now, vec![], false);
+    node.control.handle_timeout(node.now);
+    node.collect();
+    let polled = requests(&mut node);
+    assert_eq!((polled.len(), state(&node)), (1, None), "its mapping is in use, and nobody tells of changes");
+    tell(&mut node, &told(62, FIRST));
+    assert_eq!((acknowledged(&mut node), led_to(&node, "2001:db8:b::2")), (vec![], vec![SECOND.to_owned()]));
+    node.control.set_unasked(node.now, vec![], true);
+    tell(&mut node, &told(61, FIRST));
+    assert!(acknowledged(&mut node).is_empty(), "it was heard");
+    tell(&mut node, &told(62, FIRST));
+    assert_eq!((acknowledged(&mut node), state(&node)), (vec![62], Some(State::Unasked)));
+    node.control.set_unasked(node.now, vec![], false);
+    assert_eq!(state(&node), None);
+}
+
+#[test]
+fn what_was_asked_for_and_is_then_configured_is_told_only() {
+    let (mut node, last) = subscribed();
+    node.control.set_unasked(node.now, configured(last + 10).configured, false);
+    assert_eq!(state(&node), Some(State::Configured));
+    tell(&mut node, &notify(last + 10, vec![record(SITE, &[SECOND])]));
+    assert!(acknowledged(&mut node).is_empty());
+    tell(&mut node, &notify(last + 11, vec![record(SITE, &[SECOND])]));
+    assert_eq!(acknowledged(&mut node), [last + 11]);
+    node.sent.clear();
+    node.advance(limits::RENEW * 2);
+    assert_eq!(asked(&mut node), vec![], "nothing of what was asked for is renewed");
+}
+
 #[test]
 fn what_is_not_subscribed_to_is_taken_only_where_that_is_set() {
     let told = notify(7, vec![record(SITE, &[FIRST])]);

@@ -29,12 +29,8 @@ pub struct Bound {
     pub mapping: Option<MappingRecord>,
     /// The xTR-ID of its xTR, if it gave one.
     pub(super) xtr_id: Option<[u8; 16]>,
-    /// Its locators are put together with those of other xTRs.
-    pub(super) merges: bool,
     /// The nonce of the last Map-Register that was accepted.
     pub(super) nonce: Nonce,
-    /// The last answers to Map-Registers for it, of anybody.
-    pub(super) answers: Vec<(IpAddr, Nonce)>,
 }
 
 impl Bound {
@@ -43,23 +39,11 @@ impl Bound {
         Binding { address: self.at.ip(), port: self.at.port(), from: FromPort::Control, source: self.local }
     }
 
-    /// Whether a Map-Server has answered a Map-Register for it under this nonce.
-    pub(super) fn has_answer(&self, server: IpAddr, nonce: Nonce) -> bool {
-        self.answers.contains(&(server, nonce))
-    }
-
-    /// A Map-Server has answered a Map-Register for it: when that comes once more it is nothing that is told of its own accord.
-    pub(super) fn is_answered(&mut self, server: IpAddr, nonce: Nonce) {
-        self.answers.retain(|known| *known != (server, nonce));
-        self.answers.push((server, nonce));
-        let excess = self.answers.len().saturating_sub(ANSWERS);
-        self.answers.drain(..excess);
+    /// Whether it is of this xTR, which has this address behind its NAT; zero is the xTR-ID of one that gave none.
+    pub(super) fn is_of(&self, xtr_id: [u8; 16], private: IpAddr) -> bool {
+        self.private == private && self.xtr_id.unwrap_or_default() == xtr_id
     }
 }
-
-/// Answers that are remembered of one EID-prefix: the last one of each Map-Server, of which a site has no more than a few, and of who
-/// had it before.
-const ANSWERS: usize = 8;
 
 /// One way for each EID-prefix.
 #[derive(Debug, Default)]
@@ -88,13 +72,6 @@ impl Bindings {
             }
         }
         Some(bound)
-    }
-
-    /// Changes what no table is ordered by: neither the prefix, nor the place, nor the end.
-    pub(super) fn change(&mut self, prefix: &EidPrefix, change: impl FnOnce(&mut Bound)) {
-        if let Some(bound) = self.all.get_mut(prefix) {
-            change(bound);
-        }
     }
 
     /// Those that lead to this address and port end no sooner than then.

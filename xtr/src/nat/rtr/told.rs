@@ -5,19 +5,18 @@
 //! The xTR cannot have those asked again who send to it, since it sees the RTR alone: the RTR does that for it. An EID-prefix that has
 //! moved away is led by no binding any more, but the way to its former xTR is kept, for it to hear when it may have it back.
 //!
-//! The inner header has the address of the xTR behind its NAT, which two NATs may have. So of a move from one NAT to another it is not
-//! known for whom of the two a message is, unless these addresses differ: it is refused, since the wrong one would give up what it has.
+//! For whom it is the xTR-ID says that the Map-Server puts behind the records, as deployed ones do in their answers: the address of the xTR
+//! behind its NAT, which the inner header has, two NATs may have. What has none answers a Map-Register, for which nobody waits any more.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use wire::address::EidPrefix;
-use wire::control::{Ecm, MapNotify, Nonce};
+use wire::control::{Ecm, MapNotify};
 use wire::record::MappingRecord;
 
 use super::bindings::Bound;
 use super::{Output, Rtr};
-use crate::limits::LOG_PAUSE;
 use crate::nat::limits;
 use crate::refusal::Refusal;
 use crate::transport::Via;
@@ -43,21 +42,24 @@ enum Receiver {
 }
 
 impl Rtr {
-    /// Takes a Map-Notify that answers no Map-Register; its tag is good.
+    /// Takes a Map-Notify that answers no Map-Register that waits; its tag is good.
     pub(super) fn on_told(&mut self, now: Instant, via: Via, ecm: &Ecm, message: &MapNotify) -> Result<(), Refusal> {
-        let ([record], Via::Socket { remote: server, .. }) = (message.records.as_slice(), via) else {
+        let ([record], Some(xtr), Via::Socket { remote: server, .. }) =
+            (message.records.as_slice(), message.xtr_identity, via)
+        else {
             return Err(Refusal::RelayNotifyUnasked);
         };
         let about = record.eid.ip_prefix().ok_or(Refusal::RelayNotifyUnasked)?;
         let whereabouts = self.whereabouts(record);
         let server = server.ip();
-        let receiver = self.receiver(now, (&about, whereabouts), ecm.destination.ip(), (server, message.nonce))?;
+        let is_its = |bound: &Bound| bound.is_of(xtr.xtr_id, ecm.destination.ip());
+        let receiver = self.receiver((&about, whereabouts), is_its).ok_or(Refusal::RelayNotifyUnasked)?;
         let bound = self.bound_of(receiver).ok_or(Refusal::RelayNotifyUnasked)?;
         let (local, at, private) = (bound.local, bound.at, bound.private);
         let subject = (server, about);
         let is_news = self.tolds.is_news(&subject, message.nonce);
         let is_again = self.tolds.went(&subject, message.nonce, at);
-        if bound.has_answer(server, message.nonce) || !(is_news || is_again) {
+        if !(is_news || is_again) {
             return Err(Refusal::RelayNotifyUnasked);
         }
         // News are of the Map-Server, and never come twice; anybody can send once more what he has seen go by.
@@ -112,43 +114,20 @@ impl Rtr {
         }
     }
 
-    /// Who is told of `about`, of those that have the address `private` behind their NAT.
+    /// By which way it is told of `about`, of those that are its own.
     fn receiver(
-        &mut self,
-        now: Instant,
+        &self,
         (about, whereabouts): (&EidPrefix, Whereabouts),
-        private: IpAddr,
-        (server, nonce): (IpAddr, Nonce),
-    ) -> Result<Receiver, Refusal> {
-        let has = self.bound.covering(about, |bound| bound.private == private);
-        let had = self.left.get(about).filter(|left| left.private == private);
-        let (is_answer, merges) = has.map_or((false, false), |bound| (bound.has_answer(server, nonce), bound.merges));
-        // A part that one has had, of what another has: whose it was is not known.
-        let is_of_two = has.zip(had).is_some_and(|(has, had)| has.prefix != *about && has.at != had.at);
-        let has = has.map(|bound| Receiver::Has(bound.prefix));
-        let had = had.map(|left| Receiver::Had(left.prefix));
-        let receiver = match whereabouts {
-            _ if is_of_two => return Err(self.ambiguous(now, about, private)),
-            Whereabouts::Elsewhere => has.or(had),
+        is_its: impl Fn(&Bound) -> bool,
+    ) -> Option<Receiver> {
+        let has = self.bound.covering(about, &is_its).map(|bound| Receiver::Has(bound.prefix));
+        let had = self.left.get(about).filter(|left| is_its(left)).map(|left| Receiver::Had(left.prefix));
+        match whereabouts {
+            // Another xTR that this RTR reaches has it, or all that merge have it together.
+            Whereabouts::Elsewhere | Whereabouts::Here => has.or(had),
             // Who has it hears nothing new by that.
             Whereabouts::Nowhere => had.or(has.filter(|has| *has != Receiver::Has(*about))),
-            Whereabouts::Here if has.is_none() => had,
-            // Of a part, or of what all that merge have together.
-            Whereabouts::Here if has != Some(Receiver::Has(*about)) || merges => has,
-            // The answer to its last Map-Register once more.
-            Whereabouts::Here if is_answer => None,
-            Whereabouts::Here => return Err(self.ambiguous(now, about, private)),
-        };
-        receiver.ok_or(Refusal::RelayNotifyUnasked)
-    }
-
-    fn ambiguous(&mut self, now: Instant, about: &EidPrefix, private: IpAddr) -> Refusal {
-        if self.ambiguous_logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_PAUSE) {
-            self.ambiguous_logged = Some(now);
-            tracing::warn!(prefix = %about, %private,
-                "it seems to move between two NATs of this RTR: its former xTR is not told, since both could be meant");
         }
-        Refusal::RelayNotifyAmbiguous
     }
 
     fn bound_of(&self, receiver: Receiver) -> Option<&Bound> {

@@ -10,7 +10,7 @@ use super::{Output, Subscriber};
 use crate::refusal::Refusal;
 use crate::subscribe::limits;
 use crate::subscribe::subscription::{State, Subscription, is_farewell};
-use crate::subscribe::unasked::Told;
+use crate::subscribe::unasked::{Configured, Told};
 
 impl Subscriber {
     /// Was told these last nonces unasked in the run before ([`Output::PersistTold`]). Those of what is neither configured nor taken
@@ -30,10 +30,32 @@ impl Subscriber {
         }
     }
 
-    /// Puts in what is configured of these associations. Under one Key ID a nonce never falls, whatever is configured.
-    pub(super) fn make_configured(&mut self, now: Instant, is_meant: impl Fn(usize) -> bool) {
-        let configured = self.configured.iter().filter(|one| is_meant(one.association)).copied();
+    /// The operator has made these subscriptions from now on, and no others; what else is told is taken, or not. What is as before goes on,
+    /// and the mapping of what is told no longer is asked for.
+    pub fn set_unasked(&mut self, now: Instant, configured: Vec<Configured>, takes_unsubscribed: bool) {
+        let before = std::mem::replace(&mut self.configured, configured);
+        self.takes_unsubscribed = takes_unsubscribed;
+        let is_as_before = |one: &Configured| before.contains(one);
+        let is_over = |prefix: &EidPrefix, known: &Subscription| match known.state {
+            State::Configured => !self.configured.iter().any(|one| one.prefix == *prefix && is_as_before(one)),
+            State::Unasked => !takes_unsubscribed,
+            _ => false,
+        };
+        let over = self.table.iter().filter(|(prefix, known)| is_over(prefix, known));
+        let over: Vec<_> = over.map(|(prefix, known)| (prefix, known.is_over(now))).collect();
+        for (prefix, _) in &over {
+            self.take(prefix);
+        }
+        self.make_configured(now, |one| !is_as_before(one));
+        let in_use = over.into_iter().filter(|(prefix, has_ended)| !has_ended && self.table.get(prefix).is_none());
+        self.outputs.extend(in_use.map(|(prefix, _)| Output::Poll(prefix)));
+    }
+
+    /// Puts in what is configured and meant. Under one Key ID a nonce never falls, whatever is configured.
+    pub(super) fn make_configured(&mut self, now: Instant, is_meant: impl Fn(&Configured) -> bool) {
+        let configured = self.configured.iter().filter(|one| is_meant(one)).copied();
         for one in configured.collect::<Vec<_>>() {
+            self.take(&one.prefix);
             let last = self.told(one.association, one.prefix).map_or(Nonce(0), |told| self.last_told.last(told));
             let nonce = one.nonce.max(last.0);
             self.put(one.prefix, Subscription::told_only(now, State::Configured, one.association, nonce));
@@ -48,7 +70,7 @@ impl Subscriber {
                 self.table.take(&prefix);
             }
         }
-        self.make_configured(now, |association| renewed.contains(&association));
+        self.make_configured(now, |one| renewed.contains(&one.association));
     }
 
     /// A Map-Server tells of what is not subscribed to: where that is taken, it begins a subscription.
