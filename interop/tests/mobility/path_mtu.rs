@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Links that become narrow, and links that go, while a connection crosses them.
+
+use std::time::{Duration, Instant};
+
+use interop::hold::LabName;
+use interop::lab::netlink;
+
+use crate::sites::{Stage, ends, stand};
+use crate::support;
+
+/// What packets to the other site keep to.
+fn path_mtu(stage: &Stage<'_>) -> anyhow::Result<u64> {
+    let shown = stage.show("xtr-a", "locators")?;
+    let remote = shown["remote"].as_array().unwrap().iter().find(|it| it["address"] == "198.51.100.2").unwrap();
+    Ok(remote["path_mtu"].as_u64().unwrap())
+}
+
+/// Transfers megabytes from one site to the other.
+fn transfer(stage: &Stage<'_>, family: usize, megabytes: u64) -> anyhow::Result<Duration> {
+    let octets = megabytes << 20;
+    // A connection that hangs sends less and less often: what is found after half a minute moves it after a whole one.
+    let report = stage.transfer(ends(family), octets, Duration::from_secs(120))?;
+    assert_eq!(report.octets, octets);
+    println!("{megabytes} MiB in {:?}", report.time);
+    Ok(report.time)
+}
+
+/// What is longer than the MTU of the interface that it comes in by is dropped without a word.
+#[test]
+fn tcp_completes_over_a_link_that_drops_long_packets_and_no_router_says_so() {
+    stand(LabName::TwoProviders, support::beside_others, |stage| {
+        // A hole that is there from the start, wide enough for each packet of IPv6 that every link takes.
+        let core = stage.lab.namespace("isp-1")?;
+        netlink::set_mtu(core, "site", 1340)?;
+        let time = transfer(stage, 1, 4)?;
+        // One that hung for half a minute would take a whole one.
+        assert!(time < Duration::from_secs(45), "{time:?}");
+        transfer(stage, 0, 4)?;
+        let found = path_mtu(stage)?;
+        assert!((1316..=1344).contains(&found), "{found}");
+        // It becomes narrower.
+        netlink::set_mtu(core, "site", 1280)?;
+        transfer(stage, 0, 4)?;
+        let found = path_mtu(stage)?;
+        assert!((1280..=1284).contains(&found), "{found}");
+        assert_eq!(stage.counted("xtr-a", "control", "black-holes")?, 2);
+        Ok(())
+    });
+}
+
+/// A router on the way, and then the kernel of the xTR, speak of the probes alone: nothing else is sent.
+#[test]
+fn on_a_quiet_way_the_path_mtu_that_a_router_names_is_known_and_no_black_hole() {
+    stand(LabName::TwoProviders, support::beside_others, |stage| {
+        // The other site is known from then on, and is shown within a second.
+        transfer(stage, 0, 1)?;
+        std::thread::sleep(Duration::from_secs(2));
+        let before = stage.counted("xtr-a", "control", "long-probes-too-big")?;
+        for (namespace, port, mtu) in [("isp-1", "core", 1340), ("xtr-a", "one", 1300)] {
+            netlink::set_mtu(stage.lab.namespace(namespace)?, port, mtu)?;
+            let changed = Instant::now();
+            // A long probe is sent every half a minute.
+            while path_mtu(stage)? != u64::from(mtu) {
+                assert!(changed.elapsed() < Duration::from_secs(45), "{} of {mtu}", path_mtu(stage)?);
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            println!("{mtu} of {namespace} after {:?}", changed.elapsed());
+        }
+        assert!(stage.counted("xtr-a", "control", "long-probes-too-big")? >= before + 2);
+        assert_eq!(stage.counted("xtr-a", "control", "black-holes")?, 0);
+        Ok(())
+    });
+}
+
+/// The interface of the router itself gets a lower MTU, as the other end of its cable does: the kernel says so.
+#[test]
+fn a_connection_goes_on_when_the_mtu_of_the_underlay_shrinks_under_load() {
+    stand(LabName::TwoProviders, support::alone, |stage| {
+        for (family, mtu) in [(1, 1350), (0, 1300)] {
+            std::thread::scope(|scope| -> anyhow::Result<()> {
+                scope.spawn(|| {
+                    std::thread::sleep(Duration::from_secs(2));
+                    netlink::set_mtu(stage.lab.namespace("xtr-a").unwrap(), "one", mtu).unwrap();
+                    netlink::set_mtu(stage.lab.namespace("isp-1").unwrap(), "site", mtu).unwrap();
+                });
+                let report = stage.transfer(ends(family), u64::MAX, Duration::from_secs(8))?;
+                println!("{:.0} Mbit/s", report.mbit_s());
+                Ok(())
+            })?;
+        }
+        assert!(stage.counted("xtr-a", "packets", "path-mtu-changes")? >= 2);
+        assert_eq!(stage.counted("xtr-a", "control", "black-holes")?, 0);
+        Ok(())
+    });
+}
