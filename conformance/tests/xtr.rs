@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Suites `data-plane` and `mobility`, what they say of programs that are none, and of the routers of target files. They need root and `/dev/net/tun`.
+//! Most of it waits, and so do those of a map system elsewhere, beside it.
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "xtr/elsewhere.rs"]
+mod elsewhere;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

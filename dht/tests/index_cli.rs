@@ -207,13 +207,15 @@ fn an_authority_that_goes_on_renews_its_pages_and_reads_its_file_again() {
     let other = desk.run(&desk.index(&["--delegations", "sites"]));
     assert_eq!(other.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&other.stderr).contains("another `lisp-dht index`"), "{other:?}");
-    // A file that is wrong changes nothing.
+    // A file that is wrong changes nothing. On a busy machine it is time to renew the former pages before it is read.
     std::fs::write(desk.path("sites"), "2001:db8::/48\n").unwrap();
     authority.signal("-HUP");
-    assert_eq!(authority.json()["result"], "unchanged");
+    let is_former = |report: &Value| report["result"] == "stored" && report["pages"][0]["entries"] == 2;
+    let unchanged = (0..10).map(|_| authority.json()).find(|report| !is_former(report)).unwrap();
+    assert_eq!(unchanged["result"], "unchanged", "{unchanged}");
     std::fs::write(desk.path("sites"), sites(3)).unwrap();
     authority.signal("-HUP");
-    let changed = authority.json();
+    let changed = (0..10).map(|_| authority.json()).find(|report| !is_former(report)).unwrap();
     assert_eq!((&changed["result"], &changed["pages"][0]["entries"]), (&"stored".into(), &3.into()), "{changed}");
     let trust = [format!("2001:db8::/32={anchor}")];
     assert_eq!(desk.resolve(&trust, "2001:db8:2::1")["prefix"], "2001:db8:2::/48");

@@ -99,12 +99,20 @@ async fn a_refused_record_is_known_as_such_at_once() {
     let publisher = node(63, 2, Role::Client, &refusing.listen_addrs(), Manner::Honest, disjoint());
     // The first PUT meets the node.
     publisher.put(b"key".to_vec(), b"value".to_vec()).await.unwrap();
-    let begun = Instant::now();
-    let report = publisher.put(b"key".to_vec(), b"value".to_vec()).await.unwrap();
-    let took = begun.elapsed();
-    println!("{report:?} in {took:?}");
-    assert_eq!((report.stored, report.refused, report.unreachable), (0, 1, 0));
-    assert!(took < Duration::from_millis(500), "{took:?}");
+    // It is known without any time-out, so that one of some is known soon, also on a machine that others use.
+    const SOON: Duration = Duration::from_millis(500);
+    let mut soonest = Duration::MAX;
+    for _ in 0..10 {
+        let begun = Instant::now();
+        let report = publisher.put(b"key".to_vec(), b"value".to_vec()).await.unwrap();
+        soonest = soonest.min(begun.elapsed());
+        println!("{report:?} in {:?}", begun.elapsed());
+        assert_eq!((report.stored, report.refused, report.unreachable), (0, 1, 0));
+        if soonest < SOON {
+            break;
+        }
+    }
+    assert!(soonest < SOON, "{soonest:?} at best");
 }
 
 #[tokio::test]

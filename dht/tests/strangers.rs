@@ -21,7 +21,7 @@ use stranger::{Fate, at, keypair, presentation, run_for, try_with};
 use wire::record::Ttl;
 
 const NETWORK: Network = Network::LAB;
-const LIMIT: Duration = Duration::from_secs(8);
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn identity() -> Identity {
     Identity::generate_ed25519(NETWORK, SystemTime::now()).unwrap()
@@ -233,7 +233,7 @@ async fn strangers_get_nothing_out_of_a_closed_network_and_nothing_into_it() {
     assert!(matches!(fate, Fate::Answered(2) | Fate::Closed), "{fate:?}");
     let begun = Instant::now();
     while run_for(&mut swarm, node.id(), Duration::from_millis(200)).await {
-        assert!(begun.elapsed() < LIMIT, "the connection is not closed");
+        assert!(begun.elapsed() < LIMIT / 2, "the connection is not closed");
     }
 }
 

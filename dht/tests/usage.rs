@@ -160,7 +160,7 @@ fn what_is_read_is_bounded_and_read_as_cgeid_reads_it() {
     refused(&desk, &with("/dev/zero", "password"), "--identity /dev/zero: longer than");
     refused(&desk, &["put", "--config", "/dev/zero"], "--config /dev/zero: longer than");
     refused(&desk, &["sim", "--check-against", "/dev/zero"], "--check-against /dev/zero: longer than");
-    assert!(begun.elapsed() < Duration::from_secs(10), "all of it is not read");
+    assert!(begun.elapsed() < Duration::from_secs(60), "all of it is not read");
     // The first line is the password, as everywhere.
     std::fs::write(desk.path("two lines"), format!("{PASSWORD}\nof the owner's key\n")).unwrap();
     let output = desk.run(&[&put[..], &["owner.op.p12", "--password-file", "two lines"]].concat());
@@ -206,13 +206,17 @@ fn a_report_overwrites_nothing_and_what_is_in_its_way_is_said_before_there_is_wo
     let desk = Desk::new();
     let address = desk.key("owner.op.p12").address().to_string();
     let kept = std::fs::read(desk.path("owner.op.p12")).unwrap();
-    let get = ["get", &address, "--bootstrap", "127.92.1.1:9"];
-    let begun = Instant::now();
+    let bootstrap = std::net::UdpSocket::bind("127.92.1.1:0").unwrap();
+    bootstrap.set_nonblocking(true).unwrap();
+    let at = bootstrap.local_addr().unwrap().to_string();
+    let get = ["get", &address, "--bootstrap", &at];
     fails(&desk, 1, &[&get[..], &["--json=owner.op.p12"]].concat(), "--json=owner.op.p12: the file exists");
     fails(&desk, 2, &[&get[..], &["--json=nowhere/report"]].concat(), "--json=nowhere/report");
     fails(&desk, 2, &[&get[..], &["--json=."]].concat(), "--json=.");
-    fails(&desk, 1, &["sim", "idle", "--nodes", "2", "--json=owner.op.p12"], "--json=owner.op.p12");
-    assert!(begun.elapsed() < Duration::from_secs(2), "nothing was looked up before");
+    assert!(bootstrap.recv(&mut [0]).is_err(), "nothing was looked up before");
+    let begun = Instant::now();
+    fails(&desk, 1, &["sim", "hops", "--nodes", "100000", "--json=owner.op.p12"], "--json=owner.op.p12");
+    assert!(begun.elapsed() < Duration::from_secs(30), "no such network was modelled before");
     assert_eq!(std::fs::read(desk.path("owner.op.p12")).unwrap(), kept);
 }
 
@@ -235,10 +239,10 @@ fn who_reads_no_further_has_what_he_wanted_and_a_full_disk_is_something_the_mach
 #[test]
 fn no_records_are_looked_up_where_nobody_answers() {
     let desk = Desk::new();
-    let cns: Vec<String> = (10..50).map(|number| format!("0001020304050607080900{number}")).collect();
+    let cns: Vec<String> = (1000..1400).map(|number| format!("00010203040506070809{number}")).collect();
     let arguments: Vec<&str> =
         ["map", "--bootstrap", "127.92.1.2:9"].into_iter().chain(cns.iter().map(String::as_str)).collect();
     let begun = Instant::now();
     fails(&desk, 1, &arguments, "no node of --bootstrap answers");
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?} for forty", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?} for four hundred", begun.elapsed());
 }

@@ -2,66 +2,41 @@
 //! The labs of interworking and of two providers: what crosses them, and what does not get lost in them.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "support/sites.rs"]
+mod sites;
 mod support;
 
-use std::path::Path;
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
-use interop::hold::{self, LabName};
-use interop::lab::privilege::Privilege;
-use interop::lab::{Lab, netlink, process};
-use interop::limits::COMMAND_TIME;
-use interop::probe::ping::{Ping, PingReport, ping};
-use interop::probe::tcp::{Bulk, bulk};
+use interop::hold::LabName;
+use interop::lab::{Lab, netlink};
+use interop::probe::ping::PingReport;
+use sites::{INTERVAL, SITE, Stage, ends, stand};
 
-/// Each site's host, and the host beyond, IPv4 and IPv6.
-const SITE: [&str; 2] = ["198.18.1.2", "2001:db8:a::2"];
-const OTHER: [&str; 2] = ["198.18.2.2", "2001:db8:b::2"];
+/// The host beyond, IPv4 and IPv6.
 const LEGACY: [&str; 2] = ["203.0.113.130", "2001:db8:1e::2"];
-const INTERVAL: Duration = Duration::from_millis(25);
-
-fn pings(lab: &Lab, ends: [(&str, &str); 2], count: u16) -> anyhow::Result<PingReport> {
-    let [(from, source), (to, destination)] = ends;
-    let series = Ping { source: source.parse()?, destination: destination.parse()?, count, interval: INTERVAL };
-    ping(lab.namespace(from)?, lab.namespace(to)?, series)
-}
-
-/// The counters of a router that are not zero, as a person sees them.
-fn counters(lab: &Lab, node: &str, control: &Path) -> anyhow::Result<String> {
-    let mut command = std::process::Command::new(Path::new(support::built_programs()).join("lisp-xtr"));
-    command.args(["show", "counters", "--control"]).arg(control);
-    Ok(process::output(lab.namespace(node)?, command, COMMAND_TIME)?.stdout)
-}
 
 #[test]
 fn a_host_without_lisp_and_a_site_reach_each_other_through_pitr_and_petr() {
-    if !support::root_or_skip() {
-        return;
-    }
-    let _alone = support::alone();
-    let programs = Path::new(support::built_programs());
-    let keep: hold::Keep<'_> = &|lab, controls, check| {
+    stand(LabName::Legacy, support::alone, |stage| {
         for (site, legacy) in SITE.into_iter().zip(LEGACY) {
             let (site, legacy) = (("host-a", site), ("legacy", legacy));
             for ends in [[legacy, site], [site, legacy]] {
-                let report = pings(lab, ends, 8)?;
+                let report = stage.pings(ends, 8)?;
                 assert_eq!(report.received(), 8, "{ends:?}: {report:?}");
-                let [(from, source), (to, destination)] = ends;
-                let time = Duration::from_secs(5);
                 let octets = 2 << 20;
-                let transfer = Bulk { source: source.parse()?, destination: destination.parse()?, octets, time };
-                assert_eq!(bulk(lab.namespace(from)?, lab.namespace(to)?, transfer)?.octets, octets, "{ends:?}");
+                assert_eq!(stage.transfer(ends, octets, Duration::from_secs(5))?.octets, octets, "{ends:?}");
             }
         }
-        let [site, proxy] = ["xtr-a", "proxy"].map(|node| counters(lab, node, &controls[node]));
-        let (site, proxy) = (site?, proxy?);
+        let (site, proxy) = (stage.has_counted("xtr-a")?, stage.has_counted("proxy")?);
+        let has = |counted: &BTreeSet<String>, name: &str| counted.iter().any(|counter| counter.starts_with(name));
         // All that left the site was taken by the PETR, and nothing found another way.
-        assert!(proxy.contains("petr-packets") && !site.contains("native-packets"), "{site}{proxy}");
-        assert!(["native-packets", "drop-core", "drop-pitr"].iter().all(|name| !proxy.contains(name)), "{proxy}");
-        assert!(!site.contains("drop-core"), "{site}");
-        Ok(check()?)
-    };
-    hold::stand(LabName::Legacy, programs, Privilege::Root, keep).unwrap();
+        assert!(has(&proxy, "petr-packets") && !has(&site, "native-packets"), "{site:?}{proxy:?}");
+        assert!(["native-packets", "drop-core", "drop-pitr"].iter().all(|name| !has(&proxy, name)), "{proxy:?}");
+        assert!(!has(&site, "drop-core"), "{site:?}");
+        Ok(())
+    });
 }
 
 /// The longest time without an answer while packets went on.
@@ -78,15 +53,14 @@ fn longest_gap(report: &PingReport) -> Duration {
 const BEFORE: u16 = 60;
 
 /// Pings, of which so many go on after something has failed.
-fn failover(lab: &Lab, v6: usize, count: u16, fails: impl Fn() + Sync) -> anyhow::Result<()> {
-    let ends = [("host-a", SITE[v6]), ("host-b", OTHER[v6])];
-    assert_eq!(pings(lab, ends, 4)?.received(), 4);
+fn failover(stage: &Stage<'_>, family: usize, count: u16, fails: impl Fn() + Sync) -> anyhow::Result<()> {
+    assert_eq!(stage.pings(ends(family), 4)?.received(), 4);
     let report = std::thread::scope(|scope| {
         scope.spawn(|| {
             std::thread::sleep(INTERVAL * u32::from(BEFORE));
             fails();
         });
-        pings(lab, ends, BEFORE + count)
+        stage.pings(ends(family), BEFORE + count)
     })?;
     let gap = longest_gap(&report);
     println!("without an answer for {gap:?}");
@@ -103,20 +77,12 @@ fn forward(lab: &Lab, isp: &str, on: bool) {
 /// The preferred provider fails beyond the link, of which nobody is told; then it is well again, and the other link goes down.
 #[test]
 fn a_site_with_two_providers_goes_on_within_four_seconds_whichever_of_them_fails() {
-    if !support::root_or_skip() {
-        return;
-    }
-    let _alone = support::alone();
-    let programs = Path::new(support::built_programs());
-    let keep: hold::Keep<'_> = &|lab, controls, check| {
-        failover(lab, 1, 180, || forward(lab, "isp-1", false))?;
-        let counted = counters(lab, "xtr-a", &controls["xtr-a"])?;
-        assert!(counted.contains("uplinks-changed"), "{counted}");
-        forward(lab, "isp-1", true);
-        failover(lab, 0, 120, || netlink::down(lab.namespace("xtr-a").unwrap(), "two").unwrap())?;
-        Ok(check()?)
-    };
-    hold::stand(LabName::TwoProviders, programs, Privilege::Root, keep).unwrap();
+    stand(LabName::TwoProviders, support::alone, |stage| {
+        failover(stage, 1, 180, || forward(stage.lab, "isp-1", false))?;
+        assert!(stage.counted("xtr-a", "control", "uplinks-changed")? > 0);
+        forward(stage.lab, "isp-1", true);
+        failover(stage, 0, 120, || netlink::down(stage.lab.namespace("xtr-a").unwrap(), "two").unwrap())
+    });
 }
 
 /// Lays the cable to the preferred provider again, as the lab had it.
@@ -134,66 +100,45 @@ fn plug_in(lab: &Lab) -> anyhow::Result<()> {
 /// The interface of the preferred locator is taken away, and with it the default route; then it is back, and the other one goes.
 #[test]
 fn a_site_goes_on_when_an_interface_is_taken_away_under_load_and_uses_it_again_when_it_is_back() {
-    if !support::root_or_skip() {
-        return;
-    }
-    let _alone = support::alone();
-    let programs = Path::new(support::built_programs());
-    let keep: hold::Keep<'_> = &|lab, _, check| {
-        failover(lab, 1, 180, || netlink::remove(lab.namespace("xtr-a").unwrap(), "one").unwrap())?;
-        check()?;
-        plug_in(lab)?;
+    stand(LabName::TwoProviders, support::alone, |stage| {
+        failover(stage, 1, 180, || netlink::remove(stage.lab.namespace("xtr-a").unwrap(), "one").unwrap())?;
+        plug_in(stage.lab)?;
         // Registered again, and told to the other site.
         std::thread::sleep(Duration::from_secs(10));
-        failover(lab, 0, 180, || netlink::remove(lab.namespace("xtr-a").unwrap(), "two").unwrap())?;
-        Ok(check()?)
-    };
-    hold::stand(LabName::TwoProviders, programs, Privilege::Root, keep).unwrap();
+        failover(stage, 0, 180, || netlink::remove(stage.lab.namespace("xtr-a").unwrap(), "two").unwrap())
+    });
 }
 
-/// Solicit-Map-Requests that have come to a router.
-fn solicited(lab: &Lab, node: &str, control: &Path) -> anyhow::Result<u64> {
-    let counted = counters(lab, node, control)?;
-    let line = counted.lines().find(|line| line.contains("smrs-received"));
-    Ok(line.and_then(|line| line.split_whitespace().last()?.parse().ok()).unwrap_or(0))
+/// Solicit-Map-Requests that have come to the other site.
+fn solicited(stage: &Stage<'_>) -> anyhow::Result<u64> {
+    stage.counted("xtr-b", "control", "smrs-received")
 }
 
 /// Waits for more of them than there were.
-fn is_solicited_again(lab: &Lab, node: &str, control: &Path, before: u64) -> anyhow::Result<u64> {
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
-    loop {
-        let count = solicited(lab, node, control)?;
-        if count > before {
-            return Ok(count);
-        }
-        anyhow::ensure!(std::time::Instant::now() < deadline, "no more SMRs than {before} come to {node}");
+fn is_solicited_again(stage: &Stage<'_>, before: u64) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while solicited(stage)? <= before {
+        anyhow::ensure!(Instant::now() < deadline, "no more SMRs than {before} come to the other site");
         std::thread::sleep(Duration::from_millis(200));
     }
+    Ok(())
 }
 
 /// The link to the preferred provider goes, and comes back when nothing crosses him: both change the mapping, and the other site has to
 /// hear of both by way of the other provider.
 #[test]
 fn a_site_whose_preferred_provider_is_dead_solicits_through_the_other() {
-    if !support::root_or_skip() {
-        return;
-    }
-    let _alone = support::alone();
-    let programs = Path::new(support::built_programs());
-    let keep: hold::Keep<'_> = &|lab, controls, check| {
-        let site = lab.namespace("xtr-a")?;
-        assert_eq!(pings(lab, [("host-a", SITE[1]), ("host-b", OTHER[1])], 8)?.received(), 8);
-        forward(lab, "isp-1", false);
-        let control = &controls["xtr-b"];
-        let before = solicited(lab, "xtr-b", control)?;
+    stand(LabName::TwoProviders, support::alone, |stage| {
+        let site = stage.lab.namespace("xtr-a")?;
+        assert_eq!(stage.pings(ends(1), 8)?.received(), 8);
+        forward(stage.lab, "isp-1", false);
+        let before = solicited(stage)?;
         netlink::down(site, "one")?;
-        is_solicited_again(lab, "xtr-b", control, before)?;
+        is_solicited_again(stage, before)?;
         // Each change is told twice, three seconds apart, and has two EID-prefixes.
         std::thread::sleep(Duration::from_secs(15));
-        let before = solicited(lab, "xtr-b", control)?;
+        let before = solicited(stage)?;
         netlink::up(site, "one")?;
-        is_solicited_again(lab, "xtr-b", control, before)?;
-        Ok(check()?)
-    };
-    hold::stand(LabName::TwoProviders, programs, Privilege::Root, keep).unwrap();
+        is_solicited_again(stage, before)
+    });
 }

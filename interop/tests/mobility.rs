@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Real programs in namespaces: a mapping that changes is told to who has subscribed to it (RFC 9437), and an EID-prefix moves from
-//! one xTR of a site to another while packets cross. What crosses does not need a map system that answers. Needs root; says so and passes
-//! without, unless `CI` is set.
+//! one xTR of a site to another while packets cross. What crosses does not need a map system that answers; beside that, which waits for more
+//! than a minute, links become narrow, of which most is waiting too. Needs root; says so and passes without, unless `CI` is set.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+#[path = "mobility/path_mtu.rs"]
+mod path_mtu;
+#[path = "support/sites.rs"]
+mod sites;
 mod support;
 
 use std::cell::RefCell;
@@ -440,6 +444,7 @@ fn what_crosses_goes_on_without_loss_while_the_map_system_is_stopped_for_more_th
     if !support::root_or_skip() {
         return;
     }
+    let _beside_others = support::beside_others();
     let mut world = World::new();
     for (xtr, prefix, host) in
         [(0, "10.1.0.0/24", "10.1.0.1"), (1, "10.2.0.0/24", HOST), (2, "10.3.0.0/24", "10.3.0.1")]

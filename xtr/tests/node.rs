@@ -4,18 +4,21 @@
 //! unless `CI` is set.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod namespace;
+
 use std::io::Read as _;
-use std::net::{IpAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use futures::TryStreamExt as _;
+use namespace::{Node, PATIENCE, in_namespace, netlink, skip, wait_for};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, Uid};
-use rtnetlink::{IpVersion, LinkUnspec};
+use nix::sys::signal::Signal;
+use nix::unistd::Uid;
+use rtnetlink::IpVersion;
 use serde_json::Value;
 use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
 use wire::control::lispsec::EcmAd;
@@ -24,6 +27,7 @@ use wire::record::Ttl;
 
 const RLOC: &str = "192.0.2.1";
 const SERVER: &str = "203.0.113.10";
+const ADDRESSES: &[&str] = &[RLOC, SERVER];
 /// In the site.
 const HOST: &str = "2001:db8:a::1";
 const RESOLVER_SECRET: &str = "another secret";
@@ -31,37 +35,22 @@ const RESOLVER_SECRET: &str = "another secret";
 const RULES: usize = 3;
 /// Priority of a rule that is not the node's.
 const FOREIGN: u32 = 5000;
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Where all tests must run (`CI` set), what the machine lacks is a failure.
-fn skip(needed: &str) {
-    assert!(std::env::var_os("CI").is_none(), "CI is set, and this test needs {needed}");
-    eprintln!("SKIP: needs {needed}");
-}
 
 #[test]
 fn a_node_registers_leads_packets_into_its_tunnel_and_leaves_nothing_behind() {
-    if !Uid::effective().is_root() || !Path::new("/dev/net/tun").exists() {
-        skip("root and /dev/net/tun");
-        return;
-    }
-    // A thread of its own: the namespace ends with it.
-    std::thread::spawn(in_namespace).join().unwrap();
+    in_namespace(ADDRESSES, registers_and_leaves_nothing);
 }
 
-fn in_namespace() {
-    unshare(CloneFlags::CLONE_NEWNET).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(address_loopback());
+fn registers_and_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let server = UdpSocket::bind((SERVER, 4342)).unwrap();
     server.set_read_timeout(Some(PATIENCE)).unwrap();
 
     let killed = start(directory.path());
     let (_, first) = receive(&server);
-    wait_for("rules", || (runtime.block_on(our_rules()) == RULES).then_some(()));
+    wait_for("rules", || (our_rules() == RULES).then_some(()));
     drop(killed);
-    assert_eq!(runtime.block_on(our_rules()), RULES, "a killed node leaves its rules");
+    assert_eq!(our_rules(), RULES, "a killed node leaves its rules");
 
     let mut node = start(directory.path());
     let (from, register) = receive(&server);
@@ -76,7 +65,7 @@ fn in_namespace() {
         (!row["confirmed_ago"].is_null()).then_some(row)
     });
     assert_eq!((&confirmed["server"], &confirmed["prefixes"][0]), (&SERVER.into(), &"2001:db8:a::/48".into()));
-    assert_eq!(runtime.block_on(our_rules()), RULES, "the rules left behind were replaced");
+    assert_eq!(our_rules(), RULES, "the rules left behind were replaced");
     for table in ["map-cache", "locators", "counters", "peers"] {
         assert!(show(directory.path(), table).is_some(), "{table}");
     }
@@ -88,32 +77,24 @@ fn in_namespace() {
     let second = second.args(["--tun", "lispu", "--state-dir"]).arg(directory.path().join("second")).output().unwrap();
     let error = String::from_utf8_lossy(&second.stderr);
     assert!(second.status.code() == Some(3) && error.contains("lispt already"), "{error}");
-    assert_eq!(runtime.block_on(our_rules()), RULES, "a second node that is refused leaves the first one's rules");
+    assert_eq!(our_rules(), RULES, "a second node that is refused leaves the first one's rules");
 
-    node.terminate();
+    node.signal(Signal::SIGTERM);
     let (from, withdrawal) = receive(&server);
     assert!(withdrawal.records.iter().all(|record| record.ttl == Ttl::WITHDRAWN));
     confirm(&server, &from, &withdrawal);
     assert!(node.0.wait().unwrap().success());
-    assert_eq!(runtime.block_on(our_rules()), 0);
+    assert_eq!(our_rules(), 0);
     assert!(!directory.path().join("state/control.sock").exists());
 }
 
 /// RFC 9303, section 7.2: nothing that a run leaves behind says which keys the next one has.
 #[test]
 fn each_start_from_one_state_draws_other_keys_and_nonces() {
-    if !Uid::effective().is_root() || !Path::new("/dev/net/tun").exists() {
-        skip("root and /dev/net/tun");
-        return;
-    }
-    std::thread::spawn(starts_from_one_state).join().unwrap();
+    in_namespace(&[RLOC, SERVER, HOST], starts_from_one_state);
 }
 
 fn starts_from_one_state() {
-    unshare(CloneFlags::CLONE_NEWNET).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(address_loopback());
-    runtime.block_on(add_addresses(&[HOST]));
     let directory = tempfile::tempdir().unwrap();
     let system = UdpSocket::bind((SERVER, 4342)).unwrap();
     system.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -177,18 +158,11 @@ fn a_check_of_reverse_paths_for_all_devices_is_named() {
 
 #[test]
 fn without_permission_for_the_tun_device_the_machine_is_to_blame() {
-    if !Uid::effective().is_root() {
-        skip("root, to run a program that is not");
-        return;
-    }
-    std::thread::spawn(as_nobody).join().unwrap();
+    in_namespace(ADDRESSES, as_nobody);
 }
 
 fn as_nobody() {
     const NOBODY: u32 = 65534;
-    unshare(CloneFlags::CLONE_NEWNET).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(address_loopback());
     let directory = tempfile::tempdir().unwrap();
     let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(directory.path(), everybody).unwrap();
@@ -203,7 +177,7 @@ fn as_nobody() {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{error}");
     assert!(error.to_lowercase().contains("cap_net_admin"), "{error}");
-    assert_eq!(runtime.block_on(our_rules()), 0);
+    assert_eq!(our_rules(), 0);
     assert_nothing_is_written(&program, directory.path());
 }
 
@@ -219,17 +193,10 @@ fn assert_nothing_is_written(program: &Path, directory: &Path) {
 
 #[test]
 fn a_node_of_its_own_makes_an_identity_and_vouches_for_its_prefix() {
-    if !Uid::effective().is_root() || !Path::new("/dev/net/tun").exists() {
-        skip("root and /dev/net/tun");
-        return;
-    }
-    std::thread::spawn(embedded_in_namespace).join().unwrap();
+    in_namespace(ADDRESSES, embedded_in_namespace);
 }
 
 fn embedded_in_namespace() {
-    unshare(CloneFlags::CLONE_NEWNET).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(address_loopback());
     let directory = tempfile::tempdir().unwrap();
     let run = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"));
@@ -239,8 +206,7 @@ fn embedded_in_namespace() {
             let row = show(directory.path(), "registrations")?["registrations"][0].clone();
             (!row["confirmed_ago"].is_null()).then_some(row)
         });
-        node.terminate();
-        assert!(node.0.wait().unwrap().success());
+        node.end();
         let mut said = String::new();
         node.0.stdout.take().unwrap().read_to_string(&mut said).unwrap();
         (registered, said)
@@ -252,20 +218,15 @@ fn embedded_in_namespace() {
     assert_eq!(registered["prefixes"], serde_json::json!(["2001:db8:a::/48", format!("{cgeid}/128")]));
     let (_, said) = run();
     assert!(said.contains(cn) && !said.contains("Made"), "the next run has the same identity: {said}");
-    assert_eq!(runtime.block_on(our_rules()), 0);
+    assert_eq!(our_rules(), 0);
 }
 
 #[test]
 fn a_host_without_ipv6_carries_ipv4_and_keeps_the_rules_of_others() {
-    if !Uid::effective().is_root() || !Path::new("/dev/net/tun").exists() {
-        skip("root and /dev/net/tun");
-        return;
-    }
-    std::thread::spawn(without_ipv6).join().unwrap();
+    in_namespace(ADDRESSES, without_ipv6);
 }
 
 fn without_ipv6() {
-    unshare(CloneFlags::CLONE_NEWNET).unwrap();
     for devices in ["all", "default"] {
         // The setting of this thread's namespace.
         if let Err(error) = std::fs::write(format!("/proc/sys/net/ipv6/conf/{devices}/disable_ipv6"), "1") {
@@ -273,9 +234,7 @@ fn without_ipv6() {
             return;
         }
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(address_loopback());
-    runtime.block_on(add_foreign_rule());
+    add_foreign_rule();
     let directory = tempfile::tempdir().unwrap();
     let server = UdpSocket::bind((SERVER, 4342)).unwrap();
     server.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -287,24 +246,23 @@ fn without_ipv6() {
     let mut node = Node(node.unwrap());
     let (from, register) = receive(&server);
     confirm(&server, &from, &register);
-    assert_eq!(runtime.block_on(our_rules()), RULES);
-    node.terminate();
+    assert_eq!(our_rules(), RULES);
+    node.signal(Signal::SIGTERM);
     let (from, withdrawal) = receive(&server);
     confirm(&server, &from, &withdrawal);
     assert!(node.0.wait().unwrap().success());
-    assert_eq!(runtime.block_on(our_rules()), 0);
-    assert_eq!(runtime.block_on(rules_of(|priority| priority == FOREIGN)), 1, "a rule of somebody else is gone");
+    assert_eq!(our_rules(), 0);
+    assert_eq!(rules_of(|priority| priority == FOREIGN), 1, "a rule of somebody else is gone");
 }
 
 /// A rule of another program that chose the same routing protocol number.
-async fn add_foreign_rule() {
-    let (connection, handle, _) = rtnetlink::new_connection().unwrap();
-    let task = tokio::spawn(connection);
-    let mut request = handle.rule().add().v4().priority(FOREIGN).table_id(77);
-    let protocol = netlink_packet_route::rule::RuleAttribute::Protocol(143.into());
-    request.message_mut().attributes.push(protocol);
-    request.execute().await.unwrap();
-    task.abort();
+fn add_foreign_rule() {
+    netlink(async |handle| {
+        let mut request = handle.rule().add().v4().priority(FOREIGN).table_id(77);
+        let protocol = netlink_packet_route::rule::RuleAttribute::Protocol(143.into());
+        request.message_mut().attributes.push(protocol);
+        request.execute().await.unwrap();
+    });
 }
 
 fn key() -> AuthKey {
@@ -315,23 +273,6 @@ fn key_file(directory: &Path) -> String {
     let path = directory.join("key.toml");
     std::fs::write(&path, "algorithm = \"hkdf-sha256\"\nsecret = \"a secret\"\n").unwrap();
     path.to_str().unwrap().to_owned()
-}
-
-/// A running node; a test that ends early leaves none behind.
-struct Node(Child);
-
-impl Node {
-    fn terminate(&self) {
-        kill(Pid::from_raw(self.0.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn start(directory: &Path) -> Node {
@@ -378,52 +319,21 @@ fn confirm(server: &UdpSocket, to: &str, register: &MapRegister) {
     server.send_to(&bytes, to).unwrap();
 }
 
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(seen) = look() {
-            return seen;
+fn our_rules() -> usize {
+    rules_of(|priority| (4341..=4344).contains(&priority))
+}
+
+fn rules_of(wanted: impl Fn(u32) -> bool) -> usize {
+    use netlink_packet_route::rule::RuleAttribute::Priority;
+    netlink(async |handle| {
+        let mut count = 0;
+        for version in [IpVersion::V4, IpVersion::V6] {
+            let rules: Vec<_> = handle.rule().get(version).execute().try_collect().await.unwrap();
+            let is_wanted = |rule: &&netlink_packet_route::rule::RuleMessage| {
+                rule.attributes.iter().any(|attribute| matches!(attribute, Priority(priority) if wanted(*priority)))
+            };
+            count += rules.iter().filter(is_wanted).count();
         }
-        assert!(started.elapsed() < PATIENCE, "no {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-async fn address_loopback() {
-    let (connection, handle, _) = rtnetlink::new_connection().unwrap();
-    let task = tokio::spawn(connection);
-    handle.link().set(LinkUnspec::new_with_index(1).up().build()).execute().await.unwrap();
-    task.abort();
-    add_addresses(&[RLOC, SERVER]).await;
-}
-
-async fn add_addresses(addresses: &[&str]) {
-    let (connection, handle, _) = rtnetlink::new_connection().unwrap();
-    let task = tokio::spawn(connection);
-    for address in addresses {
-        let address: IpAddr = address.parse().unwrap();
-        let length = if address.is_ipv4() { 32 } else { 128 };
-        handle.address().add(1, address, length).execute().await.unwrap();
-    }
-    task.abort();
-}
-
-async fn our_rules() -> usize {
-    rules_of(|priority| (4341..=4344).contains(&priority)).await
-}
-
-async fn rules_of(wanted: impl Fn(u32) -> bool) -> usize {
-    let (connection, handle, _) = rtnetlink::new_connection().unwrap();
-    let task = tokio::spawn(connection);
-    let mut count = 0;
-    for version in [IpVersion::V4, IpVersion::V6] {
-        let rules: Vec<_> = handle.rule().get(version).execute().try_collect().await.unwrap();
-        let is_wanted = |rule: &&netlink_packet_route::rule::RuleMessage| {
-            use netlink_packet_route::rule::RuleAttribute::Priority;
-            rule.attributes.iter().any(|attribute| matches!(attribute, Priority(priority) if wanted(*priority)))
-        };
-        count += rules.iter().filter(is_wanted).count();
-    }
-    task.abort();
-    count
+        count
+    })
 }

@@ -3,7 +3,6 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
@@ -53,7 +52,7 @@ pub(super) fn build(tree: &Path, mutants: &[Mutant]) -> anyhow::Result<Built> {
     let alone = File::create(target.join("lock")).context("the lock of the copy")?;
     alone.lock().context("the lock of the copy")?;
     tree::copy(tree, &copy, mutants)?;
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = interop::demo::cargo();
     command.current_dir(&copy).args(["build", "--quiet", "--locked", "--workspace", "--profile", profile]);
     command.args(["--bin", "conformance", "--test", tree::EMPTY_TEST]);
     command.args(PROGRAMS.iter().flat_map(|(name, _)| ["--bin", name]));

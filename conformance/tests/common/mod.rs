@@ -89,8 +89,9 @@ impl Program {
             return;
         }
         let profile = if beside.ends_with("release") { "release" } else { "dev" };
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--locked", "--package", self.packages[0], "--bin", self.name, "--profile", profile])
+        // Only where some test is built does cargo give others the features that tests need, and so finds them built where `cargo test` did.
+        let status = interop::demo::cargo()
+            .args(["build", "--locked", "--workspace", "--bin", self.name, "--test", "bits", "--profile", profile])
             .arg("--target-dir")
             .arg(beside.parent().unwrap())
             .current_dir(workspace)

@@ -88,7 +88,7 @@ pub(crate) async fn mesh(network: u8, manners: Vec<Manner>, paths: Paths) -> Vec
     let begun = Instant::now();
     // Of more than that a bucket may be full.
     while nodes.iter().any(|node| node.peer_set().peers < (count - 1).min(20)) {
-        assert!(begun.elapsed() < Duration::from_secs(15), "the nodes do not meet");
+        assert!(begun.elapsed() < Duration::from_secs(60), "the nodes do not meet");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     nodes

@@ -77,13 +77,7 @@ pub fn build() -> anyhow::Result<PathBuf> {
         workspace.display()
     );
     eprintln!("building with cargo (the first time takes minutes) ...");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // What `cargo run` or `cargo test` tells this program of its own package: build scripts look at it, so with it a third of all crates
-    // would be built anew.
-    let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
-    for (name, _) in std::env::vars().filter(|(name, _)| of_package(name)) {
-        cargo.env_remove(name);
-    }
+    let mut cargo = cargo();
     // The folder of the profile "dev" is called debug.
     let profile = if profile == "debug" { "dev" } else { profile };
     cargo.current_dir(workspace).args(["build", "--bins", "--profile", profile, "--target-dir"]).arg(target);
@@ -95,4 +89,29 @@ pub fn build() -> anyhow::Result<PathBuf> {
     let status = cargo.status().context("cannot run cargo (or say with --bin-dir where the programs are)")?;
     ensure!(status.success(), "cargo build: {status}");
     Ok(folder.to_path_buf())
+}
+
+/// Cargo, as from a shell: without what `cargo run` or `cargo test` tells a program of its own package. Build scripts look at that, so with it
+/// a third of all crates would be built anew, and once more by who is next.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars().filter(|(name, _)| of_package(name)) {
+        cargo.env_remove(name);
+    }
+    cargo
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cargo;
+
+    #[test]
+    fn cargo_is_not_told_of_the_package_that_calls_it() {
+        let told = |name: &str| cargo().get_envs().all(|(other, value)| other != name || value.is_some());
+        for name in ["CARGO_PKG_NAME", "CARGO_PKG_VERSION_MAJOR", "CARGO_MANIFEST_DIR"] {
+            assert!(std::env::var_os(name).is_some(), "cargo tells this test {name}");
+            assert!(!told(name), "{name}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ mod story;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub use binaries::build as build_programs;
+pub use binaries::{build as build_programs, cargo};
 pub use report::Report;
 
 use crate::lab::privilege::{self, Privilege};

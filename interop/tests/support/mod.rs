@@ -12,9 +12,20 @@ use std::time::{Duration, Instant};
 
 /// Only one demo at a time, also among test programs: it measures milliseconds.
 pub(crate) fn alone() -> File {
-    let lock = File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo.lock")).unwrap();
+    let lock = lock_file();
     lock.lock().unwrap();
     lock
+}
+
+/// What only waits, mostly, does so beside others of its kind, and beside no demo.
+pub(crate) fn beside_others() -> File {
+    let lock = lock_file();
+    lock.lock_shared().unwrap();
+    lock
+}
+
+fn lock_file() -> File {
+    File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo.lock")).unwrap()
 }
 
 /// Whether this test can run: without a user namespace, namespaces need root.

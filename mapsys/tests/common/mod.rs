@@ -11,11 +11,13 @@ use mapsys::engine::{Config, Engine, Input, Memory, Output};
 use mapsys::limit::Foreign;
 use mapsys::refusal::Refusal;
 use mapsys::register::site::{LispSec, NotifyPort, Publish, Site, SiteKey, SitePrefix};
-use mapsys::subscribe::subscriber::Policy;
+use mapsys::subscribe::subscriber::{Policy, Subscriber};
 use mapsys::transport::{Now, Via};
 use wire::address::{Address, Eid, EidPrefix, InstanceId};
 use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
-use wire::control::{ControlMessage, Ecm, EidRequest, MapNotify, MapRegister, MapReply, MapRequest, Nonce};
+use wire::control::{
+    ControlMessage, Ecm, EidRequest, MapNotify, MapRegister, MapReply, MapRequest, Nonce, XtrIdentity,
+};
 use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
 
 /// The Map-Server's address in these tests.
@@ -49,6 +51,29 @@ pub(crate) fn site(name: &str, key_id: u8, secret: &str, prefixes: &[EidPrefix])
         notify: NotifyPort::Control,
         publish: Publish::Each,
         lisp_sec: LispSec::Optional,
+    }
+}
+
+/// What an xTR that subscribes shares with the Map-Server, or with the Map-Resolver at which it does.
+pub(crate) fn xtr_key() -> AuthKey {
+    key(5, Algorithm::HkdfSha256, "between xTR and Map-Server")
+}
+
+/// Who that xTR is.
+pub(crate) fn identity() -> XtrIdentity {
+    XtrIdentity { xtr_id: [7; 16], site_id: 9 }
+}
+
+/// That xTR, which may subscribe to all from its network.
+pub(crate) fn subscriber() -> Subscriber {
+    Subscriber {
+        name: "x".into(),
+        xtr: identity(),
+        key: Some(xtr_key()),
+        rlocs: vec!["192.0.2.0/24".parse().unwrap()],
+        eids: vec![],
+        port: NotifyPort::Control,
+        configured: vec![],
     }
 }
 

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use cgeid::{Identity, Network};
+use cgeid::Network;
 use dht::publish::Sequence;
 use dht::record::{RecordKey, Subject};
-use mapsys::engine::{Config, Engine, Input, Mark, Memory};
+use mapsys::engine::{Config, Input, Mark, Memory};
 use mapsys::register::site::{Site, SitePrefix};
 use wire::record::Action;
 
@@ -41,17 +41,12 @@ fn a_steady_site_is_signed_again_every_twenty_minutes() {
 
 #[test]
 fn what_an_earlier_run_published_and_nobody_registers_again_is_withdrawn_after_three_minutes() {
-    let now = std::time::SystemTime::now();
-    let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
-    // Of two keys of one month the later one counts.
-    let later = now + Duration::from_secs(2);
-    let (key, next_key) = (identity.delegate(now, 0).unwrap(), identity.delegate(later, 0).unwrap());
-    let anchor = anchor(SITE, key.cn());
-    let mut world = World::new(vec![registrar(key, vec![site_a()]), resolver(vec![anchor])]);
+    let key = keys();
+    let anchor = anchor(SITE, key(0).cn());
+    let mut world = World::new(vec![registrar(key(0), vec![site_a()]), resolver(vec![anchor])]);
     world.datagram(0, ETR, &sealed(1, vec![record(prefix(SITE), &["198.51.100.1"])]));
-    let sequence = Sequence(world.now.wall.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64 + 1000);
-    let memory = Memory { sequences: [(next_key.cn(), sequence)].into(), ..Memory::default() };
-    world.benches[0] = Bench::with(registrar(next_key, vec![site_a()]), memory);
+    let sequences = [(key(0).cn(), Sequence(world.sequence().0 + 1000))].into();
+    world.restart(0, registrar(key(2), vec![site_a()]), Memory { sequences, ..Memory::default() });
     world.pass(Duration::from_secs(170));
     assert_eq!(world.ask(1, 1, host("2001:db8:a::2")).records[0].locators.len(), 1, "it may come back");
     world.pass(Duration::from_secs(3600));
@@ -61,31 +56,18 @@ fn what_an_earlier_run_published_and_nobody_registers_again_is_withdrawn_after_t
 
 #[test]
 fn what_a_site_may_not_register_any_more_after_a_restart_is_withdrawn_at_once() {
-    let now = std::time::SystemTime::now();
-    let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
-    // Of two keys of one month the later one counts.
-    let key = |later| identity.delegate(now + Duration::from_secs(later), 0).unwrap();
+    let key = keys();
     let wide = || Site { prefixes: vec![SitePrefix { prefix: prefix("2001:db8::/32"), max_len: 64 }], ..site_a() };
     let mut world = World::new(vec![registrar(key(0), vec![wide()])]);
     world.datagram(0, ETR, &sealed(1, vec![record(prefix(SITE), &["198.51.100.1"])]));
     world.pass(Duration::from_secs(11));
     assert_eq!(world.puts_of(Subject::Prefix(prefix(SITE))), 1);
-    let rows = world.marks.iter().filter_map(|mark| match mark {
-        Mark::Registration(_, row) => Some((Box::default(), row.clone())),
-        _ => None,
-    });
-    let registrations: Vec<_> = rows.collect();
+    let registrations = world.remembered(key(0).cn()).registrations;
     // The node's own has it now, or nobody.
     let narrow = || Site { prefixes: vec![SitePrefix { prefix: prefix("2001:db8:b::/48"), max_len: 48 }], ..site_a() };
     for (later, own_prefixes, expected) in [(2, vec![prefix(SITE)], 0), (4, vec![], 1)] {
-        let sequence = world.now.wall.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
-        let memory = Memory {
-            registrations: registrations.clone(),
-            sequences: [(key(0).cn(), Sequence(sequence))].into(),
-            ..Memory::default()
-        };
-        let config = Config { own_prefixes, ..registrar(key(later), vec![narrow()]) };
-        world.benches[0] = Bench { engine: Engine::new(world.now, config, memory).unwrap(), now: world.now };
+        let memory = Memory { registrations: registrations.clone(), ..world.remembered(key(0).cn()) };
+        world.restart(0, Config { own_prefixes, ..registrar(key(later), vec![narrow()]) }, memory);
         let before = world.puts_of(Subject::Prefix(prefix(SITE)));
         world.pass(Duration::from_secs(1));
         assert_eq!(world.puts_of(Subject::Prefix(prefix(SITE))) - before, expected);
@@ -94,10 +76,7 @@ fn what_a_site_may_not_register_any_more_after_a_restart_is_withdrawn_at_once() 
 
 #[test]
 fn what_ended_while_nobody_was_served_is_withdrawn_after_three_minutes_too() {
-    let now = std::time::SystemTime::now();
-    let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
-    // Of two keys of one month the later one counts.
-    let key = |later| identity.delegate(now + Duration::from_secs(later), 0).unwrap();
+    let key = keys();
     let open = || Site { prefixes: vec![SitePrefix { prefix: prefix(SITE), max_len: 64 }], ..site_a() };
     let part = prefix("2001:db8:a:1::/64");
     let (inside, beside) = (Subject::Prefix(part), Subject::Prefix(prefix(SITE)));
@@ -105,16 +84,8 @@ fn what_ended_while_nobody_was_served_is_withdrawn_after_three_minutes_too() {
     world.datagram(0, ETR, &sealed(1, [prefix(SITE), part].map(|eid| record(eid, &["198.51.100.1"])).to_vec()));
     world.pass(Duration::from_secs(11));
     assert_eq!((world.puts_of(inside), world.puts_of(beside)), (1, 1));
-    let rows = world.marks.iter().filter_map(|mark| match mark {
-        Mark::Registration(_, row) => Some((Box::default(), row.clone())),
-        _ => None,
-    });
-    let registrations = rows.collect();
-    let sequence = world.now.wall.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
-    let sequences = [(key(0).cn(), Sequence(sequence))].into();
-    let memory = Memory { registrations, sequences, away: Duration::from_secs(600), ..Memory::default() };
-    let engine = Engine::new(world.now, registrar(key(2), vec![open()]), memory).unwrap();
-    world.benches[0] = Bench { engine, now: world.now };
+    let memory = Memory { away: Duration::from_secs(600), ..world.remembered(key(0).cn()) };
+    world.restart(0, registrar(key(2), vec![open()]), memory);
     world.pass(Duration::from_secs(170));
     assert_eq!(world.benches[0].registered(), []);
     assert_eq!((world.puts_of(inside), world.puts_of(beside)), (1, 1), "they may come back");
@@ -125,10 +96,7 @@ fn what_ended_while_nobody_was_served_is_withdrawn_after_three_minutes_too() {
 
 #[test]
 fn after_a_restart_the_page_of_the_run_before_stays_until_sites_have_had_the_time_to_register() {
-    let now = std::time::SystemTime::now();
-    let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
-    // Of two keys of one month the later one counts.
-    let key = |later| identity.delegate(now + Duration::from_secs(later), 0).unwrap();
+    let key = keys();
     let open = || Site { prefixes: vec![SitePrefix { prefix: prefix(SITE), max_len: 64 }], ..site_a() };
     let page = Subject::Index(prefix(SITE));
     let part = prefix("2001:db8:a:1::/64");
@@ -148,15 +116,11 @@ fn after_a_restart_the_page_of_the_run_before_stays_until_sites_have_had_the_tim
     let before = world.puts_of(page);
     let stored = RecordKey { network: Network::LAB, writer: key(0).cn(), subject: page };
     let restarted = |world: &mut World, later, page_age: Option<u64>| {
-        let sequence = |age| {
-            let at = world.now.wall - Duration::from_secs(age) + Duration::from_secs(1);
-            Sequence(at.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64)
-        };
+        let sequence = |age: u64| Sequence(world.sequence().0 + 1000 - 1000 * age);
         let live_pages = page_age.map(|age| (stored, sequence(age))).into_iter().collect();
         // Something else was signed a moment ago.
         let memory = Memory { sequences: [(key(0).cn(), sequence(0))].into(), live_pages, ..Memory::default() };
-        let engine = Engine::new(world.now, registrar(key(later), vec![open()]), memory).unwrap();
-        world.benches[0] = Bench { engine, now: world.now };
+        world.restart(0, registrar(key(later), vec![open()]), memory);
         world.pass(Duration::ZERO);
     };
     assert!(world.marks.iter().any(|mark| matches!(mark, Mark::LivePage(key, _) if *key == stored)));

@@ -6,10 +6,9 @@ use std::time::Duration;
 use mapsys::ddt::ForeignResolver;
 use mapsys::engine::{Config, Output};
 use mapsys::refusal::Refusal;
-use mapsys::register::site::{NotifyPort, Site, SitePrefix};
-use mapsys::subscribe::subscriber::Subscriber;
+use mapsys::register::site::{Site, SitePrefix};
 use wire::address::Address;
-use wire::control::auth::{self, Accept, Algorithm, AuthKey, TagForm};
+use wire::control::auth::{self, Accept, TagForm};
 use wire::control::{ControlMessage, Ecm, EidRequest, MapNotify, MapRegister, MapRequest, XtrIdentity};
 use wire::record::{Action, LocatorRecord, MappingRecord, Ttl};
 
@@ -17,27 +16,6 @@ use crate::common::*;
 use crate::world::*;
 
 const EID: &str = "2001:db8:a::2";
-
-fn xtr_key() -> AuthKey {
-    key(5, Algorithm::HkdfSha256, "between xTR and Map-Resolver")
-}
-
-fn identity() -> XtrIdentity {
-    XtrIdentity { xtr_id: [7; 16], site_id: 9 }
-}
-
-fn subscriber() -> Subscriber {
-    let rlocs = vec!["192.0.2.0/24".parse().unwrap()];
-    Subscriber {
-        name: "x".into(),
-        xtr: identity(),
-        key: Some(xtr_key()),
-        rlocs,
-        eids: vec![],
-        port: NotifyPort::Control,
-        configured: vec![],
-    }
-}
 
 /// A registrar, and a Map-Resolver that the xTR may subscribe at.
 fn world() -> World {

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use cgeid::{Cn, Identity, Network, OperationalKey};
+use dht::publish::Sequence;
 use dht::record::{RecordKey, Subject};
 use dht::resolve::TrustAnchor;
-use mapsys::engine::{Config, Input, Mark, Output};
+use mapsys::engine::{Config, Engine, Input, Mark, Memory, Output};
 use mapsys::register::site::Site;
 use mapsys::transport::Now;
 use wire::address::EidPrefix;
@@ -129,11 +130,37 @@ impl World {
     pub(crate) fn puts_of(&self, subject: Subject) -> usize {
         self.puts.iter().filter(|key| key.subject == subject).count()
     }
+
+    /// One engine begins anew, with what was on disk.
+    pub(crate) fn restart(&mut self, of: usize, config: Config, memory: Memory) {
+        let engine = Engine::new(self.now, config, memory).unwrap();
+        self.benches[of] = Bench { engine, now: self.now };
+    }
+
+    /// The registrations that were to be on disk, for one that begins anew, and the sequence of what its identity has signed last.
+    pub(crate) fn remembered(&self, writer: Cn) -> Memory {
+        let rows = self.marks.iter().filter_map(|mark| match mark {
+            Mark::Registration(_, row) => Some((Box::default(), row.clone())),
+            _ => None,
+        });
+        Memory { registrations: rows.collect(), sequences: [(writer, self.sequence())].into(), ..Memory::default() }
+    }
+
+    /// Of what is signed now.
+    pub(crate) fn sequence(&self) -> Sequence {
+        Sequence(self.now.wall.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64)
+    }
 }
 
 pub(crate) fn operational() -> OperationalKey {
+    keys()(0)
+}
+
+/// The keys of one identity and one month by the second of their beginning: of two of them the later one counts.
+pub(crate) fn keys() -> impl Fn(u64) -> OperationalKey {
     let now = std::time::SystemTime::now();
-    Identity::generate_ed25519(Network::LAB, now).unwrap().delegate(now, 0).unwrap()
+    let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
+    move |second| identity.delegate(now + Duration::from_secs(second), 0).unwrap()
 }
 
 pub(crate) fn site_key() -> AuthKey {

@@ -8,13 +8,12 @@ use cgeid::{Identity, Network};
 use mapsys::ddt::{Config as Ddt, Delegation, Kind, Server};
 use mapsys::engine::{Config, Output};
 use mapsys::nat::Rtr;
-use mapsys::register::site::NotifyPort;
 use mapsys::resolve::lispsec::{Association, SecKey};
 use mapsys::subscribe::subscriber::Subscriber;
 use mapsys::subscribe::subscription::{Subscription, SubscriptionKey};
 use rand::RngExt as _;
 use wire::address::EidPrefix;
-use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
+use wire::control::auth::{self, Accept, Algorithm, Secret, TagForm};
 use wire::control::lispsec::{EcmAd, EidAd, HmacId, KdfId, OneTimeKey};
 use wire::control::{ControlMessage, Ecm, Info, MapReferral, MapRequest, Nonce, Referral, ReferralAction, XtrIdentity};
 use wire::record::{LocatorRecord, MapVersion, Ttl};
@@ -45,14 +44,6 @@ pub(crate) const ENTERED: [&str; 10] = [
     "signed for the DHT",
 ];
 
-pub(super) fn xtr_key() -> AuthKey {
-    key(5, Algorithm::HkdfSha256, "between xTR and Map-Server")
-}
-
-fn identity() -> XtrIdentity {
-    XtrIdentity { xtr_id: [7; 16], site_id: 9 }
-}
-
 /// An xTR that shares no key beforehand.
 fn keyless() -> XtrIdentity {
     XtrIdentity { xtr_id: [8; 16], site_id: 9 }
@@ -64,15 +55,6 @@ pub(super) fn rtr() -> Rtr {
 
 pub(super) fn with_all(config: Config) -> Config {
     let now = std::time::SystemTime::now();
-    let subscriber = Subscriber {
-        name: "x".into(),
-        xtr: identity(),
-        key: Some(xtr_key()),
-        rlocs: vec!["192.0.2.0/24".parse().unwrap()],
-        eids: vec![],
-        port: NotifyPort::Control,
-        configured: vec![],
-    };
     let itrs = Association {
         name: "itrs".into(),
         peers: vec!["192.0.2.0/24".parse().unwrap()],
@@ -89,7 +71,7 @@ pub(super) fn with_all(config: Config) -> Config {
     };
     Config {
         identities: vec![Identity::generate_ed25519(Network::LAB, now).unwrap().delegate(now, 0).unwrap()],
-        subscribers: vec![Subscriber { xtr: keyless(), key: None, ..subscriber.clone() }, subscriber],
+        subscribers: vec![Subscriber { xtr: keyless(), key: None, ..subscriber() }, subscriber()],
         lisp_sec: vec![itrs],
         ddt,
         ..config

@@ -5,12 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mapsys::engine::{Config, Mark, Memory, Output};
-use mapsys::register::site::{NotifyPort, Site, SitePrefix};
-use mapsys::subscribe::subscriber::Subscriber;
+use mapsys::register::site::{Site, SitePrefix};
 use mapsys::subscribe::subscription::Mode;
 use wire::address::{Address, EidPrefix};
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, TagForm};
-use wire::control::{ControlMessage, MapNotify, MapRequest, XtrIdentity};
+use wire::control::{ControlMessage, MapNotify, MapRequest};
 use wire::record::{MappingRecord, Ttl};
 
 use crate::common::*;
@@ -23,26 +22,6 @@ pub(crate) const TWO: &str = "192.0.2.2";
 pub(crate) const FROM_ONE: &str = "192.0.2.1:5000";
 pub(crate) const FROM_TWO: &str = "192.0.2.2:5000";
 pub(crate) const EID: &str = "2001:db8:a::2";
-
-pub(crate) fn xtr_key() -> AuthKey {
-    key(5, Algorithm::HkdfSha256, "between xTR and Map-Server")
-}
-
-pub(crate) fn identity() -> XtrIdentity {
-    XtrIdentity { xtr_id: [7; 16], site_id: 9 }
-}
-
-pub(crate) fn subscriber() -> Subscriber {
-    Subscriber {
-        name: "x".into(),
-        xtr: identity(),
-        key: Some(xtr_key()),
-        rlocs: vec!["192.0.2.0/24".parse().unwrap()],
-        eids: vec![],
-        port: NotifyPort::Control,
-        configured: vec![],
-    }
-}
 
 pub(crate) fn site_key() -> AuthKey {
     key(1, Algorithm::HmacSha256, "secret of a")

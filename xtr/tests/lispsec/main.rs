@@ -11,6 +11,9 @@ mod demands;
 mod etr;
 mod hostile;
 mod itr;
+#[path = "../subscribe/node.rs"]
+#[allow(dead_code, reason = "the tests of subscriptions use the rest of it")]
+mod node;
 mod proof;
 mod subscribing;
 mod unsigned;

@@ -3,8 +3,8 @@
 
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
 use wire::control::lispsec::{HmacAlgorithm, Kdf, OneTimeKey, PubSubKey, WrapId, seal_eid_ad, seal_reply};
-use wire::control::{ControlMessage, MapNotify, MapReply, Nonce, XtrIdentity};
-use wire::record::{Action, LocatorRecord, MappingRecord, Ttl};
+use wire::control::{ControlMessage, MapReply, Nonce};
+use wire::record::{Action, MappingRecord, Ttl};
 use xtr::engine::Input;
 use xtr::map_cache::Event;
 use xtr::refusal::Refusal;
@@ -14,9 +14,7 @@ use xtr::transport::MapSystem;
 
 use crate::double::{Node, RESOLVER, WithNegative as _, prefix, reply_to, secs};
 use crate::itr::{Question, SITE, Seal, ask, from_resolver, itr, mappings, protection, questions};
-
-const FIRST: &str = "198.51.100.1";
-const SECOND: &str = "198.51.100.2";
+use crate::node::{self, FIRST, SECOND, config, notify, record, state};
 
 fn association(wrapping: Wrapping) -> Association {
     let (resolver, security) = (MapSystem::Node(RESOLVER.parse().unwrap()), Security::OneTime(wrapping));
@@ -27,18 +25,16 @@ fn secret() -> Wrapping {
     protection(Demand::Require).resolvers[0].1.clone()
 }
 
-/// A node that subscribes with keys of LISP-SEC, and has the mapping of the site; the Map-Request by which it subscribes to that.
-fn asking() -> (Node, Question) {
-    let mut node = itr(Demand::Require);
-    let config = subscribe::Config {
-        identity: XtrIdentity { xtr_id: [7; 16], site_id: 9 },
-        associations: vec![association(secret())],
-        nonce_floor: Nonce(1000),
-        seed: [3; 32],
-        configured: vec![],
-        takes_unsubscribed: false,
-    };
+/// A node that subscribes with keys of LISP-SEC from here on.
+fn subscribing(mut node: Node, wrapping: Wrapping) -> Node {
+    let config = subscribe::Config { associations: vec![association(wrapping)], ..config() };
     node.control = node.control.subscribing(node.now, config);
+    node
+}
+
+/// One, which has the mapping of the site; the Map-Request by which it subscribes to that.
+fn asking() -> (Node, Question) {
+    let mut node = subscribing(itr(Demand::Require), secret());
     let question = ask(&mut node);
     from_resolver(&mut node, &question.answer(&[SITE], &[(SITE, 1440)]));
     node.updates();
@@ -57,15 +53,8 @@ fn key_of(wish: &Question) -> AuthKey {
     PubSubKey::new(&wish.itr_otk(), WrapId::AES_HKDF_SHA256, wish.request.nonce).auth_key()
 }
 
-fn record(eid: &str, rlocs: &[&str]) -> MappingRecord {
-    let locators =
-        rlocs.iter().map(|rloc| LocatorRecord::new(rloc.parse::<std::net::IpAddr>().unwrap(), 1, 100)).collect();
-    MappingRecord::new(prefix(eid), Ttl(1440), locators)
-}
-
 fn tell(node: &mut Node, key: &AuthKey, nonce: u64, records: Vec<MappingRecord>) {
-    let message = MapNotify { nonce: Nonce(nonce), records, ..MapNotify::default() };
-    from_resolver(node, &auth::seal(&message.into(), key, TagForm::Truncated).unwrap());
+    from_resolver(node, &node::sealed(&notify(nonce, records), key));
 }
 
 /// The nonces of the acknowledgements that were sent since, which verify under this key.
@@ -78,13 +67,8 @@ fn acknowledged(node: &mut Node, key: &AuthKey) -> Vec<u64> {
     acks.map(|(nonce, verified)| verified.map(|()| nonce).unwrap()).collect()
 }
 
-fn state(node: &Node) -> Option<State> {
-    node.control.subscription(&prefix(SITE))
-}
-
 fn led_to(node: &Node) -> Vec<String> {
-    let found = node.control.mapping_for(node.now, prefix(SITE).iid, "2001:db8:b::2".parse().unwrap());
-    found.map_or(vec![], |(_, mapping)| mapping.locators.iter().map(|(address, _)| address.to_string()).collect())
+    node::led_to(node, "2001:db8:b::2")
 }
 
 fn subscribed() -> (Node, Question) {
@@ -246,15 +230,7 @@ fn over_a_protected_path_the_one_time_key_is_not_wrapped() {
     let resolver = MapSystem::Node(RESOLVER.parse().unwrap());
     let resolvers = vec![(resolver, Wrapping::ProtectedPath)];
     node.control = node.control.secured(LispSec { demand: Demand::Require, resolvers });
-    let config = subscribe::Config {
-        identity: XtrIdentity { xtr_id: [7; 16], site_id: 9 },
-        associations: vec![association(Wrapping::ProtectedPath)],
-        nonce_floor: Nonce(1000),
-        seed: [3; 32],
-        configured: vec![],
-        takes_unsubscribed: false,
-    };
-    node.control = node.control.subscribing(node.now, config);
+    let mut node = subscribing(node, Wrapping::ProtectedPath);
     let question = ask(&mut node);
     let otk = question.ad.as_ref().unwrap().otk.open().unwrap();
     from_resolver(&mut node, &sealed(&otk, &reply_to(&question.request, &[(SITE, 1440)])));

@@ -3,19 +3,19 @@
 //! root and `/dev/net/tun`; says so and passes without, unless `CI` is set.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "../namespace/mod.rs"]
+mod namespace;
 mod openmetrics;
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, TcpStream, UdpSocket};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use nix::sched::{CloneFlags, unshare};
-use nix::unistd::Uid;
+use namespace::{Node, PATIENCE, in_namespace, wait_for};
 use openmetrics::{Family, Labels, parse};
-use rtnetlink::LinkUnspec;
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::{ControlMessage, MapReply};
 use wire::record::{LocatorRecord, MappingRecord, Ttl};
@@ -28,45 +28,9 @@ const HOST: &str = "2001:db8:a::1";
 const FAR: &str = "2001:db8:b::1";
 const FAR_RLOC: &str = "198.51.100.1";
 const METRICS: &str = "192.0.2.1:9434";
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Where all tests must run (`CI` set), what the machine lacks is a failure.
-fn in_namespace(test: impl FnOnce() + Send + 'static) {
-    if !Uid::effective().is_root() || !Path::new("/dev/net/tun").exists() {
-        assert!(std::env::var_os("CI").is_none(), "CI is set, and this test needs root and /dev/net/tun");
-        return eprintln!("SKIP: needs root and /dev/net/tun");
-    }
-    let run = || {
-        unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(address_loopback());
-        test();
-    };
-    std::thread::spawn(run).join().unwrap();
-}
 
 /// The far locator is one of this machine too, where nobody listens: what goes there has a route.
-async fn address_loopback() {
-    let (connection, handle, _) = rtnetlink::new_connection().unwrap();
-    let task = tokio::spawn(connection);
-    handle.link().set(LinkUnspec::new_with_index(1).up().build()).execute().await.unwrap();
-    for (address, length) in [(RLOC, 32), (SERVER, 32), (FAR_RLOC, 32), (HOST, 128)] {
-        let address: IpAddr = address.parse().unwrap();
-        handle.address().add(1, address, length).execute().await.unwrap();
-    }
-    task.abort();
-}
-
-/// A running node; a test that ends early leaves none behind.
-struct Node(Child);
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+const ADDRESSES: &[&str] = &[RLOC, SERVER, FAR_RLOC, HOST];
 
 fn start(directory: &Path, arguments: &[&str]) -> Node {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"));
@@ -85,17 +49,6 @@ fn get(path: &str) -> Option<(u16, String)> {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(!head.to_ascii_lowercase().contains("transfer-encoding"), "the body is as it is: {head}");
     Some((head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned()))
-}
-
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(seen) = look() {
-            return seen;
-        }
-        assert!(started.elapsed() < PATIENCE, "no {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 fn figures() -> BTreeMap<String, Family> {
@@ -130,7 +83,7 @@ fn answer(resolver: &UdpSocket) {
 
 #[test]
 fn a_plain_xtr_tells_what_it_sends_to_each_locator() {
-    in_namespace(|| {
+    in_namespace(ADDRESSES, || {
         let resolver = UdpSocket::bind((SERVER, 4342)).unwrap();
         resolver.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -172,7 +125,7 @@ fn a_plain_xtr_tells_what_it_sends_to_each_locator() {
 
 #[test]
 fn a_plain_xtr_whose_map_server_is_silent_is_not_well() {
-    in_namespace(|| {
+    in_namespace(ADDRESSES, || {
         let directory = tempfile::tempdir().unwrap();
         let key = directory.path().join("key.toml");
         std::fs::write(&key, "algorithm = \"hkdf-sha256\"\nsecret = \"a secret\"\n").unwrap();
@@ -184,7 +137,7 @@ fn a_plain_xtr_whose_map_server_is_silent_is_not_well() {
 
 #[test]
 fn a_node_of_its_own_tells_of_its_dht_node_too() {
-    in_namespace(|| {
+    in_namespace(ADDRESSES, || {
         let directory = tempfile::tempdir().unwrap();
         let _node = start(directory.path(), &[]);
         let figures = wait_for("metrics", || get("/metrics").map(|_| figures()));

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The kernel, played: the device towards the site and the sockets towards the core, of both tiers.
 
+#[path = "site.rs"]
+mod site;
+
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::IpAddr;
 
+pub(super) use site::Kernel;
 use wire::data::{IpPacket, OuterHeader, overhead};
 use xtr::etr::OuterInfo;
 use xtr::offload::{Message, SuperPacket, VnetHeader};
@@ -14,49 +18,6 @@ use xtr::shell::device::{
 
 /// Of the way to every locator.
 pub(super) const MTU: usize = 1500;
-
-/// The kernel on the side of the site.
-#[derive(Debug, Default)]
-pub(super) struct Kernel {
-    pub(super) out: VecDeque<Vec<u8>>,
-    pub(super) got: Vec<Vec<u8>>,
-}
-
-impl SiteDevice for Kernel {
-    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        let Some(packet) = self.out.pop_front() else { return Ok(None) };
-        buffer[..packet.len()].copy_from_slice(&packet);
-        Ok(Some(packet.len()))
-    }
-
-    fn send(&mut self, packet: &[u8]) -> io::Result<()> {
-        self.got.push(packet.to_vec());
-        Ok(())
-    }
-}
-
-impl SuperDevice for Kernel {
-    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        SiteDevice::recv(self, buffer)
-    }
-
-    fn send(&mut self, parts: &[IoSlice<'_>]) -> io::Result<()> {
-        let written: Vec<u8> = parts.iter().flat_map(|part| part.to_vec()).collect();
-        let (vnet, octets) = VnetHeader::parse(&written).unwrap();
-        let Some(gso) = vnet.gso else {
-            self.got.push(octets.to_vec());
-            return Ok(());
-        };
-        let whole = SuperPacket::parse(gso, vnet.checksum, octets).expect("what is merged can be cut");
-        for index in 0..whole.count() {
-            let mut segment = Vec::new();
-            whole.write_header(octets, index, &mut segment);
-            segment.extend_from_slice(&octets[whole.payload(index)]);
-            self.got.push(segment);
-        }
-        Ok(())
-    }
-}
 
 /// The kernel on the side of the core: payloads of datagrams that arrive, inner packets that were sent.
 #[derive(Debug, Default)]

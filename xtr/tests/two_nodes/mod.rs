@@ -3,20 +3,23 @@
 //! and else says so and passes.
 #![allow(dead_code, reason = "not every test file uses all of it")]
 
+#[path = "../namespace/mod.rs"]
+mod namespace;
+
 use std::fs::File;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::{AsRawFd as _, RawFd};
-use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use futures::TryStreamExt as _;
 use ipnet::IpNet;
+use namespace::root_and_tun_or_skip;
+pub(crate) use namespace::{PATIENCE, netlink};
 use netlink_packet_route::address::AddressHeaderFlags;
 use netlink_packet_route::link::{LinkAttribute, State};
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::Uid;
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use socket2::{Domain, Protocol, Socket, Type};
 use wire::address::{EidPrefix, InstanceId};
@@ -30,7 +33,6 @@ use xtr::shell::data_plane::{DataPlane, Options};
 
 const CABLE: &str = "core";
 pub(crate) const TUN: &str = "lisp0";
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One of the two sites.
 #[derive(Debug, Clone, Copy)]
@@ -119,9 +121,7 @@ pub(crate) fn in_two_namespaces(
     near: impl FnOnce() + Send + 'static,
     far: impl FnOnce(&mpsc::Sender<()>, &mpsc::Receiver<()>) + Send + 'static,
 ) {
-    if !Uid::effective().is_root() || !Path::new("/dev/net/tun").exists() {
-        assert!(std::env::var_os("CI").is_none(), "CI is set, and this machine lacks root or /dev/net/tun");
-        eprintln!("skipped: needs root and /dev/net/tun");
+    if !root_and_tun_or_skip() {
         return;
     }
     let (namespace, of_far) = mpsc::channel::<File>();
@@ -158,17 +158,6 @@ fn new_namespace() {
     for interfaces in ["all", "default"] {
         std::fs::write(format!("/proc/sys/net/ipv4/conf/{interfaces}/rp_filter"), "0").unwrap();
     }
-}
-
-pub(crate) fn netlink<T>(work: impl AsyncFnOnce(&Handle) -> T) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let (connection, handle, _) = rtnetlink::new_connection().unwrap();
-        let task = tokio::spawn(connection);
-        let result = work(&handle).await;
-        task.abort();
-        result
-    })
 }
 
 async fn index(handle: &Handle, name: &str) -> u32 {

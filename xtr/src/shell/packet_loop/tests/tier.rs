@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Both tiers with kernels in memory, of which a test sees packets only: what is offered to a tier, and what it sends.
 
+#[path = "../../../../tests/mill/site.rs"]
+mod site;
+
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::IpAddr;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
+pub(super) use site::Kernel;
 use wire::data::{IpPacket, LispHeader, OuterHeader, UdpHeader, overhead};
 
 use super::super::*;
@@ -63,50 +67,6 @@ pub(super) trait Tier: Sized {
     fn report(&mut self, report: TooBig);
     fn report_unreachable(&mut self, quoted: Vec<u8>);
     fn rlocs(&self) -> Vec<IpAddr>;
-}
-
-/// Packets that the kernel of the site has for us, and those that it got.
-#[derive(Debug, Default)]
-pub(super) struct Kernel {
-    out: VecDeque<Vec<u8>>,
-    got: Vec<Vec<u8>>,
-}
-
-impl SiteDevice for Kernel {
-    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        let Some(packet) = self.out.pop_front() else { return Ok(None) };
-        buffer[..packet.len()].copy_from_slice(&packet);
-        Ok(Some(packet.len()))
-    }
-
-    fn send(&mut self, packet: &[u8]) -> io::Result<()> {
-        self.got.push(packet.to_vec());
-        Ok(())
-    }
-}
-
-impl SuperDevice for Kernel {
-    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        SiteDevice::recv(self, buffer)
-    }
-
-    /// Cuts a super-packet, as the kernel does before it leaves.
-    fn send(&mut self, parts: &[IoSlice<'_>]) -> io::Result<()> {
-        let written: Vec<u8> = parts.iter().flat_map(|part| part.to_vec()).collect();
-        let (vnet, octets) = VnetHeader::parse(&written).unwrap();
-        let Some(gso) = vnet.gso else {
-            self.got.push(octets.to_vec());
-            return Ok(());
-        };
-        let whole = SuperPacket::parse(gso, vnet.checksum, octets).unwrap();
-        for index in 0..whole.count() {
-            let mut segment = Vec::new();
-            whole.write_header(octets, index, &mut segment);
-            segment.extend_from_slice(&octets[whole.payload(index)]);
-            self.got.push(segment);
-        }
-        Ok(())
-    }
 }
 
 /// One end of the wire, of this MTU. What it sends waits to be carried to the other end.

@@ -1,49 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Links that become narrow, and links that go, while a connection crosses them.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod support;
 
 use std::net::UdpSocket;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use interop::hold::{self, LabName};
-use interop::lab::privilege::Privilege;
-use interop::lab::{Lab, netlink, process};
-use interop::limits::COMMAND_TIME;
-use interop::probe::tcp::{Bulk, bulk};
-use serde_json::Value;
+use interop::hold::LabName;
+use interop::lab::netlink;
 
-/// The hosts of both sites, IPv4 and IPv6.
-const SITE: [&str; 2] = ["198.18.1.2", "2001:db8:a::2"];
-const OTHER: [&str; 2] = ["198.18.2.2", "2001:db8:b::2"];
-
-fn show(lab: &Lab, control: &Path, table: &str) -> anyhow::Result<Value> {
-    let mut command = std::process::Command::new(Path::new(support::built_programs()).join("lisp-xtr"));
-    command.args(["show", table, "--json", "--control"]).arg(control);
-    Ok(serde_json::from_str(&process::output(lab.namespace("xtr-a")?, command, COMMAND_TIME)?.stdout)?)
-}
-
-/// A counter of one half of the router.
-fn counted(lab: &Lab, control: &Path, half: &str, name: &str) -> anyhow::Result<u64> {
-    Ok(show(lab, control, "counters")?["counters"][half][name].as_u64().unwrap())
-}
+use crate::sites::{Stage, ends, stand};
+use crate::support;
 
 /// What packets to the other site keep to.
-fn path_mtu(lab: &Lab, control: &Path) -> anyhow::Result<u64> {
-    let shown = show(lab, control, "locators")?;
+fn path_mtu(stage: &Stage<'_>) -> anyhow::Result<u64> {
+    let shown = stage.show("xtr-a", "locators")?;
     let remote = shown["remote"].as_array().unwrap().iter().find(|it| it["address"] == "198.51.100.2").unwrap();
     Ok(remote["path_mtu"].as_u64().unwrap())
 }
 
 /// Transfers megabytes from one site to the other.
-fn transfer(lab: &Lab, v6: usize, megabytes: u64) -> anyhow::Result<Duration> {
+fn transfer(stage: &Stage<'_>, family: usize, megabytes: u64) -> anyhow::Result<Duration> {
     let octets = megabytes << 20;
     // A connection that hangs sends less and less often: what is found after half a minute moves it after a whole one.
-    let time = Duration::from_secs(120);
-    let transfer = Bulk { source: SITE[v6].parse()?, destination: OTHER[v6].parse()?, octets, time };
-    let report = bulk(lab.namespace("host-a")?, lab.namespace("host-b")?, transfer)?;
+    let report = stage.transfer(ends(family), octets, Duration::from_secs(120))?;
     assert_eq!(report.octets, octets);
     println!("{megabytes} MiB in {:?}", report.time);
     Ok(report.time)
@@ -52,93 +30,70 @@ fn transfer(lab: &Lab, v6: usize, megabytes: u64) -> anyhow::Result<Duration> {
 /// What is longer than the MTU of the interface that it comes in by is dropped without a word.
 #[test]
 fn tcp_completes_over_a_link_that_drops_long_packets_and_no_router_says_so() {
-    if !support::root_or_skip() {
-        return;
-    }
-    let _alone = support::alone();
-    let programs = Path::new(support::built_programs());
-    let keep: hold::Keep<'_> = &|lab, controls, check| {
-        let control = &controls["xtr-a"];
+    stand(LabName::TwoProviders, support::beside_others, |stage| {
         // A hole that is there from the start, wide enough for each packet of IPv6 that every link takes.
-        let core = lab.namespace("isp-1")?;
+        let core = stage.lab.namespace("isp-1")?;
         netlink::set_mtu(core, "site", 1340)?;
-        let time = transfer(lab, 1, 4)?;
+        let time = transfer(stage, 1, 4)?;
         // One that hung for half a minute would take a whole one.
         assert!(time < Duration::from_secs(45), "{time:?}");
-        transfer(lab, 0, 4)?;
-        let found = path_mtu(lab, control)?;
+        transfer(stage, 0, 4)?;
+        let found = path_mtu(stage)?;
         assert!((1316..=1344).contains(&found), "{found}");
         // It becomes narrower.
         netlink::set_mtu(core, "site", 1280)?;
-        transfer(lab, 0, 4)?;
-        let found = path_mtu(lab, control)?;
+        transfer(stage, 0, 4)?;
+        let found = path_mtu(stage)?;
         assert!((1280..=1284).contains(&found), "{found}");
-        assert_eq!(counted(lab, control, "control", "black-holes")?, 2);
-        Ok(check()?)
-    };
-    hold::stand(LabName::TwoProviders, programs, Privilege::Root, keep).unwrap();
+        assert_eq!(stage.counted("xtr-a", "control", "black-holes")?, 2);
+        Ok(())
+    });
 }
 
 /// A router on the way, and then the kernel of the xTR, speak of the probes alone: nothing else is sent.
 #[test]
 fn on_a_quiet_way_the_path_mtu_that_a_router_names_is_known_and_no_black_hole() {
-    if !support::root_or_skip() {
-        return;
-    }
-    let _alone = support::alone();
-    let programs = Path::new(support::built_programs());
-    let keep: hold::Keep<'_> = &|lab, controls, check| {
-        let control = &controls["xtr-a"];
+    stand(LabName::TwoProviders, support::beside_others, |stage| {
         // The other site is known from then on, and is shown within a second.
-        transfer(lab, 0, 1)?;
+        transfer(stage, 0, 1)?;
         std::thread::sleep(Duration::from_secs(2));
-        let before = counted(lab, control, "control", "long-probes-too-big")?;
+        let before = stage.counted("xtr-a", "control", "long-probes-too-big")?;
         for (namespace, port, mtu) in [("isp-1", "core", 1340), ("xtr-a", "one", 1300)] {
-            netlink::set_mtu(lab.namespace(namespace)?, port, mtu)?;
+            netlink::set_mtu(stage.lab.namespace(namespace)?, port, mtu)?;
             let changed = Instant::now();
             // A long probe is sent every half a minute.
-            while path_mtu(lab, control)? != u64::from(mtu) {
-                assert!(changed.elapsed() < Duration::from_secs(45), "{} of {mtu}", path_mtu(lab, control)?);
+            while path_mtu(stage)? != u64::from(mtu) {
+                assert!(changed.elapsed() < Duration::from_secs(45), "{} of {mtu}", path_mtu(stage)?);
                 std::thread::sleep(Duration::from_millis(500));
             }
             println!("{mtu} of {namespace} after {:?}", changed.elapsed());
         }
-        assert!(counted(lab, control, "control", "long-probes-too-big")? >= before + 2);
-        assert_eq!(counted(lab, control, "control", "black-holes")?, 0);
-        Ok(check()?)
-    };
-    hold::stand(LabName::TwoProviders, programs, Privilege::Root, keep).unwrap();
+        assert!(stage.counted("xtr-a", "control", "long-probes-too-big")? >= before + 2);
+        assert_eq!(stage.counted("xtr-a", "control", "black-holes")?, 0);
+        Ok(())
+    });
 }
 
 /// The interface of the router itself gets a lower MTU, as the other end of its cable does: the kernel says so.
 #[test]
 fn a_connection_goes_on_when_the_mtu_of_the_underlay_shrinks_under_load() {
-    if !support::root_or_skip() {
-        return;
-    }
-    let _alone = support::alone();
-    let programs = Path::new(support::built_programs());
-    let keep: hold::Keep<'_> = &|lab, controls, check| {
-        for (v6, mtu) in [(1, 1350), (0, 1300)] {
+    stand(LabName::TwoProviders, support::alone, |stage| {
+        for (family, mtu) in [(1, 1350), (0, 1300)] {
             std::thread::scope(|scope| -> anyhow::Result<()> {
                 scope.spawn(|| {
                     std::thread::sleep(Duration::from_secs(2));
-                    netlink::set_mtu(lab.namespace("xtr-a").unwrap(), "one", mtu).unwrap();
-                    netlink::set_mtu(lab.namespace("isp-1").unwrap(), "site", mtu).unwrap();
+                    netlink::set_mtu(stage.lab.namespace("xtr-a").unwrap(), "one", mtu).unwrap();
+                    netlink::set_mtu(stage.lab.namespace("isp-1").unwrap(), "site", mtu).unwrap();
                 });
-                let (source, destination) = (SITE[v6].parse()?, OTHER[v6].parse()?);
-                let load = Bulk { source, destination, octets: u64::MAX, time: Duration::from_secs(8) };
-                let report = bulk(lab.namespace("host-a")?, lab.namespace("host-b")?, load)?;
+                let report = stage.transfer(ends(family), u64::MAX, Duration::from_secs(8))?;
                 println!("{:.0} Mbit/s", report.mbit_s());
                 Ok(())
             })?;
         }
-        let control = &controls["xtr-a"];
-        assert!(counted(lab, control, "packets", "path-mtu-changes")? >= 2);
-        assert_eq!(counted(lab, control, "control", "black-holes")?, 0);
-        Ok(check()?)
-    };
-    hold::stand(LabName::TwoProviders, programs, Privilege::Root, keep).unwrap();
+        assert!(stage.counted("xtr-a", "packets", "path-mtu-changes")? >= 2);
+        assert_eq!(stage.counted("xtr-a", "control", "black-holes")?, 0);
+        Ok(())
+    });
 }
 
 /// Octets of the payload of datagrams that always fit, and of those that fill a packet of 1340 octets in front of its outer headers.
@@ -146,9 +101,9 @@ const PAYLOADS: [usize; 2] = [64, 1312];
 
 /// Datagrams of both lengths go from one site to the other for ten seconds, and are answered; after three of them something `fails`. The
 /// longest time in which none of each length arrived.
-fn gaps(lab: &Lab, fails: impl FnOnce()) -> anyhow::Result<[Duration; 2]> {
+fn gaps(stage: &Stage<'_>, fails: impl FnOnce()) -> anyhow::Result<[Duration; 2]> {
     let bind = |node: &str, address: &'static str| -> anyhow::Result<UdpSocket> {
-        Ok(lab.namespace(node)?.run(move || UdpSocket::bind(address))??)
+        Ok(stage.lab.namespace(node)?.run(move || UdpSocket::bind(address))??)
     };
     let [sender, receiver] = [bind("host-a", "198.18.1.2:7000")?, bind("host-b", "198.18.2.2:7000")?];
     receiver.set_read_timeout(Some(Duration::from_millis(100)))?;
@@ -186,36 +141,31 @@ fn gaps(lab: &Lab, fails: impl FnOnce()) -> anyhow::Result<[Duration; 2]> {
 /// Both providers drop without a word what is longer than 1340 octets, and the preferred one then drops all.
 #[test]
 fn long_packets_arrive_as_soon_as_short_ones_when_a_narrow_way_is_left_for_another() {
-    if !support::root_or_skip() {
-        return;
-    }
-    let _alone = support::alone();
-    let programs = Path::new(support::built_programs());
-    let keep: hold::Keep<'_> = &|lab, controls, check| {
-        let control = &controls["xtr-a"];
+    stand(LabName::TwoProviders, support::alone, |stage| {
+        let lab = stage.lab;
         for provider in ["isp-1", "isp-2"] {
             netlink::set_mtu(lab.namespace(provider)?, "site", 1340)?;
         }
         // The host learns no path MTU: its router splits what is too long, as far as it knows how long that is.
         let path = "/proc/sys/net/ipv4/ip_no_pmtu_disc";
         lab.namespace("host-a")?.run(move || std::fs::write(path, "1"))??;
-        transfer(lab, 0, 1)?;
+        transfer(stage, 0, 1)?;
         let started = Instant::now();
-        while path_mtu(lab, control)? > 1340 {
-            assert!(started.elapsed() < Duration::from_secs(45), "{}", path_mtu(lab, control)?);
+        while path_mtu(stage)? > 1340 {
+            assert!(started.elapsed() < Duration::from_secs(45), "{}", path_mtu(stage)?);
             std::thread::sleep(Duration::from_millis(500));
         }
-        let known = counted(lab, control, "control", "black-holes")?;
+        let known = stage.counted("xtr-a", "control", "black-holes")?;
         let forward = |on: &'static str| {
             let write = move || std::fs::write("/proc/sys/net/ipv4/ip_forward", on);
             lab.namespace("isp-1").unwrap().run(write).unwrap().unwrap();
         };
-        let [short, long] = gaps(lab, || forward("0"))?;
+        let [short, long] = gaps(stage, || forward("0"))?;
         println!("without short ones for {short:?}, without long ones for {long:?}");
-        assert!(short < Duration::from_secs(4) && long < short + Duration::from_millis(500), "{short:?}, {long:?}");
-        assert!(counted(lab, control, "control", "uplinks-changed")? >= 1);
-        assert_eq!(counted(lab, control, "control", "black-holes")?, known);
-        Ok(check()?)
-    };
-    hold::stand(LabName::TwoProviders, programs, Privilege::Root, keep).unwrap();
+        // Without what is known of the other way long ones would wait 2.5 s more.
+        assert!(short < Duration::from_secs(8) && long < short + Duration::from_millis(1500), "{short:?}, {long:?}");
+        assert!(stage.counted("xtr-a", "control", "uplinks-changed")? >= 1);
+        assert_eq!(stage.counted("xtr-a", "control", "black-holes")?, known);
+        Ok(())
+    });
 }

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Suites of map systems against one of which only an address is known: our own program, which this test starts, and whose target file
 //! says where it is, and which secrets it was given.
-#![allow(clippy::unwrap_used)]
-
-#[allow(dead_code)] // Of what it has, programs alone are needed.
-mod common;
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
@@ -12,8 +8,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use common::{Program, text};
 use serde_json::Value;
+
+use crate::common::{Program, text};
 
 static PROGRAM: Program = Program::new("lisp-mapsys", &["mapsys", "dht", "cgeid", "wire", "program"]);
 

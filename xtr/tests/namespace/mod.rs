@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A network namespace for a test, and a `lisp-xtr` in it. Needs root and `/dev/net/tun`; without, a test fails where `CI` is set, and else
+//! says so and passes.
+#![allow(dead_code, reason = "not every test file uses all of it")]
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid};
+use rtnetlink::{Handle, LinkUnspec};
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where all tests must run (`CI` set), what the machine lacks is a failure.
+pub(crate) fn skip(needed: &str) {
+    assert!(std::env::var_os("CI").is_none(), "CI is set, and this test needs {needed}");
+    eprintln!("SKIP: needs {needed}");
+}
+
+/// Whether there can be namespaces and TUN devices; says so if not.
+pub(crate) fn root_and_tun_or_skip() -> bool {
+    let is_there = Uid::effective().is_root() && Path::new("/dev/net/tun").exists();
+    if !is_there {
+        skip("root and /dev/net/tun");
+    }
+    is_there
+}
+
+/// Runs `test` in a thread whose network namespace ends with it; its loopback interface has these addresses.
+pub(crate) fn in_namespace(addresses: &'static [&'static str], test: impl FnOnce() + Send + 'static) {
+    if !root_and_tun_or_skip() {
+        return;
+    }
+    let run = move || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        add_addresses(addresses);
+        test();
+    };
+    std::thread::spawn(run).join().unwrap();
+}
+
+fn add_addresses(addresses: &[&str]) {
+    netlink(async |handle| {
+        handle.link().set(LinkUnspec::new_with_index(1).up().build()).execute().await.unwrap();
+        for address in addresses {
+            let address: IpAddr = address.parse().unwrap();
+            let length = if address.is_ipv4() { 32 } else { 128 };
+            handle.address().add(1, address, length).execute().await.unwrap();
+        }
+    });
+}
+
+/// Asks the kernel for something in the namespace of this thread.
+pub(crate) fn netlink<T>(work: impl AsyncFnOnce(&Handle) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+        let task = tokio::spawn(connection);
+        let result = work(&handle).await;
+        task.abort();
+        result
+    })
+}
+
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(started.elapsed() < PATIENCE, "no {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A running node; a test that ends early leaves none behind.
+pub(crate) struct Node(pub(crate) Child);
+
+impl Node {
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.0.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    /// It is asked to end, and ends well.
+    pub(crate) fn end(&mut self) {
+        self.signal(Signal::SIGTERM);
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
