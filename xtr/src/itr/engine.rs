@@ -323,13 +323,13 @@ impl Itr {
     }
 
     /// Does what is due.
+    #[inline]
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.cache.advance(now) {
             self.tick();
         }
-        if self.queue.next_deadline().is_some_and(|deadline| deadline <= now) {
-            let lost = self.queue.expire(now);
-            self.give_up(now, lost);
+        if !self.queue.is_empty() {
+            self.expire_queue(now);
         }
     }
 
@@ -343,6 +343,14 @@ impl Itr {
         &self.cache
     }
 
+    #[inline(never)]
+    fn expire_queue(&mut self, now: Instant) {
+        if self.queue.next_deadline().is_some_and(|deadline| deadline <= now) {
+            let lost = self.queue.expire(now);
+            self.give_up(now, lost);
+        }
+    }
+
     fn end_echo(&mut self, rloc: IpAddr) {
         let is_proven = self.cache.locators_mut().end_nonce(rloc, self.counters.heard());
         // Without room control takes it for unproven.
@@ -352,6 +360,7 @@ impl Itr {
     }
 
     /// A tick of the coarse clock has begun.
+    #[inline(never)]
     fn tick(&mut self) {
         let now = self.cache.tick();
         self.counters.heard().set_time(now);
