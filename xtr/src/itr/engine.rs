@@ -486,7 +486,7 @@ impl Itr {
             ttl: packet.ttl(),
             class: packet.traffic_class(),
             flow_label: flow_label(target.flow),
-            lisp: LispHeader::plain(self.config.iid),
+            lisp: LispHeader::plain(self.config.iid).emit(),
         }
     }
 
@@ -505,7 +505,7 @@ impl Itr {
             None => (self.rlocs.towards(ordinary.destination, from), ordinary.source_port),
         };
         let lisp =
-            if matches!(form, Form::Plain) { ordinary.lisp } else { self.other_header(form, target.set, packet) };
+            if matches!(form, Form::Plain) { ordinary.lisp } else { self.other_header(form, target.set, packet).emit() };
         OuterHeader { source, source_port, class, lisp, ..ordinary }
     }
 
