@@ -170,36 +170,11 @@ impl Itr {
     #[inline]
     pub fn handle_first<'p>(&mut self, now: Instant, octets: &'p [u8], others: (usize, usize)) -> Verdict<'p> {
         self.handle_timeout(now);
-        let packet = match self.check(octets) {
-            Ok(packet) => packet,
-            Err(reason) => return self.reject(now, octets, reason),
-        };
-        match self.decide(&packet) {
-            // What is in front of it must leave first.
-            decision @ (Decision::Core(..) | Decision::Native) if !self.outputs.is_empty() => {
-                self.carry_out(now, &packet, decision);
-                Verdict::Later
-            }
-            Decision::Core(target) => {
-                self.count_encapsulated(target.locator, 1 + others.0, packet.octets().len() + others.1);
-                if self.cache.locators().get(target.locator).is_ordinary() {
-                    Verdict::Encapsulate(self.ordinary_header(target, &packet), packet.octets())
-                } else {
-                    self.encapsulate_otherwise(target, &packet)
-                }
-            }
-            Decision::Native => {
-                self.counters.add(Count::Native, 1 + others.0);
-                Verdict::Native(packet.octets())
-            }
-            Decision::Drop(reason, error) => {
-                self.refuse(now, &packet, reason, error);
-                Verdict::Dropped(reason)
-            }
-            decision => {
-                self.carry_out(now, &packet, decision);
-                Verdict::Later
-            }
+        // The same twice: in each of the two all that asks for the family is decided when it is compiled.
+        match self.check(octets) {
+            Ok(IpPacket::V4(packet)) => self.forward(now, IpPacket::V4(packet), others),
+            Ok(IpPacket::V6(packet)) => self.forward(now, IpPacket::V6(packet), others),
+            Err(reason) => self.reject(now, octets, reason),
         }
     }
 
@@ -397,6 +372,37 @@ impl Itr {
     }
 
     #[inline(always)]
+    fn forward<'p>(&mut self, now: Instant, packet: IpPacket<'p>, others: (usize, usize)) -> Verdict<'p> {
+        match self.decide(&packet) {
+            // What is in front of it must leave first.
+            decision @ (Decision::Core(..) | Decision::Native) if !self.outputs.is_empty() => {
+                self.carry_out(now, &packet, decision);
+                Verdict::Later
+            }
+            Decision::Core(target) => {
+                self.count_encapsulated(target.locator, 1 + others.0, packet.octets().len() + others.1);
+                if self.cache.locators().get(target.locator).is_ordinary() {
+                    Verdict::Encapsulate(self.ordinary_header(target, &packet), packet.octets())
+                } else {
+                    self.encapsulate_otherwise(target, &packet)
+                }
+            }
+            Decision::Native => {
+                self.counters.add(Count::Native, 1 + others.0);
+                Verdict::Native(packet.octets())
+            }
+            Decision::Drop(reason, error) => {
+                self.refuse(now, &packet, reason, error);
+                Verdict::Dropped(reason)
+            }
+            decision => {
+                self.carry_out(now, &packet, decision);
+                Verdict::Later
+            }
+        }
+    }
+
+    #[inline(always)]
     fn decide(&mut self, packet: &IpPacket<'_>) -> Decision {
         let (iid, destination) = (self.config.iid, packet.destination());
         if self.local_eids.contains(iid, destination) {
@@ -504,8 +510,11 @@ impl Itr {
             Some(through) => (self.rlocs.one_of(ordinary.destination, through.source), through.port.number()),
             None => (self.rlocs.towards(ordinary.destination, from), ordinary.source_port),
         };
-        let lisp =
-            if matches!(form, Form::Plain) { ordinary.lisp } else { self.other_header(form, target.set, packet).emit() };
+        let lisp = if matches!(form, Form::Plain) {
+            ordinary.lisp
+        } else {
+            self.other_header(form, target.set, packet).emit()
+        };
         OuterHeader { source, source_port, class, lisp, ..ordinary }
     }
 
