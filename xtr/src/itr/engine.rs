@@ -674,7 +674,7 @@ impl Itr {
             false => {
                 let of_site = self.local_eids.prefixes().iter().map(|prefix| prefix.net.addr()).find(IpAddr::is_ipv6);
                 // An RTR need not have a site.
-                of_site.or_else(|| self.relays.as_ref().and(self.rlocs.v6))
+                of_site.or_else(|| self.relays.as_ref().and(self.rlocs.v6).map(IpAddr::V6))
             }
         })
     }
