@@ -105,9 +105,10 @@ impl Bench {
         self.itr.update(self.now, Update::Upsert { prefix, entry });
     }
 
-    fn map_hosts(&mut self, hosts: &[IpAddr]) {
+    fn map_hosts(&mut self, hosts: &[IpAddr], rloc: impl Fn(u32) -> Locator) {
         for (number, host) in (0..).zip(hosts) {
-            self.map(EidPrefix::host(NO_INSTANCE, *host), number % SETS);
+            let set = number % SETS;
+            self.map_to(EidPrefix::host(NO_INSTANCE, *host), vec![rloc(2 * set), rloc(2 * set + 1)]);
         }
     }
 
@@ -123,6 +124,11 @@ impl Bench {
 
 fn rloc(number: u32) -> Locator {
     Locator { address: Ipv4Addr::from_bits(0xc633_6400 + number).into(), priority: 1, weight: 50 }
+}
+
+fn rloc_v6(number: u32) -> Locator {
+    let address = Ipv6Addr::from_bits((0x2001_0db8_000c << 80) + u128::from(number)).into();
+    Locator { address, ..rloc(number) }
 }
 
 fn local_eids() -> Vec<EidPrefix> {
@@ -235,18 +241,19 @@ fn row(name: &str, ours: f64, floor: f64) {
 
 fn encapsulate() {
     println!("encapsulate, {FEW} entries");
-    for v4 in [false, true] {
+    for (v4, v4_outside) in [(false, true), (true, true), (false, false), (true, false)] {
         let mut bench = Bench::new();
         let mut hosts = random_hosts(&mut bench.random, FEW);
         if v4 {
             hosts =
                 (0..FEW).map(|_| Ipv4Addr::from_bits(0x0b00_0000 | bench.random.random::<u32>() >> 8).into()).collect();
         }
-        bench.map_hosts(&hosts);
+        bench.map_hosts(&hosts, if v4_outside { rloc } else { rloc_v6 });
         let packets = packets(&mut bench.random, &hosts, FEW);
         let floor = Floor::new(&packets, if v4 { 12 } else { 24 });
         let (ours, floor) = best(|| bench.encapsulate(&packets), || floor.time(&packets));
-        row(if v4 { "IPv4 in IPv4" } else { "IPv6 in IPv4" }, ours, floor);
+        let family = |v4| if v4 { "IPv4" } else { "IPv6" };
+        row(&format!("{} in {}", family(v4), family(v4_outside)), ours, floor);
     }
 }
 
@@ -395,7 +402,7 @@ fn updates() {
     println!("map-cache of {MANY} /128, {UPDATES} entries replaced a second");
     let mut bench = Bench::new();
     let hosts = random_hosts(&mut bench.random, MANY);
-    bench.map_hosts(&hosts);
+    bench.map_hosts(&hosts, rloc);
     let packets = packets(&mut bench.random, &hosts, MIXED);
     let (mut quiet, mut busy, mut steps) = (f64::MAX, f64::MAX, Vec::new());
     // Packets of a round between two updates, between which a driver takes them in batches.

@@ -151,7 +151,7 @@ fn a_locator_where_nobody_takes_lisp_is_a_hint_to_probe_it() {
 fn outer_to(rloc: &str) -> OuterHeader {
     let destination = ip(rloc);
     let source = ip(NEAR.rlocs[usize::from(destination.is_ipv6())]);
-    let (class, lisp) = (TrafficClass(0), LispHeader::default());
+    let (class, lisp) = (TrafficClass(0), [0; LispHeader::LENGTH]);
     let (source_port, destination_port) = (50_000, wire::DATA_PORT);
     OuterHeader { source, destination, source_port, destination_port, ttl: 9, class, flow_label: 0x1_2345, lisp }
 }

@@ -31,27 +31,31 @@ const LONGEST_HEADER: usize = 60;
 
 /// A checked IPv4 packet. The header checksum is not verified: the kernel has done it, or nobody needs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ipv4Packet<'a>(&'a [u8]);
+pub struct Ipv4Packet<'a> {
+    /// The start of `octets` once more, of a length that the compiler knows: reading it checks no bounds.
+    header: &'a [u8; Ipv4Header::LENGTH],
+    octets: &'a [u8],
+}
 
 impl<'a> Ipv4Packet<'a> {
     /// # Errors
     /// A header or total length that does not fit `octets`, or another version.
     #[inline]
     pub fn parse(octets: &'a [u8]) -> Result<Self, DecodeError> {
-        if octets.len() < Ipv4Header::LENGTH {
+        let Some(header) = octets.first_chunk() else {
             return Err(truncated("IPv4 header", Ipv4Header::LENGTH, octets.len()));
-        }
-        if octets[0] >> 4 != 4 {
-            let problem = Problem::Value((octets[0] >> 4).into());
+        };
+        let packet = Self { header, octets };
+        if header[0] >> 4 != 4 {
+            let problem = Problem::Value((header[0] >> 4).into());
             return Err(DecodeError { field: "IP version", offset: 0, problem });
         }
-        let packet = Self(octets);
-        let (header, total) = (packet.header_length(), packet.total_length());
-        if header < Ipv4Header::LENGTH || header > total {
-            return Err(DecodeError { field: "IPv4 header length", offset: 0, problem: Problem::Length(header) });
+        let (length, total) = (packet.header_length(), packet.total_length());
+        if length < Ipv4Header::LENGTH || length > total {
+            return Err(DecodeError { field: "IPv4 header length", offset: 0, problem: Problem::Length(length) });
         }
         match octets.get(..total) {
-            Some(whole) => Ok(Self(whole)),
+            Some(octets) => Ok(Self { header, octets }),
             None => Err(truncated("IPv4 total length", total, octets.len())),
         }
     }
@@ -59,13 +63,13 @@ impl<'a> Ipv4Packet<'a> {
     /// The packet, without trailing octets.
     #[inline]
     pub fn octets(&self) -> &'a [u8] {
-        self.0
+        self.octets
     }
 
     /// Octets of the header, 20 to 60.
     #[inline]
     pub fn header_length(&self) -> usize {
-        usize::from(self.0[0] & 0x0f) * 4
+        usize::from(self.header[0] & 0x0f) * 4
     }
 
     #[inline]
@@ -88,19 +92,19 @@ impl<'a> Ipv4Packet<'a> {
     /// Time to live, in hops.
     #[inline]
     pub fn ttl(&self) -> u8 {
-        self.0[field::TTL]
+        self.header[field::TTL]
     }
 
     /// The TOS octet.
     #[inline]
     pub fn traffic_class(&self) -> TrafficClass {
-        TrafficClass(self.0[field::TOS])
+        TrafficClass(self.header[field::TOS])
     }
 
     /// Protocol of the payload.
     #[inline]
     pub fn protocol(&self) -> u8 {
-        self.0[field::PROTOCOL]
+        self.header[field::PROTOCOL]
     }
 
     /// Header checksum.
@@ -128,7 +132,7 @@ impl<'a> Ipv4Packet<'a> {
     /// What follows header and options.
     #[inline]
     pub fn payload(&self) -> &'a [u8] {
-        &self.0[self.header_length()..]
+        &self.octets[self.header_length()..]
     }
 
     /// Sets TTL and TOS of the packet at the start of `octets`, which `parse` has accepted, and corrects its checksum.
@@ -138,15 +142,15 @@ impl<'a> Ipv4Packet<'a> {
         replace(octets, field::TTL, [ttl, octets[field::PROTOCOL]]);
     }
 
-    #[inline]
+    #[inline(always)]
     fn word(&self, range: std::ops::Range<usize>) -> u16 {
-        u16::from_be_bytes([self.0[range.start], self.0[range.start + 1]])
+        u16::from_be_bytes([self.header[range.start], self.header[range.start + 1]])
     }
 
-    #[inline]
+    #[inline(always)]
     fn address(&self, range: std::ops::Range<usize>) -> Ipv4Addr {
         let at = range.start;
-        Ipv4Addr::new(self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3])
+        Ipv4Addr::new(self.header[at], self.header[at + 1], self.header[at + 2], self.header[at + 3])
     }
 }
 

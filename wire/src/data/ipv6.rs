@@ -30,24 +30,28 @@ const MOST_EXTENSIONS: usize = 8;
 
 /// A checked IPv6 packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ipv6Packet<'a>(&'a [u8]);
+pub struct Ipv6Packet<'a> {
+    /// The start of `octets` once more, of a length that the compiler knows: reading it checks no bounds.
+    header: &'a [u8; Ipv6Header::LENGTH],
+    octets: &'a [u8],
+}
 
 impl<'a> Ipv6Packet<'a> {
     /// # Errors
     /// A payload length that does not fit `octets`, or another version.
     #[inline]
     pub fn parse(octets: &'a [u8]) -> Result<Self, DecodeError> {
-        if octets.len() < Ipv6Header::LENGTH {
+        let Some(header) = octets.first_chunk::<{ Ipv6Header::LENGTH }>() else {
             return Err(truncated("IPv6 header", Ipv6Header::LENGTH, octets.len()));
-        }
-        if octets[0] >> 4 != 6 {
-            let problem = Problem::Value((octets[0] >> 4).into());
+        };
+        if header[0] >> 4 != 6 {
+            let problem = Problem::Value((header[0] >> 4).into());
             return Err(DecodeError { field: "IP version", offset: 0, problem });
         }
         let at = field::PAYLOAD_LENGTH.start;
-        let total = Ipv6Header::LENGTH + usize::from(u16::from_be_bytes([octets[at], octets[at + 1]]));
+        let total = Ipv6Header::LENGTH + usize::from(u16::from_be_bytes([header[at], header[at + 1]]));
         match octets.get(..total) {
-            Some(whole) => Ok(Self(whole)),
+            Some(octets) => Ok(Self { header, octets }),
             None => Err(truncated("IPv6 payload length", total, octets.len())),
         }
     }
@@ -55,7 +59,7 @@ impl<'a> Ipv6Packet<'a> {
     /// The packet, without trailing octets.
     #[inline]
     pub fn octets(&self) -> &'a [u8] {
-        self.0
+        self.octets
     }
 
     /// Source address.
@@ -73,35 +77,46 @@ impl<'a> Ipv6Packet<'a> {
     /// Hops.
     #[inline]
     pub fn hop_limit(&self) -> u8 {
-        self.0[field::HOP_LIMIT]
+        self.header[field::HOP_LIMIT]
     }
 
     /// DSCP and ECN.
     #[inline]
     pub fn traffic_class(&self) -> TrafficClass {
-        TrafficClass(self.0[0] << 4 | self.0[1] >> 4)
+        TrafficClass(self.header[0] << 4 | self.header[1] >> 4)
     }
 
     /// Flow label, 20 bits.
     pub fn flow_label(&self) -> u32 {
-        u32::from_be_bytes([0, self.0[1] & 0x0f, self.0[2], self.0[3]])
+        u32::from_be_bytes([0, self.header[1] & 0x0f, self.header[2], self.header[3]])
     }
 
     /// The first next-header value.
     #[inline]
     pub fn next_header(&self) -> u8 {
-        self.0[field::NEXT_HEADER]
+        self.header[field::NEXT_HEADER]
     }
 
     /// What follows the fixed header.
     #[inline]
     pub fn payload(&self) -> &'a [u8] {
-        &self.0[Ipv6Header::LENGTH..]
+        &self.octets[Ipv6Header::LENGTH..]
     }
 
     /// The transport protocol and what starts with its header; `None` in fragments and behind unknown extensions.
     #[inline]
     pub fn transport(&self) -> Option<(u8, &'a [u8])> {
+        match self.next_header() {
+            extension::HOP_BY_HOP | extension::ROUTING | extension::FRAGMENT | extension::DESTINATION_OPTIONS => {
+                self.behind_extensions()
+            }
+            transport => Some((transport, self.payload())),
+        }
+    }
+
+    /// Few packets have extension headers: the search is out of the way of all others.
+    #[inline(never)]
+    fn behind_extensions(&self) -> Option<(u8, &'a [u8])> {
         let (mut next, mut rest) = (self.next_header(), self.payload());
         for _ in 0..MOST_EXTENSIONS {
             match next {
@@ -125,10 +140,10 @@ impl<'a> Ipv6Packet<'a> {
         octets[field::HOP_LIMIT] = hop_limit;
     }
 
-    #[inline]
+    #[inline(always)]
     fn address(&self, at: usize) -> Ipv6Addr {
         let mut octets = [0; 16];
-        octets.copy_from_slice(&self.0[at..at + 16]);
+        octets.copy_from_slice(&self.header[at..at + 16]);
         octets.into()
     }
 }

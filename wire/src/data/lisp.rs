@@ -87,7 +87,13 @@ impl LispHeader {
             let problem = Problem::Truncated { needed: Self::LENGTH, available: payload.len() };
             return Err(DecodeError { field: "LISP header", offset: 0, problem });
         };
-        let [flags, b1, b2, b3, second @ ..] = *header;
+        Ok((Self::read(*header), rest))
+    }
+
+    /// What these octets say; each of their values has a meaning, or is to be ignored.
+    #[inline]
+    pub fn read(octets: [u8; Self::LENGTH]) -> Self {
+        let [flags, b1, b2, b3, second @ ..] = octets;
         let first = u32::from_be_bytes([0, b1, b2, b3]);
         let second = u32::from_be_bytes(second);
         let set = |bit| flags & bit != 0;
@@ -96,7 +102,7 @@ impl LispHeader {
         let nonce = (set(bit::N) && !gpe).then_some(first);
         let versions = (set(bit::V) && nonce.is_none() && !gpe)
             .then_some(MapVersions { source: version(first >> VERSION_BITS), destination: version(first) });
-        let header = Self {
+        Self {
             nonce,
             echo: nonce.is_some() && set(bit::E),
             versions,
@@ -104,8 +110,7 @@ impl LispHeader {
             status_bits: set(bit::L).then_some(if set(bit::I) { second & SHORT_LSB_MASK } else { second }),
             next_protocol: gpe.then_some(NextProtocol(b3)),
             key_id: flags & bit::KK,
-        };
-        Ok((header, rest))
+        }
     }
 
     /// Clears bit 5 in the header of somebody who is not known to send GPE: it is R there, which is ignored (RFC 9300, section 5.3). Left

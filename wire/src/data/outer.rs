@@ -23,8 +23,8 @@ pub struct OuterHeader {
     pub class: TrafficClass,
     /// IPv6 flow label, 20 bits; unused over IPv4.
     pub flow_label: u32,
-    /// The LISP header.
-    pub lisp: LispHeader,
+    /// The octets of the LISP header: it is made for few packets, and the same for all others.
+    pub lisp: [u8; LispHeader::LENGTH],
 }
 
 /// Octets in front of an inner packet over an RLOC: 36 over IPv4, 56 over IPv6 (RFC 9300, section 7.1).
@@ -39,6 +39,11 @@ pub const fn overhead(rloc: IpAddr) -> usize {
 impl OuterHeader {
     /// Octets of the longest header.
     pub const LONGEST: usize = Ipv6Header::LENGTH + UdpHeader::LENGTH + LispHeader::LENGTH;
+
+    /// What the LISP header says.
+    pub fn lisp(&self) -> LispHeader {
+        LispHeader::read(self.lisp)
+    }
 
     /// Writes the header of a packet with `inner` octets behind it and returns what was written. IPv4 gets DF and the
     /// UDP checksum is 0 in both families (RFC 9300, section 5.3). `None` if the packet gets too long, or if the
@@ -68,7 +73,7 @@ impl OuterHeader {
             _ => return None,
         };
         rest[..UdpHeader::LENGTH].copy_from_slice(&udp);
-        rest[UdpHeader::LENGTH..][..LispHeader::LENGTH].copy_from_slice(&self.lisp.emit());
+        rest[UdpHeader::LENGTH..][..LispHeader::LENGTH].copy_from_slice(&self.lisp);
         Some(&buffer[..ip + UdpHeader::LENGTH + LispHeader::LENGTH])
     }
 }
@@ -89,7 +94,7 @@ mod tests {
             ttl: 16,
             class: TrafficClass(0xb9),
             flow_label: 77,
-            lisp: LispHeader::default(),
+            lisp: [0; LispHeader::LENGTH],
         }
     }
 

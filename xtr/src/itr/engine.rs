@@ -170,36 +170,11 @@ impl Itr {
     #[inline]
     pub fn handle_first<'p>(&mut self, now: Instant, octets: &'p [u8], others: (usize, usize)) -> Verdict<'p> {
         self.handle_timeout(now);
-        let packet = match self.check(octets) {
-            Ok(packet) => packet,
-            Err(reason) => return self.reject(now, octets, reason),
-        };
-        match self.decide(&packet) {
-            // What is in front of it must leave first.
-            decision @ (Decision::Core(..) | Decision::Native) if !self.outputs.is_empty() => {
-                self.carry_out(now, &packet, decision);
-                Verdict::Later
-            }
-            Decision::Core(target) => {
-                self.count_encapsulated(target.locator, 1 + others.0, packet.octets().len() + others.1);
-                if self.cache.locators().get(target.locator).is_ordinary() {
-                    Verdict::Encapsulate(self.ordinary_header(target, &packet), packet.octets())
-                } else {
-                    self.encapsulate_otherwise(target, &packet)
-                }
-            }
-            Decision::Native => {
-                self.counters.add(Count::Native, 1 + others.0);
-                Verdict::Native(packet.octets())
-            }
-            Decision::Drop(reason, error) => {
-                self.refuse(now, &packet, reason, error);
-                Verdict::Dropped(reason)
-            }
-            decision => {
-                self.carry_out(now, &packet, decision);
-                Verdict::Later
-            }
+        // The same twice: in each of the two all that asks for the family is decided when it is compiled.
+        match self.check(octets) {
+            Ok(IpPacket::V4(packet)) => self.forward(now, IpPacket::V4(packet), others),
+            Ok(IpPacket::V6(packet)) => self.forward(now, IpPacket::V6(packet), others),
+            Err(reason) => self.reject(now, octets, reason),
         }
     }
 
@@ -323,13 +298,13 @@ impl Itr {
     }
 
     /// Does what is due.
+    #[inline]
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.cache.advance(now) {
             self.tick();
         }
-        if self.queue.next_deadline().is_some_and(|deadline| deadline <= now) {
-            let lost = self.queue.expire(now);
-            self.give_up(now, lost);
+        if !self.queue.is_empty() {
+            self.expire_queue(now);
         }
     }
 
@@ -343,6 +318,14 @@ impl Itr {
         &self.cache
     }
 
+    #[inline(never)]
+    fn expire_queue(&mut self, now: Instant) {
+        if self.queue.next_deadline().is_some_and(|deadline| deadline <= now) {
+            let lost = self.queue.expire(now);
+            self.give_up(now, lost);
+        }
+    }
+
     fn end_echo(&mut self, rloc: IpAddr) {
         let is_proven = self.cache.locators_mut().end_nonce(rloc, self.counters.heard());
         // Without room control takes it for unproven.
@@ -352,6 +335,7 @@ impl Itr {
     }
 
     /// A tick of the coarse clock has begun.
+    #[inline(never)]
     fn tick(&mut self) {
         let now = self.cache.tick();
         self.counters.heard().set_time(now);
@@ -385,6 +369,37 @@ impl Itr {
             return Err(DropReason::SiteTtl);
         }
         Ok(packet)
+    }
+
+    #[inline(always)]
+    fn forward<'p>(&mut self, now: Instant, packet: IpPacket<'p>, others: (usize, usize)) -> Verdict<'p> {
+        match self.decide(&packet) {
+            // What is in front of it must leave first.
+            decision @ (Decision::Core(..) | Decision::Native) if !self.outputs.is_empty() => {
+                self.carry_out(now, &packet, decision);
+                Verdict::Later
+            }
+            Decision::Core(target) => {
+                self.count_encapsulated(target.locator, 1 + others.0, packet.octets().len() + others.1);
+                if self.cache.locators().get(target.locator).is_ordinary() {
+                    Verdict::Encapsulate(self.ordinary_header(target, &packet), packet.octets())
+                } else {
+                    self.encapsulate_otherwise(target, &packet)
+                }
+            }
+            Decision::Native => {
+                self.counters.add(Count::Native, 1 + others.0);
+                Verdict::Native(packet.octets())
+            }
+            Decision::Drop(reason, error) => {
+                self.refuse(now, &packet, reason, error);
+                Verdict::Dropped(reason)
+            }
+            decision => {
+                self.carry_out(now, &packet, decision);
+                Verdict::Later
+            }
+        }
     }
 
     #[inline(always)]
@@ -477,7 +492,7 @@ impl Itr {
             ttl: packet.ttl(),
             class: packet.traffic_class(),
             flow_label: flow_label(target.flow),
-            lisp: LispHeader::plain(self.config.iid),
+            lisp: LispHeader::plain(self.config.iid).emit(),
         }
     }
 
@@ -495,8 +510,11 @@ impl Itr {
             Some(through) => (self.rlocs.one_of(ordinary.destination, through.source), through.port.number()),
             None => (self.rlocs.towards(ordinary.destination, from), ordinary.source_port),
         };
-        let lisp =
-            if matches!(form, Form::Plain) { ordinary.lisp } else { self.other_header(form, target.set, packet) };
+        let lisp = if matches!(form, Form::Plain) {
+            ordinary.lisp
+        } else {
+            self.other_header(form, target.set, packet).emit()
+        };
         OuterHeader { source, source_port, class, lisp, ..ordinary }
     }
 
@@ -656,7 +674,7 @@ impl Itr {
             false => {
                 let of_site = self.local_eids.prefixes().iter().map(|prefix| prefix.net.addr()).find(IpAddr::is_ipv6);
                 // An RTR need not have a site.
-                of_site.or_else(|| self.relays.as_ref().and(self.rlocs.v6))
+                of_site.or_else(|| self.relays.as_ref().and(self.rlocs.v6).map(IpAddr::V6))
             }
         })
     }

@@ -104,6 +104,12 @@ impl MissQueue {
         lost
     }
 
+    /// Whether nothing waits.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
     /// When the oldest packet has waited too long.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let (_, eid) = self.order.first_key_value()?;

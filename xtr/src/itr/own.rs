@@ -11,11 +11,8 @@ use crate::limits;
 pub(super) struct OwnRlocs {
     /// The preferred one of each family first.
     all: Vec<IpAddr>,
-    pub(super) v4: Option<IpAddr>,
-    pub(super) v6: Option<IpAddr>,
-    /// The same, to be sent from: what there is none of is of the other family, so that no header fits.
-    from_v4: IpAddr,
-    from_v6: IpAddr,
+    pub(super) v4: Option<Ipv4Addr>,
+    pub(super) v6: Option<Ipv6Addr>,
     /// Those that packets have left from though another one was preferred, and whether we still have them. Their numbers begin at 1,
     /// and stay.
     others: Vec<(IpAddr, bool)>,
@@ -29,16 +26,15 @@ const NONE_OF_V6: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 impl Default for OwnRlocs {
     fn default() -> Self {
         let (all, others) = (Vec::new(), Vec::new());
-        Self { all, v4: None, v6: None, from_v4: NONE_OF_V4, from_v6: NONE_OF_V6, others }
+        Self { all, v4: None, v6: None, others }
     }
 }
 
 impl OwnRlocs {
     /// Replaces the list.
     pub(super) fn set(&mut self, all: Vec<IpAddr>) {
-        self.v4 = all.iter().copied().find(IpAddr::is_ipv4);
-        self.v6 = all.iter().copied().find(IpAddr::is_ipv6);
-        (self.from_v4, self.from_v6) = (self.v4.unwrap_or(NONE_OF_V4), self.v6.unwrap_or(NONE_OF_V6));
+        self.v4 = all.iter().find_map(|rloc| if let IpAddr::V4(rloc) = rloc { Some(*rloc) } else { None });
+        self.v6 = all.iter().find_map(|rloc| if let IpAddr::V6(rloc) = rloc { Some(*rloc) } else { None });
         self.others.iter_mut().for_each(|(rloc, is_there)| *is_there = all.contains(rloc));
         self.all = all;
     }
@@ -50,9 +46,9 @@ impl OwnRlocs {
 
     /// The number of the one that packets to `destination` are to leave from; 0 if that is the preferred one, or none of ours.
     pub(super) fn number(&mut self, destination: IpAddr, source: IpAddr) -> u8 {
-        let preferred = if destination.is_ipv4() { self.v4 } else { self.v6 };
-        let is_other =
-            Some(source) != preferred && source.is_ipv4() == destination.is_ipv4() && self.all.contains(&source);
+        let is_other = source != self.preferred(destination)
+            && source.is_ipv4() == destination.is_ipv4()
+            && self.all.contains(&source);
         if !is_other {
             return 0;
         }
@@ -67,10 +63,14 @@ impl OwnRlocs {
         u8::try_from(index + 1).unwrap_or(0)
     }
 
-    /// The one that packets to an ordinary locator leave from.
+    /// The one that packets to an ordinary locator leave from. It is put together for each family by itself, since a whole `IpAddr` is
+    /// copied in two pieces across which the address is read then, for which the processor waits.
     #[inline(always)]
     pub(super) fn preferred(&self, destination: IpAddr) -> IpAddr {
-        if destination.is_ipv4() { self.from_v4 } else { self.from_v6 }
+        match destination {
+            IpAddr::V4(_) => self.v4.map_or(NONE_OF_V4, IpAddr::V4),
+            IpAddr::V6(_) => self.v6.map_or(NONE_OF_V6, IpAddr::V6),
+        }
     }
 
     /// The one that packets to `destination` leave from.

@@ -101,7 +101,7 @@ impl Bench {
     }
 
     fn sent(&mut self, destination: &str) -> LispHeader {
-        let header = self.outer(destination).lisp;
+        let header = self.outer(destination).lisp();
         assert!(LispHeader::flags_agree(header.emit()[0]), "{header:?}");
         header
     }
@@ -292,7 +292,7 @@ fn all_segments_of_a_super_packet_share_one_answer() {
     let others = (3, 300);
     let octets = packet("10.1.0.1");
     let Verdict::Encapsulate(header, _) = bench.itr.handle_first(bench.now, &octets, others) else { panic!() };
-    assert_eq!((header.lisp.nonce, header.lisp.echo), (Some(9), false));
+    assert_eq!((header.lisp().nonce, header.lisp().echo), (Some(9), false));
     assert_eq!(bench.counters.get(Count::Encapsulated), 4);
     assert_eq!(bench.word("10.1.0.1"), 0);
 }

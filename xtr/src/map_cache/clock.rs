@@ -37,13 +37,13 @@ impl Clock {
     }
 
     /// Whether a tick begins.
+    #[inline]
     pub(crate) fn advance(&mut self, now: Instant) -> bool {
-        if now < self.ends {
-            return false;
+        let begins = now >= self.ends;
+        if begins {
+            self.begin(now);
         }
-        self.tick = self.tick_of(now);
-        self.ends = self.instant(Tick(self.tick.0.saturating_add(1)));
-        true
+        begins
     }
 
     /// The tick that goes on.
@@ -64,6 +64,12 @@ impl Clock {
     /// When a tick begins.
     pub(crate) fn instant(&self, tick: Tick) -> Instant {
         self.start + LENGTH * tick.0.saturating_sub(1)
+    }
+
+    #[inline(never)]
+    fn begin(&mut self, now: Instant) {
+        self.tick = self.tick_of(now);
+        self.ends = self.instant(Tick(self.tick.0.saturating_add(1)));
     }
 }
 

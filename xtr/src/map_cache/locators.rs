@@ -21,7 +21,7 @@ use crate::limits;
 use crate::trust::Trust;
 
 /// Which locator of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct LocatorIndex(u32);
 
 /// What came of a report of a path MTU.
@@ -142,7 +142,8 @@ impl RlocState {
     /// from a port of their flow and from our preferred locator.
     #[inline]
     pub(crate) fn is_ordinary(&self) -> bool {
-        matches!(self.form, Form::Plain) && self.through.is_none() && self.from == 0 && !self.ecn_compatible
+        // One branch, not four.
+        matches!(self.form, Form::Plain) & self.through.is_none() & (self.from == 0) & !self.ecn_compatible
     }
 
     /// Whether packets go there in the compatibility mode of ECN (RFC 6040, section 4.3).

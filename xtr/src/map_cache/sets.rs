@@ -5,6 +5,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 use wire::record::MapVersion;
 
@@ -65,13 +66,21 @@ struct LocatorSet {
     references: u32,
     /// The epoch of the locators that the shares are right for.
     epoch: u32,
-    /// Where all flows go, if they all go to one.
-    only: Option<LocatorIndex>,
-    /// None of those whose turn it is has failed.
-    is_whole: bool,
-    /// Sums of the weights, of those whose turn it is and of those of them that can be reached.
-    turn: u32,
-    usable: u32,
+    /// The shares, as long as nobody has to look at the members to choose.
+    few: Option<Few>,
+}
+
+/// Most that [`Few`] has.
+const FEW: usize = 4;
+
+/// The shares of a few locators, beside each other. They are all looked at, and no branch depends on a flow, since no processor can
+/// foresee which one comes: a search would be mispredicted for every other packet (ARCHITECTURE.md has what that costs).
+#[derive(Debug, Clone, Copy)]
+struct Few {
+    /// Sums of the weights up to and with each but the last; what there is none of has the largest.
+    bounds: [u16; FEW - 1],
+    total: NonZeroU16,
+    locators: [LocatorIndex; FEW],
 }
 
 /// One locator of a set.
@@ -80,10 +89,35 @@ struct Member {
     locator: LocatorIndex,
     priority: u8,
     weight: u8,
-    /// The sum of the weights up to and with it, of those whose turn it is; 0 = it has no share.
+    /// The sum of the weights up to and with it, of those whose turn it is: who has no share adds nothing.
     turn: u32,
     /// The same of those of them that can be reached.
     usable: u32,
+}
+
+impl Few {
+    /// `None` if there are more, or none at all. Each comes with the sum up to and with it.
+    fn new(shares: impl Iterator<Item = (LocatorIndex, u32)>) -> Option<Self> {
+        let mut few =
+            Self { bounds: [u16::MAX; FEW - 1], total: NonZeroU16::MAX, locators: [LocatorIndex::default(); FEW] };
+        let mut total = 0;
+        for (index, (locator, bound)) in shares.enumerate() {
+            *few.locators.get_mut(index)? = locator;
+            // Weights have eight bits.
+            total = u16::try_from(bound).ok()?;
+            if let Some(bound) = few.bounds.get_mut(index) {
+                *bound = total;
+            }
+        }
+        Some(Self { total: NonZeroU16::new(total)?, ..few })
+    }
+
+    #[inline(always)]
+    fn pick(&self, hash: u64) -> LocatorIndex {
+        let point = point(hash, self.total.get().into());
+        let before = self.bounds.iter().map(|bound| usize::from(u32::from(*bound) <= point)).sum::<usize>();
+        self.locators[before]
+    }
 }
 
 impl LocatorSets {
@@ -133,8 +167,7 @@ impl LocatorSets {
             return index;
         }
         let members = members.into();
-        let mut set =
-            LocatorSet { members, version, references: 1, epoch: 0, only: None, is_whole: false, turn: 0, usable: 0 };
+        let mut set = LocatorSet { members, version, references: 1, epoch: 0, few: None };
         set.weigh(locators);
         let index = SetIndex(self.sets.insert(set));
         let (sets, hasher) = (&self.sets, &self.hasher);
@@ -165,15 +198,18 @@ impl LocatorSets {
         if set.epoch != locators.epoch() {
             set.weigh(locators);
         }
-        if set.only.is_some() { set.only } else { set.choose(locators, hash) }
+        match &set.few {
+            Some(few) => Some(few.pick(hash)),
+            None => set.choose(locators, hash),
+        }
     }
 
     /// How the flows are shared out, as they were when one was last chosen.
     pub(super) fn shares(&self, locators: &Locators, index: SetIndex) -> Vec<Share> {
         let mut before = 0;
         let share = |member: &Member| {
-            let part = member.usable.saturating_sub(before);
-            before = before.max(member.usable);
+            let part = member.usable - before;
+            before = member.usable;
             Share { address: locators.get(member.locator).address(), priority: member.priority, part }
         };
         self.sets[index.0].members.iter().map(share).collect()
@@ -203,24 +239,26 @@ impl LocatorSet {
         let usable = |member: &Member| is_left(member.locator);
         let best = self.members.iter().filter(|member| usable(member)).map(|member| member.priority).min();
         let has_turn = |member: &Member| Some(member.priority) == best && locators.is_of_our_family(member.locator);
-        self.turn = share_out(&mut self.members, has_turn, |member| &mut member.turn);
-        self.usable = share_out(&mut self.members, |m| has_turn(m) && usable(m), |member| &mut member.usable);
-        self.is_whole = self.members.iter().all(|member| member.turn == member.usable);
-        let mut with_share = self.members.iter().filter(|member| member.usable > 0);
-        let first = with_share.next().map(|member| member.locator);
-        self.only = if with_share.next().is_none() { first } else { None };
+        share_out(&mut self.members, has_turn, |member| &mut member.turn);
+        share_out(&mut self.members, |m| has_turn(m) && usable(m), |member| &mut member.usable);
+        let none_has_failed = self.members.iter().all(|member| member.turn == member.usable);
+        let is_simple = none_has_failed || self.with_share().count() == 1;
+        self.few = if is_simple { Few::new(self.with_share()) } else { None };
+    }
+
+    /// Who has a share of what can be reached, and the sum up to and with it.
+    fn with_share(&self) -> impl Iterator<Item = (LocatorIndex, u32)> + '_ {
+        let mut before = 0;
+        let has_share = move |member: &&Member| std::mem::replace(&mut before, member.usable) < member.usable;
+        self.members.iter().filter(has_share).map(|member| (member.locator, member.usable))
     }
 
     /// A flow keeps its locator when another one of the set fails: only the flows of that one are shared out again.
+    #[inline(never)]
     fn choose(&self, locators: &Locators, hash: u64) -> Option<LocatorIndex> {
-        let in_turn = || self.members.iter().map(|member| (member.locator, member.turn));
-        if self.is_whole {
-            return pick(in_turn(), self.turn, hash);
-        }
-        let of_usable = || self.members.iter().map(|member| (member.locator, member.usable));
         let is_left = |locator: &LocatorIndex| locators.is_usable(*locator) || self.none_left(locators);
-        let chosen = pick(in_turn(), self.turn, hash).filter(is_left);
-        chosen.or_else(|| pick(of_usable(), self.usable, mix(hash)))
+        let in_turn = pick(&self.members, |member| member.turn, hash).filter(is_left);
+        in_turn.or_else(|| pick(&self.members, |member| member.usable, mix(hash)))
     }
 
     /// Whether no locator can be reached.
@@ -229,24 +267,28 @@ impl LocatorSet {
     }
 }
 
-/// Gives each member of `who` its weight, or all of them one if none has any; tells the sum.
-fn share_out(members: &mut [Member], who: impl Fn(&Member) -> bool, share: impl Fn(&mut Member) -> &mut u32) -> u32 {
+/// Gives each member of `who` its weight, or all of them one if none has any.
+fn share_out(members: &mut [Member], who: impl Fn(&Member) -> bool, share: impl Fn(&mut Member) -> &mut u32) {
     let all_zero = members.iter().filter(|member| who(member)).all(|member| member.weight == 0);
     let mut total = 0;
     for member in members {
         let weight = if all_zero { 1 } else { u32::from(member.weight) };
-        let gets_one = weight > 0 && who(member);
-        total += if gets_one { weight } else { 0 };
-        *share(member) = if gets_one { total } else { 0 };
+        total += if who(member) { weight } else { 0 };
+        *share(member) = total;
     }
-    total
 }
 
 /// Who has the point of the hash in its share.
-fn pick(shares: impl Iterator<Item = (LocatorIndex, u32)>, total: u32, hash: u64) -> Option<LocatorIndex> {
-    // The upper half of the hash, scaled to the sum of the weights: the lower half has chosen the source port.
+fn pick(members: &[Member], bound: impl Fn(&Member) -> u32, hash: u64) -> Option<LocatorIndex> {
+    let point = point(hash, members.last().map_or(0, &bound));
+    members.iter().find(|member| point < bound(member)).map(|member| member.locator)
+}
+
+/// The upper half of the hash, scaled to the sum of the weights, and so below it: the lower half has chosen the source port.
+#[inline(always)]
+fn point(hash: u64, total: u32) -> u32 {
     let point = ((hash >> 32) * u64::from(total)) >> 32;
-    shares.into_iter().find(|(_, bound)| point < u64::from(*bound)).map(|(locator, _)| locator)
+    u32::try_from(point).unwrap_or_default()
 }
 
 /// A second choice that has nothing to do with the first.
@@ -270,6 +312,7 @@ fn hash(hasher: &RandomState, members: &[Member], version: MapVersion) -> u64 {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use proptest::prelude::*;
     use std::collections::HashMap;
     use wire::data::FlowKey;
 
@@ -430,5 +473,21 @@ mod tests {
             bench.sets.release(&mut bench.locators, set);
         }
         assert_eq!((bench.sets.len(), bench.locators.len()), (0, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_chosen_without_a_search_is_what_a_search_finds(
+            weights in proptest::collection::vec(prop::sample::select(vec![0, 0, 1, 2, 50, 255]), 1..8),
+            hash: u64,
+        ) {
+            let numbered = weights.iter().zip(1..);
+            let list: Vec<_> = numbered.map(|(weight, n)| locator(&format!("192.0.2.{n}"), 1, *weight)).collect();
+            let mut bench = Bench::new(&list, BOTH);
+            let set = &bench.sets.sets[bench.set.0];
+            prop_assert_eq!(set.few.is_some(), set.with_share().count() <= FEW);
+            let found = pick(&set.members, |member| member.turn, hash);
+            prop_assert_eq!(bench.sets.choose(&bench.locators, bench.set, hash), found);
+        }
     }
 }

@@ -92,11 +92,14 @@ pub fn usable_locators(records: &[LocatorRecord]) -> Vec<Locator> {
 pub fn is_unicast(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(a) => {
-            let this_network = a.octets()[0] == 0;
-            let reserved_for_future_use = a.octets()[0] >= 240;
-            let special = a.is_loopback() || a.is_link_local() || a.is_multicast();
-            !(this_network || special || reserved_for_future_use)
+            let [first, second, ..] = a.octets();
+            let (this_network, loopback, link_local) = (0, 127, (169, 254));
+            let multicast_or_reserved_for_future_use = first >= 224;
+            !(first == this_network || first == loopback || multicast_or_reserved_for_future_use)
+                && (first, second) != link_local
         }
+        // All that is told apart begins otherwise; asked about each packet twice.
+        IpAddr::V6(a) if matches!(a.octets()[0], 0x01..=0xfd) => true,
         IpAddr::V6(a) => {
             let bits = a.to_bits();
             let unspecified_or_loopback = bits <= 1;

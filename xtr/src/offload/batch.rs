@@ -94,7 +94,7 @@ impl Batch {
     /// Adds an inner packet that lies whole in the memory of the caller.
     pub fn push(&mut self, outer: &OuterHeader, inner: Range<usize>) {
         let header = self.headers.len();
-        self.headers.extend_from_slice(&outer.lisp.emit());
+        self.headers.extend_from_slice(&outer.lisp);
         self.add(outer, header..header + LispHeader::LENGTH, inner);
     }
 
@@ -118,7 +118,7 @@ impl Batch {
 
     /// Adds a segment: its headers as written before, its payload in the memory of the caller.
     pub fn push_segment(&mut self, outer: &OuterHeader, header: Range<usize>, payload: Range<usize>) {
-        self.headers[header.start..][..LispHeader::LENGTH].copy_from_slice(&outer.lisp.emit());
+        self.headers[header.start..][..LispHeader::LENGTH].copy_from_slice(&outer.lisp);
         self.add(outer, header, payload);
     }
 

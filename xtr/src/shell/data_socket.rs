@@ -151,7 +151,7 @@ impl DataSockets {
         let mut buffer = [0; OuterHeader::LONGEST];
         let length = header.emit(inner.len(), &mut buffer).ok_or(SendError::NoHeader)?.len();
         let outer = &mut buffer[..length];
-        if header.lisp.next_protocol.is_some() {
+        if LispHeader::has_bit_5(&header.lisp) {
             write_checksum(header, outer, inner);
         }
         let socket = match header.destination {

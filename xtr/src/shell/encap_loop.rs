@@ -349,8 +349,7 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
     }
 
     fn send_one(&mut self, outer: &OuterHeader, inner: &[u8]) -> Result<(), SendError> {
-        let lisp = outer.lisp.emit();
-        let parts = [IoSlice::new(&lisp), IoSlice::new(inner)];
+        let parts = [IoSlice::new(&outer.lisp), IoSlice::new(inner)];
         let message = Message { outer, parts: &parts, size: LispHeader::LENGTH + inner.len(), count: 1 };
         let mut failures = Vec::new();
         self.core.send(&[message], &mut failures);

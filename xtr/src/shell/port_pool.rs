@@ -346,7 +346,7 @@ fn quoted(socket: &PortSocket, destination: SocketAddr, payload: &[u8]) -> Optio
         ttl: 0,
         class: TrafficClass::default(),
         flow_label: 0,
-        lisp: LispHeader::default(),
+        lisp: [0; LispHeader::LENGTH],
     };
     let mut buffer = [0; OuterHeader::LONGEST];
     let whole = header.emit(0, &mut buffer)?;

@@ -248,8 +248,8 @@ fn outer(outer: &OuterHeader, node: &Node<'_>) -> Value {
     json!({
         "source": outer.source, "destination": outer.destination,
         "source_ports": [ports.0, ports.1], "destination_port": outer.destination_port,
-        "iid": outer.lisp.iid.unwrap_or_default().0,
-        "gpe": outer.lisp.next_protocol.is_some(),
+        "iid": outer.lisp().iid.unwrap_or_default().0,
+        "gpe": outer.lisp().next_protocol.is_some(),
         "ecn": ecn_mode(node.packets.ecn().is_for(outer.destination)),
         "headers": headers,
         "path_mtu": path_mtu,

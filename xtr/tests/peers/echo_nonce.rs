@@ -24,11 +24,11 @@ fn both_ends_ask_and_both_hear_their_echoes() {
         // The other locator, which no packets go to, is asked for nothing.
         assert!((18..=30).contains(&counts.echoes_received), "{counts:?}");
         assert_eq!((counts.echoes_missed, counts.locators_lost), (0, 0), "{counts:?}");
-        let asked = site.sent.iter().filter(|(_, outer)| outer.lisp.echo).count();
+        let asked = site.sent.iter().filter(|(_, outer)| outer.lisp().echo).count();
         assert!(asked < site.sent.len() / 20, "{asked} of {}: an echo takes a round trip", site.sent.len());
     }
-    let nonces = |site: usize| lab.sites[site].sent.iter().filter(|(_, outer)| outer.lisp.echo);
-    assert!(nonces(0).all(|(_, asked)| nonces(1).all(|(_, other)| other.lisp.nonce != asked.lisp.nonce)));
+    let nonces = |site: usize| lab.sites[site].sent.iter().filter(|(_, outer)| outer.lisp().echo);
+    assert!(nonces(0).all(|(_, asked)| nonces(1).all(|(_, other)| other.lisp().nonce != asked.lisp().nonce)));
 }
 
 /// Neither probes, nor the packets that come, nor those that are missing show this but the echo.
@@ -98,7 +98,7 @@ fn without_packets_from_there_a_missing_echo_proves_nothing() {
     lab.sites[1].sends = false;
     let start = lab.now();
     lab.run(secs(60));
-    assert!(lab.sites[0].sent_since(start).any(|(_, outer)| outer.lisp.echo), "it asks");
+    assert!(lab.sites[0].sent_since(start).any(|(_, outer)| outer.lisp().echo), "it asks");
     assert_eq!(lab.sites[0].node.control.counts().echoes_missed, 0);
     assert!(lab.sites[0].node.control.is_usable(ip(SITES[1].2[0])));
 }
@@ -109,7 +109,7 @@ fn who_does_not_say_that_it_echoes_is_never_asked() {
         let mut lab = Lab::new([trust().with_echo_nonce(true), far], [0, 0]);
         lab.run(secs(60));
         for site in &lab.sites {
-            assert!(site.sent.iter().all(|(_, outer)| outer.lisp == LispHeader::default()));
+            assert!(site.sent.iter().all(|(_, outer)| outer.lisp == [0; LispHeader::LENGTH]));
         }
         let state = lab.sites[0].node.control.echo_state(ip(SITES[1].2[0]));
         assert_eq!(state, Some(EchoState::Incapable));
@@ -129,11 +129,11 @@ fn who_does_not_trust_answers_no_nonce() {
         ttl: 60,
         class: TrafficClass(0),
         flow_label: 0,
-        lisp: asking,
+        lisp: asking.emit(),
     };
     lab.sites[1].receive(&outer, &inner(source, SITES[1].1));
     lab.run(secs(2));
-    assert!(lab.sites[1].sent.iter().all(|(_, outer)| outer.lisp == LispHeader::default()));
+    assert!(lab.sites[1].sent.iter().all(|(_, outer)| outer.lisp == [0; LispHeader::LENGTH]));
     assert_eq!(lab.sites[1].counters.get(Count::FlagsIgnored), 1);
 }
 

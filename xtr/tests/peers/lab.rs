@@ -79,7 +79,7 @@ impl Xtr {
     pub(crate) fn receive(&mut self, outer: &OuterHeader, inner: &[u8]) {
         let OuterHeader { source, destination, source_port, ttl, class, .. } = *outer;
         let outer_info = OuterInfo { source, destination, source_port, ttl, class };
-        let _: Arrival<'_> = self.etr.receive(&outer_info, &mut [outer.lisp.emit().as_slice(), inner].concat());
+        let _: Arrival<'_> = self.etr.receive(&outer_info, &mut [outer.lisp.as_slice(), inner].concat());
     }
 
     pub(crate) fn sent_since(&self, since: Instant) -> impl Iterator<Item = &(Instant, OuterHeader)> {
@@ -187,7 +187,7 @@ impl Lab {
             sent.push((outer, inner));
         }
         for (outer, inner) in sent {
-            assert!(LispHeader::flags_agree(outer.lisp.emit()[0]), "{:?}", outer.lisp);
+            assert!(LispHeader::flags_agree(outer.lisp[0]), "{:?}", outer.lisp());
             self.sites[site].sent.push((now, outer));
             if self.dead != Some(outer.destination) && self.deaf != Some(outer.destination) {
                 self.sites[1 - site].receive(&outer, &inner);

@@ -28,12 +28,12 @@ fn a_locator_whose_bit_falls_is_not_used_until_it_rises() {
         // No SMR tells it, and the version stays: the bits alone do.
         lab.loses_smrs = true;
         lab.run(secs(2));
-        assert_eq!((lab.sites[0].last().destination, lab.sites[1].last().lisp.status_bits), (first, Some(0b11)));
+        assert_eq!((lab.sites[0].last().destination, lab.sites[1].last().lisp().status_bits), (first, Some(0b11)));
         let locators = own_locators(1);
         lab.sites[1].node.input(Input::Reached { locators: locators.clone(), unreachable: vec![first] });
         lab.run(secs(2));
         let said = lab.sites[1].last();
-        assert_eq!((said.source, said.lisp.status_bits), (second, Some(0b10)), "of the second in our record");
+        assert_eq!((said.source, said.lisp().status_bits), (second, Some(0b10)), "of the second in our record");
         assert_eq!(lab.sites[0].last().destination, second, "versions {versions:?}");
         lab.run(secs(10));
         assert_eq!(lab.sites[0].last().destination, second);

@@ -161,7 +161,7 @@ impl GroupSockets for End {
                 continue;
             }
             for packet in octets.chunks(message.size) {
-                assert_eq!(packet[..8], message.outer.lisp.emit());
+                assert_eq!(packet[..8], message.outer.lisp);
                 if let Err(error) = self.transmit(message.outer, &packet[8..]) {
                     failures.push((index, error));
                 }
