@@ -97,7 +97,7 @@ impl Resolver {
         let (about, records) = (None, request.records.len());
         let is_subscribing = request.records.iter().any(|record| record.notify);
         let brings = protection.as_ref().filter(|_| is_subscribing);
-        let brought = brings.map(|with| cx.subscriptions.brought(&with.itr_otk, with.wrap, nonce));
+        let brought = brings.map(|with| cx.subscriptions.brought(&with.itr_otk, with.wrap, nonce, with.by.clone()));
         let mut ask = Ask {
             via,
             reply_to,

@@ -162,10 +162,10 @@ impl Subscriptions {
         self.subscribers.admit(&self.policy.resolvers, &self.sockets, arrival, request, asked)
     }
 
-    /// The one-time key of a Map-Request that has come, as it was unwrapped.
-    pub fn brought(&mut self, otk: &OneTimeKey, wrap: WrapId, nonce: Nonce) -> Brought {
+    /// The one-time key of a Map-Request that has come, as it was unwrapped, and by which association.
+    pub fn brought(&mut self, otk: &OneTimeKey, wrap: WrapId, nonce: Nonce, by: Option<String>) -> Brought {
         self.arrivals += 1;
-        Brought::new(otk, wrap, nonce, self.arrivals)
+        Brought { by, ..Brought::new(otk, wrap, nonce, self.arrivals) }
     }
 
     /// What a wish about an EID of the sites subscribes to; `None` if it is about none of them.

@@ -32,6 +32,7 @@ fn subscriber() -> Subscriber {
         name: "x".into(),
         xtr: identity(),
         key: Some(xtr_key()),
+        lisp_sec: None,
         rlocs,
         eids: vec![],
         port: NotifyPort::Control,

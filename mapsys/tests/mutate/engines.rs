@@ -68,6 +68,7 @@ pub(super) fn with_all(config: Config) -> Config {
         name: "x".into(),
         xtr: identity(),
         key: Some(xtr_key()),
+        lisp_sec: None,
         rlocs: vec!["192.0.2.0/24".parse().unwrap()],
         eids: vec![],
         port: NotifyPort::Control,
