@@ -50,6 +50,7 @@ use crate::transport::{Now, Sockets};
 use answer::Target;
 use association::{Brought, Key, KeyFloor, UsedKey, UsedKeys};
 use book::Book;
+use owed::Owed;
 use pace::Pace;
 use queue::{Content, Queue, Receiver};
 use subscriber::{Arrival, Denial, Policy, Request, Subscriber, Subscribers, Wish};
@@ -66,9 +67,7 @@ pub struct Subscriptions {
     notifier: Notifier<Receiver>,
     queue: Queue,
     watches: Watches,
-    /// EID-prefixes that unproven subscriptions are told of when they are proven, registered more-specifics and what has changed: of each no more than
-    /// [`crate::limits::SUBSCRIBED_PREFIXES`]. With each stands whether it has changed.
-    owed: BTreeMap<SubscriptionKey, BTreeMap<EidPrefix, bool>>,
+    owed: Owed,
     /// When temporary subscriptions end.
     ends: BTreeSet<(Instant, SubscriptionKey)>,
     /// When those that the operator has made are told all anew.
@@ -257,7 +256,7 @@ impl Subscriptions {
         }
         let current = self.target(server, &wish.asked, allowance).ok().flatten().map(|target| target.records);
         let records = current.unwrap_or_else(|| vec![answer::withdrawn(key.prefix)]);
-        let owed = self.owed_beside(&key, self.to_come(&key), Vec::new())?;
+        let owed = self.owed_beside(&key, self.under_way(&key), Vec::new())?;
         let due = self.confirmation_due(now, &key);
         self.ask((now, due), key, wish, (mode, &records), allowance)?;
         // Until it is proven that nothing is to be heard.
@@ -354,10 +353,10 @@ impl Subscriptions {
         let notification = self.notification(&key, &agreement, records.to_vec()).map_err(Denial::Plain)?;
         let allowed = allowance.take(notification.bytes.len(), agreement.ways.len()).map_err(Denial::Plain)?;
         let notification = Notification { allowance: allowed, ..notification };
-        if mode != Mode::Publish {
-            self.silence(key);
-        }
         let receiver = Receiver { key, about };
+        if mode != Mode::Publish {
+            self.hush(&receiver)?;
+        }
         self.notifier.tell(due, receiver, notification).map_err(Denial::Plain)?;
         if let Some(brought) = &wish.brought {
             // What is under way of the association before is owed, and told under this one.
@@ -369,6 +368,19 @@ impl Subscriptions {
         let known = known.unwrap_or_else(|| Subscription::new(key_id));
         let peak = [known.peak, wish.nonce].into_iter().chain(known.last_nonce()).max().unwrap_or_default();
         self.store(now, key, Subscription { asked: Some(agreement), peak, ..known });
+        Ok(())
+    }
+
+    /// Says nothing more of what is under way, and lets what waits wait, until it is proven that nothing is to be heard.
+    ///
+    /// # Errors
+    /// `NotifyTableFull` if there is no room to confirm that, nor is any made by it.
+    fn hush(&mut self, receiver: &Receiver) -> Result<(), Denial> {
+        if !self.has_room(receiver) && self.under_way(&receiver.key).next().is_none() {
+            return Err(Denial::Plain(Refusal::NotifyTableFull));
+        }
+        self.notifier.retain(Receiver::all(receiver.key), |_| false);
+        self.queue.hold(receiver.key);
         Ok(())
     }
 
@@ -450,8 +462,14 @@ impl Subscriptions {
             self.note_proven(used);
         }
         if is_proven {
-            let is_told = self.book.get(&key).is_some_and(|known| known.mode() == Mode::Publish);
-            let owed = self.owed.remove(&key).filter(|_| is_told).unwrap_or_default();
+            let mut owed = self.owed.remove(&key).unwrap_or_default();
+            if self.book.get(&key).is_none_or(|known| known.mode() != Mode::Publish) {
+                self.silence(key);
+                return Ok(());
+            }
+            self.queue.release(key);
+            // That is what was acknowledged.
+            owed.remove(&about);
             if !owed.is_empty() && self.book.get(&key).is_some_and(|known| known.is_foreign) {
                 self.watches.hurry(now.monotonic, key.prefix);
                 return Ok(());

@@ -129,15 +129,29 @@ impl Subscriptions {
     }
 
     /// Whether a publication can go out now, as far as its own xTR is concerned.
-    fn has_room(&self, receiver: &Receiver) -> bool {
+    pub(super) fn has_room(&self, receiver: &Receiver) -> bool {
         self.notifier.has_room(self.subscribers.place(&receiver.key.xtr))
     }
 
     fn publish(&mut self, now: Now, server: &MapServer, receiver: Receiver, content: Content, tally: &mut Tally) {
         let Receiver { key, about } = receiver;
-        let Some(mut known) = self.book.get(&key).filter(|known| known.mode() == Mode::Publish).cloned() else {
+        let Some(mut known) = self.book.get(&key).cloned() else { return };
+        if known.mode() != Mode::Publish {
+            // Of what is asked for since it is not known by whom.
+            if known.proven.is_some_and(|proven| proven.mode == Mode::Publish) {
+                self.owe(now, receiver);
+            }
             return;
-        };
+        }
+        // Whoever has not proven that it asked is told no more than its request allows, and of nothing else.
+        let is_unproven = known.asked.is_some();
+        let allowance = self.notifier.allowance(&receiver).filter(|_| is_unproven);
+        let is_withheld = is_unproven && allowance.is_none() && self.notifier.is_limited(Receiver::all(key));
+        // Should nobody acknowledge what is said of a part, it is told again; of the EID-prefix itself that is so in any case.
+        let is_owed = is_withheld || is_unproven && about != key.prefix;
+        if is_owed && !self.owe(now, receiver) || is_withheld {
+            return;
+        }
         let (record, digest) = match content {
             Content::Found { record, digest } => (record, digest),
             Content::Registered { is_exact } => {
@@ -146,11 +160,6 @@ impl Subscriptions {
                 (record, digest)
             }
         };
-        // Whoever has not proven that it asked is told no more than its request allows, and of nothing else.
-        let allowance = self.notifier.allowance(&receiver).filter(|_| known.asked.is_some());
-        if known.asked.is_some() && allowance.is_none() && self.notifier.is_limited(Receiver::all(key)) {
-            return self.owe(now, receiver);
-        }
         let is_present = if known.is_foreign {
             about != key.prefix && known.until.is_none() || !record.locators.is_empty()
         } else {
@@ -214,14 +223,16 @@ impl Subscriptions {
         let Some(mut known) = self.book.get(key).cloned() else { return };
         let Some(asked) = known.asked.take() else { return };
         let mut owed = self.owed.remove(key).unwrap_or_default();
-        owed.extend(self.to_come(key).filter(|to| to.about != key.prefix).map(|to| (to.about, true)));
-        self.silence(*key);
+        let under_way = self.under_way(key).filter(|to| to.about != key.prefix);
+        owed.extend(under_way.map(|to| (to.about, true)));
+        self.notifier.retain(Receiver::all(*key), |_| false);
         if asked.mode == Mode::Publish {
             self.say_farewell(key, &asked);
         }
         if known.proven.as_ref().is_none_or(|proven| proven.mode == Mode::Gone) {
             // It was told of in the place of what is around it.
             owed.extend((asked.mode == Mode::Publish).then_some((key.prefix, true)));
+            owed.extend(self.queue.of(*key).map(|to| (to.about, true)));
             self.tell_around(now, key, &owed);
         }
         if known.proven.is_none() {
@@ -231,9 +242,13 @@ impl Subscriptions {
         let is_foreign = known.is_foreign;
         let is_live = known.mode() == Mode::Publish;
         self.store(now, *key, known);
-        if is_live && is_foreign {
+        if !is_live {
+            return self.silence(*key);
+        }
+        self.queue.release(*key);
+        if is_foreign {
             self.watches.hurry(now.monotonic, key.prefix);
-        } else if is_live {
+        } else {
             // It may have changed meanwhile, as has what is owed because of that. What else is there inside of it, its xTR knows.
             let inside = owed.into_iter().filter(|(about, has_changed)| *has_changed && *about != key.prefix);
             for about in [key.prefix].into_iter().chain(inside.map(|(about, _)| about)) {
@@ -246,10 +261,10 @@ impl Subscriptions {
     /// Ends a subscription without being asked to, and says so (RFC 9437, section 5). One that the operator has made rests for a while
     /// in its place: its xTR asks for the mapping when it hears that.
     pub(super) fn end(&mut self, now: Now, key: &SubscriptionKey) {
-        let agreement = self.book.get(key).and_then(Subscription::agreement).cloned();
-        if let Some(agreement) = agreement.filter(|agreement| agreement.mode != Mode::Gone) {
-            self.say_farewell(key, &agreement);
-        }
+        // What is proven too: whoever has asked since may not be the xTR.
+        let agreed = self.book.get(key).into_iter().flat_map(|known| [&known.asked, &known.proven]).flatten();
+        let live: Vec<Agreement> = agreed.filter(|agreement| agreement.mode != Mode::Gone).cloned().collect();
+        live.iter().for_each(|agreement| self.say_farewell(key, agreement));
         if self.is_configured(key) {
             return self.rest(now, key);
         }

@@ -288,6 +288,113 @@ fn what_is_under_way_or_waits_when_a_forged_end_comes_is_told_when_that_is_over(
 }
 
 #[test]
+fn what_a_forged_request_was_told_of_a_more_specific_is_told_again_when_that_is_over() {
+    let mut bench = registered();
+    // What is asked about begins with it.
+    let first = prefix("2001:db8:a::/64");
+    site_says(&mut bench, 2, vec![record(first, &["198.51.100.1"])]);
+    let mut outputs = bench.datagram(FROM_ONE, &ecm(&subscribing(10, &[prefix(SITE)], &[ONE])));
+    assert_eq!(about(&told_once(&outputs).1), first);
+    hear_all(&mut bench, &mut outputs);
+    told_once(&bench.datagram(FROM_TWO, &ecm(&subscribing(1 << 60, &[prefix(SITE)], &[TWO]))));
+    assert_eq!(told(&site_says(&mut bench, 3, vec![record(first, &["198.51.100.2"])])), [], "not so soon");
+    let (to, changed) = told_once(&bench.pass(seconds(4)));
+    assert_eq!((to, about(&changed)), (address("192.0.2.2:4342"), first), "to whoever may have asked");
+    let later = told(&bench.pass(seconds(80)));
+    let own = later.iter().filter(|(to, notify)| *to == address("192.0.2.1:4342") && notify.nonce.0 < 30);
+    let heard: std::collections::BTreeSet<_> = own.map(|(_, it)| (about(it), rlocs(&it.records[0]))).collect();
+    assert!(heard.contains(&(first, vec!["198.51.100.2".to_owned()])), "{heard:?}");
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+}
+
+#[test]
+fn what_the_xtr_was_told_of_a_more_specific_before_it_acknowledged_is_not_told_twice() {
+    let mut bench = registered();
+    let first = prefix("2001:db8:a::/64");
+    site_says(&mut bench, 2, vec![record(first, &["198.51.100.1"])]);
+    bench.datagram(FROM_ONE, &ecm(&subscribing(10, &[prefix(SITE)], &[ONE])));
+    site_says(&mut bench, 3, vec![record(first, &["198.51.100.2"])]);
+    let (to, changed) = told_once(&bench.pass(seconds(4)));
+    assert_eq!((about(&changed), changed.nonce.0), (first, 11));
+    let mut outputs = bench.datagram(&to.to_string(), &ack(&changed));
+    let heard: Vec<_> = hear_all(&mut bench, &mut outputs).iter().map(about).collect();
+    assert_eq!(heard, [prefix(SITE)], "and what there was no room for");
+}
+
+#[test]
+fn a_forged_end_that_finds_no_room_silences_nothing() {
+    let mut bench = registered();
+    let part = |n: usize| prefix(&format!("2001:db8:a:{n:x}::/64"));
+    let own = part(0xffff);
+    site_says(&mut bench, 2, vec![record(own, &["198.51.100.1"])]);
+    for (nonce, eid) in [(10, own), (20, prefix(SITE))] {
+        let mut outputs = bench.datagram(FROM_ONE, &ecm(&subscribing(nonce, &[eid], &[ONE])));
+        hear_all(&mut bench, &mut outputs);
+    }
+    // As many changes as one xTR may leave unacknowledged, and one that waits for room.
+    for (n, chunk) in (0..PUBLICATIONS_PER_XTR).collect::<Vec<_>>().chunks(50).enumerate() {
+        let records = chunk.iter().map(|n| record(part(*n), &["198.51.100.2"])).collect();
+        site_says(&mut bench, 3 + 2 * n as u64, records);
+        site_says(&mut bench, 4 + 2 * n as u64, chunk.iter().map(|n| gone(part(*n))).collect());
+    }
+    assert_eq!(told(&site_says(&mut bench, 100, vec![record(own, &["198.51.100.3"])])), []);
+    assert_eq!(bench.engine.subscriptions().waiting().1, PUBLICATIONS_PER_XTR);
+    assert_eq!(told(&bench.datagram(FROM_TWO, &ecm(&leaving(1 << 60, own)))), []);
+    assert_eq!(bench.only_refused(Refusal::NotifyTableFull), 1);
+    let mut outputs = bench.pass(seconds(4));
+    let heard = hear_all(&mut bench, &mut outputs);
+    let heard = heard.iter().find(|notify| about(notify) == own).expect("the change");
+    assert_eq!(rlocs(&heard.records[0]), ["198.51.100.3"]);
+}
+
+#[test]
+fn an_end_of_which_much_waits_is_confirmed_and_if_it_is_forged_all_of_that_is_told() {
+    let count = PUBLICATIONS_PER_XTR + 50;
+    for is_forged in [false, true] {
+        let mut bench = registered();
+        subscribe(&mut bench, 10, host(EID));
+        bench.pass(seconds(5));
+        let part = |n: usize| prefix(&format!("2001:db8:a:{n:x}::/64"));
+        for (n, chunk) in (0..count).collect::<Vec<_>>().chunks(50).enumerate() {
+            let records = chunk.iter().map(|n| record(part(*n), &["198.51.100.2"])).collect();
+            site_says(&mut bench, 2 + 2 * n as u64, records);
+            site_says(&mut bench, 3 + 2 * n as u64, chunk.iter().map(|n| gone(part(*n))).collect());
+        }
+        let (waiting, unacknowledged) = bench.engine.subscriptions().waiting();
+        assert!(waiting + unacknowledged >= count && waiting >= 50, "{waiting} {unacknowledged}");
+        let (to, ended) = told_once(&bench.datagram(FROM_TWO, &ecm(&leaving(1000, prefix(SITE)))));
+        assert_eq!(bench.engine.subscriptions().waiting().1, 1, "nothing else is said meanwhile");
+        if !is_forged {
+            assert_eq!(told(&bench.datagram(&to.to_string(), &ack(&ended))), []);
+            assert_eq!((subscriptions(&bench), bench.engine.subscriptions().waiting()), (vec![], (0, 0)));
+            assert_eq!(told(&bench.pass(seconds(100))), []);
+            continue;
+        }
+        let (mut heard, mut outputs) = (std::collections::BTreeSet::new(), Vec::new());
+        for _ in 0..9 {
+            heard.extend(hear_all(&mut bench, &mut outputs).iter().map(about));
+        }
+        assert!((0..count).all(|n| heard.contains(&part(n))), "{} of {count}", heard.len());
+        assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+    }
+}
+
+/// Acknowledges all that the xTR is told at its first ITR-RLOC, for ten seconds.
+fn hear_all(bench: &mut Bench, outputs: &mut Vec<Output>) -> Vec<MapNotify> {
+    let mut heard = Vec::new();
+    for _ in 0..10 {
+        for (to, notify) in told(&std::mem::take(outputs)) {
+            if to == address("192.0.2.1:4342") {
+                outputs.extend(bench.datagram(&to.to_string(), &ack(&notify)));
+                heard.push(notify);
+            }
+        }
+        outputs.extend(bench.pass(seconds(1)));
+    }
+    heard
+}
+
+#[test]
 fn what_changes_in_a_part_that_a_forged_end_keeps_quiet_is_told_when_that_is_over() {
     let mut bench = registered();
     subscribe(&mut bench, 10, host(EID));
