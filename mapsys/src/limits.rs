@@ -109,6 +109,8 @@ pub const SUBSCRIBED_PREFIXES: usize = 256;
 /// EID-prefixes that a subscription is told of when it is known whether it is the xTR that has asked: those, what was under way, and what is told
 /// meanwhile, at some 60 octets each. When more has changed, what was asked for is taken back. What waits besides counts as before.
 pub const OWED_PREFIXES: usize = SUBSCRIBED_PREFIXES + 2 * PUBLICATIONS_PER_XTR;
+/// Parts of what is subscribed to in the DHT of which it is remembered what was told of them last, at some 150 octets each.
+pub const SAID_PARTS: usize = 16_384;
 /// Subscriptions that an xTR may begin, change or end at once; after that ...
 pub const SUBSCRIBE_BURST: u32 = 256;
 /// ... so many a second; what is beyond is answered by a Map-Reply (RFC 9437, section 7.2).

@@ -119,6 +119,7 @@ mod tests {
     fn mapping(text: &str, now: Instant, ttl: u32) -> Found {
         Found::Mapping(Mapping {
             prefix: prefix(text),
+            registered: prefix(text),
             locators: vec![],
             ttl: Ttl(ttl),
             map_version: MapVersion(0),

@@ -163,21 +163,33 @@ impl Book {
     /// Who is to be told that `changed` has changed, each xTR by its most specific subscription (RFC 9437, section 6); not who
     /// has muted it. After them those inside it, which hear of it what concerns them.
     pub fn concerned(&self, changed: &EidPrefix) -> Vec<SubscriptionKey> {
-        let (mut concerned, mut decided) = (Vec::new(), BTreeSet::new());
-        for (prefix, of_prefix) in self.by_prefix.covering(changed) {
-            for (xtr, subscription) in of_prefix.iter().filter(|(_, subscription)| subscription.mode() != Mode::Gone) {
-                let is_first = decided.insert(*xtr);
-                if is_first && subscription.mode() == Mode::Publish {
-                    concerned.push(SubscriptionKey { xtr: *xtr, prefix });
-                }
-            }
-        }
+        let mut concerned = self.telling(changed);
         let inside = self.by_prefix.inside(changed).filter(|(prefix, _)| prefix != changed);
         for (prefix, of_prefix) in inside {
             let publish = of_prefix.iter().filter(|(_, subscription)| subscription.mode() == Mode::Publish);
             concerned.extend(publish.map(|(xtr, _)| SubscriptionKey { xtr: *xtr, prefix }));
         }
         concerned
+    }
+
+    /// The most specific subscription of each xTR that covers `changed`; not of who has muted it.
+    fn telling(&self, changed: &EidPrefix) -> Vec<SubscriptionKey> {
+        let (mut telling, mut decided) = (Vec::new(), BTreeSet::new());
+        for (prefix, of_prefix) in self.by_prefix.covering(changed) {
+            for (xtr, subscription) in of_prefix.iter().filter(|(_, subscription)| subscription.mode() != Mode::Gone) {
+                let is_first = decided.insert(*xtr);
+                if is_first && subscription.mode() == Mode::Publish {
+                    telling.push(SubscriptionKey { xtr: *xtr, prefix });
+                }
+            }
+        }
+        telling
+    }
+
+    /// Who is to be told of a mapping of which `part` was heard: as of that, and who has subscribed to the whole.
+    pub fn concerned_by(&self, registered: &EidPrefix, part: &EidPrefix) -> BTreeSet<SubscriptionKey> {
+        let whole = if registered == part { Vec::new() } else { self.telling(registered) };
+        whole.into_iter().chain(self.concerned(part)).collect()
     }
 
     /// The subscriptions to what is wider than `changed`, and the parts of subscriptions that it is in, of which somebody has asked that

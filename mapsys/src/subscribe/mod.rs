@@ -9,7 +9,7 @@
 //! * [`subscription`]: the state of one, and when it is proven;
 //! * [`configured`]: those that the operator makes; [`parts`]: what their xTRs may have of them;
 //! * [`book`]: all of them; [`answer`]: what there is to say of what is registered here;
-//! * `owed`: what is told when it is known whether somebody wants it;
+//! * `owed`: what is told when it is known whether somebody wants it; [`said`]: what need not be told again;
 //! * [`queue`], [`pace`]: changes wait for their turn; [`watch`]: the DHT is read again;
 //! * the [`Notifier`] sends and repeats, as it does for the xTRs of a site that merge.
 
@@ -23,11 +23,12 @@ pub mod parts;
 mod publish;
 pub mod queue;
 mod restore;
+pub mod said;
 pub mod subscriber;
 pub mod subscription;
 pub mod watch;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -53,6 +54,7 @@ use book::Book;
 use owed::Owed;
 use pace::Pace;
 use queue::{Content, Queue, Receiver};
+use said::Said;
 use subscriber::{Arrival, Denial, Policy, Request, Subscriber, Subscribers, Wish};
 use subscription::{Agreement, Mode, Subscription, SubscriptionKey};
 use watch::Watches;
@@ -68,6 +70,7 @@ pub struct Subscriptions {
     queue: Queue,
     watches: Watches,
     owed: Owed,
+    said: Said,
     /// When temporary subscriptions end.
     ends: BTreeSet<(Instant, SubscriptionKey)>,
     /// When those that the operator has made are told all anew.
@@ -358,6 +361,8 @@ impl Subscriptions {
             self.hush(&receiver)?;
         }
         self.notifier.tell(due, receiver, notification).map_err(Denial::Plain)?;
+        // It may have nothing of what it was told before.
+        self.said.forget(Receiver::all(key));
         if let Some(brought) = &wish.brought {
             // What is under way of the association before is owed, and told under this one.
             self.notifier.retain(Receiver::all(key), |other| *other == receiver);
@@ -583,6 +588,7 @@ impl Subscriptions {
         self.queue.clear(key);
         self.owed.remove(&key);
         self.notifier.retain(Receiver::all(key), |_| false);
+        self.said.forget(Receiver::all(key));
     }
 }
 

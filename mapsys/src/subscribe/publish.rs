@@ -77,18 +77,21 @@ impl Subscriptions {
         self.watches.pause(now.monotonic + PUBLICATION_PAUSE);
     }
 
-    /// The DHT has said something of an EID. Of a mapping that has more than the DHT can say, or whose site answers itself, it has not what
+    /// The DHT has said something of an EID. An answer may be about a part: what is subscribed to has changed if the mapping around it has,
+    /// or if there is nothing at its first EID, by which it is looked up. Of a mapping that has more than the DHT can say, or whose site answers itself, it has not what
     /// is so: a subscription to it ends here, and its xTR, which asks when it hears that, is sent on to who has it.
     pub fn heard(&mut self, now: Now, found: &Found) {
         if matches!(found, Found::Unknown(_)) {
             return;
         }
-        let prefix = found.prefix();
-        for key in self.book.concerned(&prefix) {
+        let (part, registered) = (found.prefix(), found.registered());
+        for key in self.book.concerned_by(&registered, &part) {
             let Some(known) = self.book.get(&key).filter(|known| known.is_foreign) else { continue };
             let is_temporary = known.until.is_some();
-            let about = if key.prefix.covers(&prefix) { prefix } else { key.prefix };
-            if about == key.prefix {
+            let is_of_first = part.covers(&EidPrefix::host(key.prefix.iid, key.prefix.net.addr()));
+            let is_nothing = is_of_first && !matches!(found, Found::Mapping(_));
+            let about = if registered.covers(&key.prefix) || is_nothing { key.prefix } else { registered };
+            if is_of_first {
                 self.watches.begin(now.monotonic, key.prefix, found.lifetime(now.monotonic));
             }
             let (record, lifetime) = match found {
@@ -167,6 +170,10 @@ impl Subscriptions {
         };
         let until = known.until.unwrap_or(now.monotonic + self.policy.temporary);
         known.until = (!is_present && !known.is_configured).then_some(until);
+        let is_part_of_dht = known.is_foreign && about != key.prefix;
+        if is_part_of_dht && self.said.is_last(&receiver, digest) {
+            return;
+        }
         if about == key.prefix {
             if known.sent.or(known.told) == Some(digest) {
                 return self.store(now, key, known);
@@ -182,7 +189,12 @@ impl Subscriptions {
         let told = self.notification(&key, &agreement, vec![record]);
         let told = told.map(|notification| Notification { allowance, ..notification });
         match told.and_then(|notification| self.notifier.tell(now.monotonic, receiver, notification)) {
-            Ok(()) => self.published += 1,
+            Ok(()) => {
+                self.published += 1;
+                if is_part_of_dht {
+                    self.said.note(receiver, digest);
+                }
+            }
             Err(refusal) => tally.count(refusal),
         }
         self.store(now, key, known);
@@ -190,6 +202,7 @@ impl Subscriptions {
 
     /// Nothing came back from any ITR-RLOC.
     fn unanswered(&mut self, now: Now, Receiver { key, about }: Receiver, nonce: u64, tally: &mut Tally) {
+        self.said.forget(Receiver { key, about }..=Receiver { key, about });
         let Some(mut known) = self.book.get(&key).cloned() else { return };
         if known.is_of_asked(nonce) {
             tally.count(Refusal::SubscribeUnacknowledged);
@@ -226,6 +239,7 @@ impl Subscriptions {
         let under_way = self.under_way(key).filter(|to| to.about != key.prefix);
         owed.extend(under_way.map(|to| (to.about, true)));
         self.notifier.retain(Receiver::all(*key), |_| false);
+        self.said.forget(Receiver::all(*key));
         if asked.mode == Mode::Publish {
             self.say_farewell(key, &asked);
         }

@@ -10,6 +10,7 @@ use super::owed::Owed;
 use super::pace::Pace;
 use super::parts::Parts;
 use super::queue::{Content, Queue, Receiver};
+use super::said::Said;
 use super::subscriber::{Policy, Subscriber, Subscribers};
 use super::subscription::{Kept, Mode, Subscription, SubscriptionKey};
 use super::watch::Watches;
@@ -52,6 +53,7 @@ impl Subscriptions {
             queue: Queue::default(),
             watches: Watches::default(),
             owed,
+            said: Said::default(),
             ends: BTreeSet::new(),
             anew: BTreeSet::new(),
             parts_at: None,
