@@ -118,6 +118,9 @@ pub const SUBSCRIBE_RATE: u32 = 16;
 /// Subscriptions that an xTR may ask for before it acknowledges the first: each is repeated six times, and whoever forges its
 /// address shall not use us to flood it.
 pub const UNPROVEN_PER_XTR: usize = 64;
+/// What is asked for, and asked for again under other nonces, is taken back after this time if nothing of it is acknowledged: then the last of
+/// [`SUBSCRIBER_WAYS`] has been tried with all repetitions. Whoever forges such requests has changes wait no longer.
+pub const UNPROVEN_LONGEST: Duration = Duration::from_secs(300);
 /// ITR-RLOCs that an xTR is told by: each is tried with all repetitions before the next, and more would only carry further what
 /// somebody asks for under its address.
 pub const SUBSCRIBER_WAYS: usize = 4;

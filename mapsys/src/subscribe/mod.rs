@@ -73,6 +73,8 @@ pub struct Subscriptions {
     said: Said,
     /// When temporary subscriptions end.
     ends: BTreeSet<(Instant, SubscriptionKey)>,
+    /// Since when something was asked for that is not proven.
+    unproven: BTreeSet<(Instant, SubscriptionKey)>,
     /// When those that the operator has made are told all anew.
     anew: BTreeSet<(Instant, SubscriptionKey)>,
     /// When xTRs are told of what they may have inside such a subscription, and nobody has registered again after a restart.
@@ -558,9 +560,13 @@ impl Subscriptions {
     }
 
     /// Keeps a subscription, whatever that means for its muted parts.
-    fn put(&mut self, now: Now, key: SubscriptionKey, subscription: Subscription) {
-        let older = self.book.get(&key).and_then(|older| older.until);
-        older.map(|until| self.ends.remove(&(until, key)));
+    fn put(&mut self, now: Now, key: SubscriptionKey, mut subscription: Subscription) {
+        let older = self.book.get(&key).map(|older| (older.until, older.asked_since));
+        let (until, since) = older.unwrap_or_default();
+        until.map(|until| self.ends.remove(&(until, key)));
+        since.map(|since| self.unproven.remove(&(since, key)));
+        subscription.asked_since = subscription.asked.as_ref().map(|_| since.unwrap_or(now.monotonic));
+        subscription.asked_since.map(|since| self.unproven.insert((since, key)));
         subscription.until.map(|until| self.ends.insert((until, key)));
         self.note(Mark::Subscription(Box::new(subscription.kept(&key, wall_seconds(now, subscription.until)))));
         self.book.put(key, subscription);
@@ -577,6 +583,7 @@ impl Subscriptions {
     fn forget(&mut self, now: Now, key: &SubscriptionKey) {
         if let Some(gone) = self.book.remove(key) {
             gone.until.map(|until| self.ends.remove(&(until, *key)));
+            gone.asked_since.map(|since| self.unproven.remove(&(since, *key)));
             self.note(Mark::ForgottenSubscription(*key));
         }
         self.silence(*key);

@@ -10,7 +10,7 @@ use super::queue::{Content, Receiver};
 use super::subscription::{Agreement, Mode, Subscription, SubscriptionKey};
 use super::{Subscriptions, answer, seal, ttl_of};
 use crate::engine::{Mark, Output};
-use crate::limits::{PUBLICATION_PAUSE, REREAD_SHORTEST, SUBSCRIBER_SILENCE};
+use crate::limits::{PUBLICATION_PAUSE, REREAD_SHORTEST, SUBSCRIBER_SILENCE, UNPROVEN_LONGEST};
 use crate::refusal::{Refusal, Tally};
 use crate::register::MapServer;
 use crate::register::notifier::{Notification, Telling};
@@ -22,6 +22,12 @@ impl Subscriptions {
     pub fn handle_timeout(&mut self, now: Now, server: &MapServer, tally: &mut Tally) {
         while let Some((_, key)) = self.ends.first().copied().filter(|(until, _)| *until <= now.monotonic) {
             self.retire(now, &key);
+        }
+        let is_over = |since: &Instant| *since + UNPROVEN_LONGEST <= now.monotonic;
+        while self.unproven.first().is_some_and(|(since, _)| is_over(since)) {
+            let Some((_, key)) = self.unproven.pop_first() else { break };
+            tally.count(Refusal::SubscribeUnacknowledged);
+            self.roll_back(now, &key);
         }
         self.tell_anew(now, server);
         self.tell_of_parts(now, server);
@@ -47,7 +53,8 @@ impl Subscriptions {
     pub fn next_deadline(&self) -> Option<Instant> {
         let turn = self.queue.next().map(|at| at.max(self.pace.next()));
         let end = self.ends.first().map(|(until, _)| *until);
-        let others = [self.next_anew(), self.parts_at, self.notifier.next_deadline(), self.watches.next()];
+        let over = self.unproven.first().map(|(since, _)| *since + UNPROVEN_LONGEST);
+        let others = [over, self.next_anew(), self.parts_at, self.notifier.next_deadline(), self.watches.next()];
         [turn, end].into_iter().chain(others).flatten().min()
     }
 

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Replays, forged requests and floods (RFC 9437, section 7).
 
+use std::net::SocketAddr;
+
 use mapsys::engine::{Input, Output};
 use mapsys::limits::{
-    NOTIFY_PAUSES, PUBLICATIONS_PER_XTR, REPLIES_PER_EID, SUBSCRIBE_BURST, SUBSCRIBER_WAYS, UNPROVEN_PER_XTR,
+    NOTIFY_PAUSES, PUBLICATIONS_PER_XTR, REPLIES_PER_EID, SUBSCRIBE_BURST, SUBSCRIBER_WAYS, UNPROVEN_LONGEST,
+    UNPROVEN_PER_XTR,
 };
 use mapsys::refusal::Refusal;
 use mapsys::subscribe::subscription::Mode;
@@ -319,6 +322,27 @@ fn what_the_xtr_was_told_of_a_more_specific_before_it_acknowledged_is_not_told_t
     let mut outputs = bench.datagram(&to.to_string(), &ack(&changed));
     let heard: Vec<_> = hear_all(&mut bench, &mut outputs).iter().map(about).collect();
     assert_eq!(heard, [prefix(SITE)], "and what there was no room for");
+}
+
+#[test]
+fn requests_that_are_forged_again_and_again_have_a_change_wait_for_five_minutes_at_most() {
+    let mut bench = registered();
+    subscribe(&mut bench, 10, host(EID));
+    bench.pass(seconds(5));
+    let part = prefix("2001:db8:a:1::/64");
+    let mut heard_after = None;
+    for n in 0..120 {
+        bench.datagram(FROM_TWO, &ecm(&subscribing((1 << 60) + 2 * n, &[host(EID)], &[TWO])));
+        let changed = [record(prefix(SITE), &["198.51.100.1"]), record(part, &["198.51.100.2"])];
+        let mut outputs = site_says(&mut bench, 2 + n, changed.to_vec());
+        outputs.extend(bench.pass(seconds(5)));
+        let own = |(to, notify): &(SocketAddr, MapNotify)| to.ip().to_string() == ONE && about(notify) == part;
+        if heard_after.is_none() && told(&outputs).iter().any(own) {
+            heard_after = Some(5 * (n + 1));
+        }
+    }
+    assert_eq!(heard_after, Some(UNPROVEN_LONGEST.as_secs()));
+    assert_eq!(subscriptions(&bench).iter().map(|(_, mode, _)| *mode).collect::<Vec<_>>(), [Mode::Publish]);
 }
 
 #[test]
