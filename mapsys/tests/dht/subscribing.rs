@@ -237,6 +237,24 @@ fn what_is_subscribed_to_is_told_and_ends_as_a_whole_though_there_is_a_more_spec
 }
 
 #[test]
+fn an_end_is_told_to_the_xtr_too_while_somebody_else_asks_in_its_name() {
+    let mut world = world();
+    site_says(&mut world, 1, vec![record(prefix(SITE), &["198.51.100.1"])]);
+    world.pass(Duration::from_secs(11));
+    subscribe(&mut world, 50);
+    let mut heard = Vec::new();
+    for n in 0..300 {
+        site_says(&mut world, 2 + n, vec![with_names(SITE, &[], &["rtr"])]);
+        let outputs = world.datagram(1, ITR, &ecm(&subscribing((1 << 60) + n)));
+        heard.extend(told(&outputs).into_iter().chain(told(&world.pass(Duration::from_secs(5)))));
+    }
+    let farewells = heard.iter().filter(|notify| notify.records[0].action == Action::DropAuthFailure);
+    let (own, other): (Vec<u64>, Vec<u64>) = farewells.map(|notify| notify.nonce.0).partition(|nonce| *nonce < 1000);
+    assert!(own.len() == 1 && !other.is_empty(), "{own:?} {other:?}");
+    assert_eq!(world.benches[1].engine.tally().get(Refusal::SubscribeNotProxied), 1);
+}
+
+#[test]
 fn what_is_withdrawn_is_told_as_a_whole_though_there_is_a_more_specific_in_it() {
     let (mut world, mut nonces) = (world_of_parts(), 1);
     let part = record(prefix(PART), &["198.51.100.7"]);
