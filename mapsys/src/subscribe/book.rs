@@ -263,6 +263,23 @@ mod tests {
         assert_eq!(book.last_nonce(&stranger, &asked), None);
     }
 
+    #[test]
+    fn of_a_mapping_of_which_a_part_is_heard_those_of_the_whole_hear_and_not_those_of_other_parts() {
+        let mut book = Book::default();
+        let all = [(1, net(0, 2)), (1, net(0, 6)), (2, net(0, 2)), (3, net(0, 1)), (4, net(0, 6)), (4, net(63, 8))];
+        for (n, prefix) in all {
+            book.put(SubscriptionKey { xtr: xtr(n), prefix }, in_mode(Mode::Publish, true));
+        }
+        let heard = book.concerned_by(&net(0, 2), &net(0, 4));
+        let heard: Vec<_> = heard.into_iter().map(|key| (key.xtr.xtr_id[0], key.prefix)).collect();
+        assert_eq!(heard, [(1, net(0, 2)), (1, net(0, 6)), (2, net(0, 2)), (3, net(0, 1)), (4, net(0, 6))]);
+        // Who has subscribed to the part too hears of the whole by that.
+        book.put(SubscriptionKey { xtr: xtr(2), prefix: net(0, 4) }, in_mode(Mode::Publish, true));
+        let heard = book.concerned_by(&net(0, 2), &net(0, 4));
+        let of_two: Vec<_> = heard.into_iter().filter(|key| key.xtr == xtr(2)).map(|key| key.prefix).collect();
+        assert_eq!(of_two, [net(0, 2), net(0, 4)]);
+    }
+
     fn net(bits: u8, len: u8) -> EidPrefix {
         EidPrefix::new(InstanceId(0), Ipv4Addr::new(10, 0, 0, bits).into(), 24 + len).unwrap()
     }

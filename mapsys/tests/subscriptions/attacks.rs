@@ -403,6 +403,25 @@ fn an_end_of_which_much_waits_is_confirmed_and_if_it_is_forged_all_of_that_is_to
     }
 }
 
+#[test]
+fn what_waits_when_an_end_is_asked_for_and_not_confirmed_is_told_to_who_subscribes_again() {
+    let mut bench = registered();
+    subscribe(&mut bench, 10, host(EID));
+    bench.pass(seconds(5));
+    let part = prefix("2001:db8:a:1::/64");
+    let (to, change) = told_once(&site_says(&mut bench, 2, vec![record(part, &["198.51.100.2"])]));
+    acknowledge(&mut bench, to, &change);
+    assert_eq!(told(&site_says(&mut bench, 3, vec![record(part, &["198.51.100.3"])])), [], "not so soon");
+    told_once(&bench.datagram(FROM_ONE, &ecm(&leaving(20, prefix(SITE)))));
+    bench.pass(seconds(4));
+    let mut outputs = bench.datagram(FROM_ONE, &ecm(&subscribing(21, &[host(EID)], &[ONE])));
+    outputs.extend(bench.pass(seconds(4)));
+    let heard = hear_all(&mut bench, &mut outputs);
+    let heard: Vec<_> = heard.iter().map(|notify| (about(notify), rlocs(&notify.records[0]))).collect();
+    assert!(heard.contains(&(part, vec!["198.51.100.3".to_owned()])), "{heard:?}");
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+}
+
 /// Acknowledges all that the xTR is told at its first ITR-RLOC, for ten seconds.
 fn hear_all(bench: &mut Bench, outputs: &mut Vec<Output>) -> Vec<MapNotify> {
     let mut heard = Vec::new();
