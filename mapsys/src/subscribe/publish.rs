@@ -145,14 +145,9 @@ impl Subscriptions {
 
     fn publish(&mut self, now: Now, server: &MapServer, receiver: Receiver, content: Content, tally: &mut Tally) {
         let Receiver { key, about } = receiver;
-        let Some(mut known) = self.book.get(&key).cloned() else { return };
-        if known.mode() != Mode::Publish {
-            // Of what is asked for since it is not known by whom.
-            if known.proven.is_some_and(|proven| proven.mode == Mode::Publish) {
-                self.owe(now, receiver);
-            }
+        let Some(mut known) = self.book.get(&key).filter(|known| known.mode() == Mode::Publish).cloned() else {
             return;
-        }
+        };
         // Whoever has not proven that it asked is told no more than its request allows, and of nothing else.
         let is_unproven = known.asked.is_some();
         let allowance = self.notifier.allowance(&receiver).filter(|_| is_unproven);

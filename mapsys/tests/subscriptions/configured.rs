@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use mapsys::engine::{Config, Input, Memory, Output, Reconfiguration};
+use mapsys::engine::{Config, Input, Mark, Memory, Output, Reconfiguration};
 use mapsys::limits::CONFIGURED_LONGEST;
 use mapsys::refusal::Refusal;
 use mapsys::subscribe::configured::Configured;
@@ -71,13 +71,16 @@ fn nonces(told: &[(SocketAddr, MapNotify)]) -> Vec<u64> {
 
 #[test]
 fn what_is_told_anew_while_a_forged_end_is_open_is_told_when_that_is_over() {
-    let mut bench = Bench::new(with(told_after(40)));
     let both = vec![record(prefix(SITE), &["198.51.100.1"]), record(prefix(PART), &["198.51.100.2"])];
-    let inputs = [(ETR, seal(register(1, both), &site_key())), (FROM_TWO, ecm(&leaving(1 << 60, prefix(SITE))))];
-    for (from, bytes) in inputs {
-        let via = Via::Socket { local: address(SERVER), remote: address(from) };
-        bench.engine.take(bench.now, Input::Datagram { via, bytes });
-    }
+    let rows = site_says(&mut Bench::new(served()), 1, both).into_iter().filter_map(|output| match output {
+        Output::Persist(Mark::Registration(_, row)) => Some((Box::default(), row)),
+        _ => None,
+    });
+    let mut bench = Bench::with(with(told_after(40)), Memory { registrations: rows.collect(), ..Memory::default() });
+    // Before anything that is due.
+    let via = Via::Socket { local: address(SERVER), remote: address(FROM_TWO) };
+    let bytes = ecm(&leaving(1 << 60, prefix(SITE)));
+    bench.engine.take(bench.now, Input::Datagram { via, bytes });
     let later = told(&bench.pass(seconds(80)));
     let own = later.iter().filter(|(to, notify)| *to == address("192.0.2.1:4342") && notify.nonce.0 < 60);
     let heard: std::collections::BTreeSet<_> = own.map(|(_, it)| (about(it), rlocs(&it.records[0]))).collect();
