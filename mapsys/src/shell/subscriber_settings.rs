@@ -191,14 +191,13 @@ impl SubscriberSetting {
 
     /// The `[[lisp-sec]]` whose one-time keys make its keys: another one's are those of another ITR.
     fn association(&self, associations: &[Association]) -> anyhow::Result<Option<String>> {
-        let names = associations.iter().map(|one| &one.name);
         match &self.lisp_sec {
             MadeKeys::Switch(false) => Ok(None),
             MadeKeys::Switch(true) if associations.len() > 1 => {
                 bail!("lisp-sec = true: there are several [[lisp-sec]]: give the name of the one that this xTR has")
             }
-            MadeKeys::Switch(true) => Ok(names.last().cloned()),
-            MadeKeys::Of(name) => match names.filter(|other| *other == name).count() {
+            MadeKeys::Switch(true) => Ok(associations.first().map(|one| one.name.clone())),
+            MadeKeys::Of(name) => match associations.iter().filter(|one| one.name == *name).count() {
                 0 => bail!("lisp-sec {name:?} is not configured"),
                 1 => Ok(Some(name.clone())),
                 _ => bail!("lisp-sec {name:?} is configured twice"),
