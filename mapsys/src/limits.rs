@@ -106,6 +106,11 @@ pub const CONFIGURED_LONGEST: Duration = Duration::from_secs(15 * 60);
 pub const CONFIGURED_PARTS: usize = LIVE_MORE_SPECIFICS;
 /// Registered more-specifics that one subscription may cover: each is told by itself at the beginning.
 pub const SUBSCRIBED_PREFIXES: usize = 256;
+/// EID-prefixes that a subscription is told of when it is known whether it is the xTR that has asked: those, what was under way, and what is told
+/// meanwhile, at some 60 octets each. When more has changed, what was asked for is taken back. What waits besides counts as before.
+pub const OWED_PREFIXES: usize = SUBSCRIBED_PREFIXES + 2 * PUBLICATIONS_PER_XTR;
+/// Parts of what is subscribed to in the DHT of which it is remembered what was told of them last, at some 150 octets each.
+pub const SAID_PARTS: usize = 16_384;
 /// Subscriptions that an xTR may begin, change or end at once; after that ...
 pub const SUBSCRIBE_BURST: u32 = 256;
 /// ... so many a second; what is beyond is answered by a Map-Reply (RFC 9437, section 7.2).
@@ -113,6 +118,9 @@ pub const SUBSCRIBE_RATE: u32 = 16;
 /// Subscriptions that an xTR may ask for before it acknowledges the first: each is repeated six times, and whoever forges its
 /// address shall not use us to flood it.
 pub const UNPROVEN_PER_XTR: usize = 64;
+/// What is asked for, and asked for again under other nonces, is taken back after this time if nothing of it is acknowledged: then the last of
+/// [`SUBSCRIBER_WAYS`] has been tried with all repetitions. Whoever forges such requests has changes wait no longer.
+pub const UNPROVEN_LONGEST: Duration = Duration::from_secs(300);
 /// ITR-RLOCs that an xTR is told by: each is tried with all repetitions before the next, and more would only carry further what
 /// somebody asks for under its address.
 pub const SUBSCRIBER_WAYS: usize = 4;

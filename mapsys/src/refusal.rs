@@ -98,6 +98,8 @@ refusals! {
     /// A subscription with a one-time key that has made a security association before, or of which that is not known any more (RFC 9437,
     /// section 7.1).
     SubscribeKeyUsed => "subscribe-key-used",
+    /// A subscription with a one-time key that another `[[lisp-sec]]` has unwrapped than the one that its xTR has.
+    SubscribeKeyOfOther => "subscribe-key-of-other",
     /// A subscription with a nonce that leaves no room for notifications.
     SubscribeNonceEnd => "subscribe-nonce-end",
     /// More subscriptions in a time than an xTR may ask for.

@@ -120,6 +120,7 @@ mod tests {
     fn mapping(text: &str, now: Instant, ttl: u32) -> Found {
         Found::Mapping(Arc::new(Mapping {
             prefix: prefix(text),
+            registered: prefix(text),
             locators: vec![],
             ttl: Ttl(ttl),
             map_version: MapVersion(0),

@@ -37,6 +37,8 @@ pub enum Found {
 pub struct Mapping {
     /// What the answer is valid for.
     pub prefix: EidPrefix,
+    /// What was registered: `prefix`, or what is around it where there are more-specifics.
+    pub registered: EidPrefix,
     /// Its locators, ascending.
     pub locators: Vec<LocatorRecord>,
     /// TTL as registered.
@@ -70,6 +72,14 @@ impl Found {
             | Self::CgeidAbsent(prefix)
             | Self::Refused(prefix)
             | Self::Unknown(prefix) => *prefix,
+        }
+    }
+
+    /// What was registered; of what is no mapping, what it speaks of.
+    pub fn registered(&self) -> EidPrefix {
+        match self {
+            Self::Mapping(mapping) => mapping.registered,
+            _ => self.prefix(),
         }
     }
 

@@ -311,6 +311,7 @@ fn found(now: Now, host: EidPrefix, outcome: &Outcome, unanswered: bool) -> Foun
             locators.sort_by(|a, b| a.rloc.cmp(&b.rloc));
             Found::Mapping(Arc::new(Mapping {
                 prefix: found.covered,
+                registered: found.prefix,
                 locators,
                 ttl: found.mapping.ttl,
                 map_version: found.mapping.map_version.unwrap_or_default(),

@@ -100,7 +100,7 @@ impl Resolver {
             self.limiter.received(cx.now.monotonic, remote.ip(), bytes.len());
         }
         let brings = protection.as_ref().filter(|_| is_subscribing);
-        let brought = brings.map(|with| cx.subscriptions.brought(&with.itr_otk, with.wrap, nonce));
+        let brought = brings.map(|with| cx.subscriptions.brought(&with.itr_otk, with.wrap, nonce, with.by.clone()));
         let mut ask = Ask {
             via,
             reply_to,

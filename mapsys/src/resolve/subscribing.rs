@@ -223,7 +223,7 @@ pub(super) fn verify(
     let Via::Socket { local, remote: outer } = ask.via else { return Ok(()) };
     let arrival = Arrival { local, outer, inner };
     let is_admitted = |record: &EidRequest| {
-        let with = Request { message: request, brought: None };
+        let with = Request { message: request, brought: ask.brought.as_ref() };
         record.eid.ip_prefix().is_some_and(|prefix| cx.subscriptions.admit(arrival, with, prefix).is_ok())
     };
     if request.records.iter().all(|record| !record.notify || is_admitted(record)) {

@@ -91,12 +91,12 @@ impl Plan {
         told::refuse_unreachable(network, &sites, &listen)?;
         let password_file = settings.password_file.as_deref();
         let (key_files, identities) = KeyFiles::open(&settings.identity, password_file, network, SystemTime::now())?;
-        let subscribers = subscribers(settings, &sites)?;
+        let lisp_sec = settings.lisp_sec()?;
+        let subscribers = subscribers(settings, &sites, &lisp_sec)?;
         let pubsub = settings.pubsub.build().context("pubsub")?;
         let table = SiteTable::new(network, sites.clone(), None)?;
         let ddt = settings.ddt()?;
         ddt.check(&table)?;
-        let lisp_sec = settings.lisp_sec()?;
         Associations::new(lisp_sec.clone(), &table)?;
         let rules = rules(network, settings.puzzle_bits, settings.network_key.as_deref())?;
         Ok(Self {
@@ -128,11 +128,10 @@ impl Plan {
 }
 
 /// The subscribers, checked.
-fn subscribers(settings: &Settings, sites: &[Site]) -> anyhow::Result<Vec<Subscriber>> {
-    let built = settings
-        .subscriber
-        .iter()
-        .map(|subscriber| subscriber.build(sites).with_context(|| format!("subscriber {:?}", subscriber.name)));
+fn subscribers(settings: &Settings, sites: &[Site], lisp_sec: &[Association]) -> anyhow::Result<Vec<Subscriber>> {
+    let built = settings.subscriber.iter().map(|subscriber| {
+        subscriber.build(sites, lisp_sec).with_context(|| format!("subscriber {:?}", subscriber.name))
+    });
     let built = built.collect::<anyhow::Result<Vec<_>>>()?;
     Subscribers::new(built.clone())?;
     Ok(built)
@@ -208,8 +207,9 @@ pub fn check(settings: &Settings) -> anyhow::Result<String> {
     }
     for subscriber in &plan.subscribers {
         let rlocs: Vec<String> = subscriber.rlocs.iter().map(ToString::to_string).collect();
-        let keys = if subscriber.key.is_none() { ", under keys that LISP-SEC makes" } else { "" };
-        writeln!(text, "subscriber {:?}: may subscribe from {}{keys}", subscriber.name, rlocs.join(", "))?;
+        let made = if subscriber.key.is_none() { ", under keys that LISP-SEC makes" } else { "" };
+        let of = subscriber.lisp_sec.as_ref().map(|name| format!(" of the secrets of {name:?}")).unwrap_or_default();
+        writeln!(text, "subscriber {:?}: may subscribe from {}{made}{of}", subscriber.name, rlocs.join(", "))?;
         for Configured { prefix, nonce, rlocs, is_fixed } in &subscriber.configured {
             let rlocs: Vec<String> = rlocs.iter().map(ToString::to_string).collect();
             let at = rlocs.join(", ");

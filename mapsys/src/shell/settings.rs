@@ -459,7 +459,7 @@ mod tests {
         let inline: Vec<_> = settings.site.iter().filter(|site| site.key[0].secret.is_some()).collect();
         assert!(inline.iter().all(|site| site.build().is_ok()));
         assert_eq!(settings.lisp_sec().unwrap().len(), 1);
-        assert!(settings.subscriber.iter().all(|subscriber| subscriber.build(&[]).is_ok()));
+        assert!(settings.subscriber.iter().all(|subscriber| subscriber.build(&[], &[]).is_ok()));
         assert_eq!(settings.pubsub.build().unwrap(), crate::subscribe::subscriber::Policy::default());
     }
 

@@ -14,6 +14,7 @@ use wire::control::{Nonce, XtrIdentity};
 use super::settings::{KeySetting, NotifySetting};
 use crate::limits::SUBSCRIBER_WAYS;
 use crate::register::site::{NotifyPort, Site, SiteKey};
+use crate::resolve::lispsec::Association;
 use crate::subscribe::configured::Configured;
 use crate::subscribe::subscriber::{Policy, Subscriber};
 
@@ -47,10 +48,26 @@ pub struct SubscriberSetting {
     pub site: Option<String>,
     /// ... or neither: LISP-SEC makes one with each Map-Request (RFC 9437, section 7.1).
     #[serde(default)]
-    pub lisp_sec: bool,
+    pub lisp_sec: MadeKeys,
     /// What it is told of without having asked.
     #[serde(default)]
     pub subscription: Vec<SubscriptionSetting>,
+}
+
+/// Whether LISP-SEC makes the keys of an xTR, and of whose one-time keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "lisp-sec: true, or the name of a [[lisp-sec]]")]
+pub enum MadeKeys {
+    /// Whether it does; of the only `[[lisp-sec]]` that there is.
+    Switch(bool),
+    /// Of the `[[lisp-sec]]` of this name.
+    Of(String),
+}
+
+impl Default for MadeKeys {
+    fn default() -> Self {
+        Self::Switch(false)
+    }
 }
 
 /// A subscription that the operator makes at both ends (RFC 9437, section 5).
@@ -93,7 +110,7 @@ impl SubscriberSetting {
     ///
     /// # Errors
     /// Says what is wrong with it.
-    pub fn build(&self, sites: &[Site]) -> anyhow::Result<Subscriber> {
+    pub fn build(&self, sites: &[Site], associations: &[Association]) -> anyhow::Result<Subscriber> {
         let port = match self.notify_port {
             Some(NotifySetting::Source) => NotifyPort::Source,
             Some(NotifySetting::Control) | None => NotifyPort::Control,
@@ -103,6 +120,7 @@ impl SubscriberSetting {
             name: self.name.clone(),
             xtr: XtrIdentity { xtr_id: self.xtr_id()?, site_id: self.site_id },
             key: self.key(sites)?,
+            lisp_sec: self.association(associations)?,
             rlocs: self.rloc.clone(),
             eids: eids.collect(),
             port,
@@ -155,7 +173,8 @@ impl SubscriberSetting {
     }
 
     fn key(&self, sites: &[Site]) -> anyhow::Result<Option<AuthKey>> {
-        let SiteKey { id, algorithm, secret } = match (&self.key, &self.site, self.lisp_sec) {
+        let is_made = self.lisp_sec != MadeKeys::Switch(false);
+        let SiteKey { id, algorithm, secret } = match (&self.key, &self.site, is_made) {
             (Some(key), None, false) => key.build(false)?,
             (None, None, true) if self.subscription.is_empty() => return Ok(None),
             (None, None, true) => bail!("subscription: needs a key: LISP-SEC makes one with a Map-Request only"),
@@ -164,10 +183,26 @@ impl SubscriberSetting {
                 let site = site.with_context(|| format!("site {name:?} is not configured"))?;
                 site.keys.first().with_context(|| format!("site {name:?} has no key"))?.clone()
             }
-            _ => bail!("give either key or site or lisp-sec = true"),
+            _ => bail!("give either key or site or lisp-sec"),
         };
         // RFC 9301, section 9, would rather have the derived key.
         Ok(Some(AuthKey { id, algorithm: algorithm.unwrap_or(Algorithm::HkdfSha256), secret }))
+    }
+
+    /// The `[[lisp-sec]]` whose one-time keys make its keys: another one's are those of another ITR.
+    fn association(&self, associations: &[Association]) -> anyhow::Result<Option<String>> {
+        match &self.lisp_sec {
+            MadeKeys::Switch(false) => Ok(None),
+            MadeKeys::Switch(true) if associations.len() > 1 => {
+                bail!("lisp-sec = true: there are several [[lisp-sec]]: give the name of the one that this xTR has")
+            }
+            MadeKeys::Switch(true) => Ok(associations.first().map(|one| one.name.clone())),
+            MadeKeys::Of(name) => match associations.iter().filter(|one| one.name == *name).count() {
+                0 => bail!("lisp-sec {name:?} is not configured"),
+                1 => Ok(Some(name.clone())),
+                _ => bail!("lisp-sec {name:?} is configured twice"),
+            },
+        }
     }
 }
 
@@ -206,7 +241,8 @@ mod tests {
         std::fs::write(file.path(), toml).unwrap();
         let settings = Settings::read(&Flags { config: Some(file.path().into()), ..Flags::default() })?;
         let sites = settings.sites()?;
-        settings.subscriber.iter().map(|subscriber| subscriber.build(&sites)).collect()
+        let associations = settings.lisp_sec()?;
+        settings.subscriber.iter().map(|subscriber| subscriber.build(&sites, &associations)).collect()
     }
 
     const XTR: &str = "[[subscriber]]\nname = \"x\"\nrloc = [\"192.0.2.0/24\"]\n";
@@ -223,7 +259,29 @@ mod tests {
         let key = shared[0].key.as_ref().unwrap();
         assert_eq!((key.id, key.secret.expose()), (9, &b"of a"[..]));
         assert_eq!(shared[0].port, NotifyPort::Source);
-        assert_eq!(subscribers(&format!("{XTR}{ID}lisp-sec = true\n")).unwrap()[0].key, None);
+    }
+
+    #[test]
+    fn the_keys_that_lisp_sec_makes_are_those_of_one_table() {
+        let table = |name: &str, peer: &str| {
+            format!("[[lisp-sec]]\nname = \"{name}\"\npeers = [\"{peer}\"]\nkey = [{{ secret = \"of {peer}\" }}]\n")
+        };
+        let (own, other) = (table("own", "192.0.2.1/32"), table("other", "192.0.2.2/32"));
+        let bound = |tables: &str, lisp_sec: &str| {
+            let built = subscribers(&format!("{tables}{XTR}{ID}lisp-sec = {lisp_sec}\n"));
+            built.map(|mut built| built.remove(0)).map(|built| (built.key, built.lisp_sec))
+        };
+        let to_own = (None, Some("own".to_owned()));
+        assert_eq!(bound(&own, "true").unwrap(), to_own, "there is no other");
+        let both = format!("{own}{other}");
+        assert_eq!(bound(&both, "\"own\"").unwrap(), to_own);
+        let error = |tables: &str, lisp_sec: &str| format!("{:#}", bound(tables, lisp_sec).unwrap_err());
+        assert!(error(&both, "true").contains("there are several [[lisp-sec]]"));
+        assert!(error(&both, "\"third\"").contains("lisp-sec \"third\" is not configured"));
+        let twice = format!("{own}{}", table("own", "192.0.2.2/32"));
+        assert!(error(&twice, "\"own\"").contains("configured twice"));
+        assert!(error(&own, "3").contains("true, or the name of a [[lisp-sec]]"), "{}", error(&own, "3"));
+        assert!(error(&own, "false").contains("either key or site or lisp-sec"));
     }
 
     #[test]

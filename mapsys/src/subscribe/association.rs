@@ -45,6 +45,8 @@ pub struct Brought {
     pub digest: u64,
     /// Which Map-Request it is: one may subscribe to several EID-prefixes.
     pub arrival: u64,
+    /// Name of the `[[lisp-sec]]` whose secret has unwrapped it, or whose path is protected: whose key it is.
+    pub by: Option<String>,
 }
 
 impl Brought {
@@ -52,7 +54,7 @@ impl Brought {
     pub fn new(otk: &OneTimeKey, wrap: WrapId, nonce: Nonce, arrival: u64) -> Self {
         let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(Sha256::digest(otk.expose()));
         let digest = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-        Self { key: Key(PubSubKey::new(otk, wrap, nonce)), digest, arrival }
+        Self { key: Key(PubSubKey::new(otk, wrap, nonce)), digest, arrival, by: None }
     }
 
     /// As used by what its Map-Request wishes.

@@ -163,21 +163,33 @@ impl Book {
     /// Who is to be told that `changed` has changed, each xTR by its most specific subscription (RFC 9437, section 6); not who
     /// has muted it. After them those inside it, which hear of it what concerns them.
     pub fn concerned(&self, changed: &EidPrefix) -> Vec<SubscriptionKey> {
-        let (mut concerned, mut decided) = (Vec::new(), BTreeSet::new());
-        for (prefix, of_prefix) in self.by_prefix.covering(changed) {
-            for (xtr, subscription) in of_prefix.iter().filter(|(_, subscription)| subscription.mode() != Mode::Gone) {
-                let is_first = decided.insert(*xtr);
-                if is_first && subscription.mode() == Mode::Publish {
-                    concerned.push(SubscriptionKey { xtr: *xtr, prefix });
-                }
-            }
-        }
+        let mut concerned = self.telling(changed);
         let inside = self.by_prefix.inside(changed).filter(|(prefix, _)| prefix != changed);
         for (prefix, of_prefix) in inside {
             let publish = of_prefix.iter().filter(|(_, subscription)| subscription.mode() == Mode::Publish);
             concerned.extend(publish.map(|(xtr, _)| SubscriptionKey { xtr: *xtr, prefix }));
         }
         concerned
+    }
+
+    /// The most specific subscription of each xTR that covers `changed`; not of who has muted it.
+    fn telling(&self, changed: &EidPrefix) -> Vec<SubscriptionKey> {
+        let (mut telling, mut decided) = (Vec::new(), BTreeSet::new());
+        for (prefix, of_prefix) in self.by_prefix.covering(changed) {
+            for (xtr, subscription) in of_prefix.iter().filter(|(_, subscription)| subscription.mode() != Mode::Gone) {
+                let is_first = decided.insert(*xtr);
+                if is_first && subscription.mode() == Mode::Publish {
+                    telling.push(SubscriptionKey { xtr: *xtr, prefix });
+                }
+            }
+        }
+        telling
+    }
+
+    /// Who is to be told of a mapping of which `part` was heard: as of that, and who has subscribed to the whole.
+    pub fn concerned_by(&self, registered: &EidPrefix, part: &EidPrefix) -> BTreeSet<SubscriptionKey> {
+        let whole = if registered == part { Vec::new() } else { self.telling(registered) };
+        whole.into_iter().chain(self.concerned(part)).collect()
     }
 
     /// The subscriptions to what is wider than `changed`, and the parts of subscriptions that it is in, of which somebody has asked that
@@ -249,6 +261,23 @@ mod tests {
         }
         let stranger = SubscriptionKey { xtr: xtr(2), ..at(4) };
         assert_eq!(book.last_nonce(&stranger, &asked), None);
+    }
+
+    #[test]
+    fn of_a_mapping_of_which_a_part_is_heard_those_of_the_whole_hear_and_not_those_of_other_parts() {
+        let mut book = Book::default();
+        let all = [(1, net(0, 2)), (1, net(0, 6)), (2, net(0, 2)), (3, net(0, 1)), (4, net(0, 6)), (4, net(63, 8))];
+        for (n, prefix) in all {
+            book.put(SubscriptionKey { xtr: xtr(n), prefix }, in_mode(Mode::Publish, true));
+        }
+        let heard = book.concerned_by(&net(0, 2), &net(0, 4));
+        let heard: Vec<_> = heard.into_iter().map(|key| (key.xtr.xtr_id[0], key.prefix)).collect();
+        assert_eq!(heard, [(1, net(0, 2)), (1, net(0, 6)), (2, net(0, 2)), (3, net(0, 1)), (4, net(0, 6))]);
+        // Who has subscribed to the part too hears of the whole by that.
+        book.put(SubscriptionKey { xtr: xtr(2), prefix: net(0, 4) }, in_mode(Mode::Publish, true));
+        let heard = book.concerned_by(&net(0, 2), &net(0, 4));
+        let of_two: Vec<_> = heard.into_iter().filter(|key| key.xtr == xtr(2)).map(|key| key.prefix).collect();
+        assert_eq!(of_two, [net(0, 2), net(0, 4)]);
     }
 
     fn net(bits: u8, len: u8) -> EidPrefix {

@@ -15,7 +15,7 @@ use wire::control::XtrIdentity;
 use super::queue::{Content, Receiver};
 use super::subscription::{Agreement, Mode, Subscription, SubscriptionKey};
 use super::{Subscriptions, answer, wall_seconds};
-use crate::limits::{CONFIGURED_LONGEST, CONFIGURED_SHORTEST, SUBSCRIBER_WAYS};
+use crate::limits::{CONFIGURED_LONGEST, CONFIGURED_SHORTEST, PUBLICATION_PAUSE, SUBSCRIBER_WAYS};
 use crate::register::MapServer;
 use crate::transport::{Now, Way, may_send_to};
 
@@ -111,7 +111,10 @@ impl Subscriptions {
     pub(super) fn tell_anew(&mut self, now: Now, server: &MapServer) {
         while let Some((_, key)) = self.anew.first().copied().filter(|(at, _)| *at <= now.monotonic) {
             self.anew.pop_first();
-            if !self.is_configured(&key) {
+            let Some(known) = self.book.get(&key).filter(|known| known.is_configured) else { continue };
+            if known.asked.as_ref().is_some_and(|asked| asked.mode != Mode::Publish) {
+                // Not before it is known whether it is its xTR that wants to hear nothing more.
+                self.anew.insert((now.monotonic + PUBLICATION_PAUSE, key));
                 continue;
             }
             // Sites may not have registered yet that did before a restart.

@@ -9,7 +9,7 @@
 //! * [`subscription`]: the state of one, and when it is proven;
 //! * [`configured`]: those that the operator makes; [`parts`]: what their xTRs may have of them;
 //! * [`book`]: all of them; [`answer`]: what there is to say of what is registered here;
-//! * `owed`: what is told when it is known whether somebody wants it;
+//! * `owed`: what is told when it is known whether somebody wants it; [`said`]: what need not be told again;
 //! * [`queue`], [`pace`]: changes wait for their turn; [`watch`]: the DHT is read again;
 //! * the [`Notifier`] sends and repeats, as it does for the xTRs of a site that merge.
 
@@ -23,11 +23,12 @@ pub mod parts;
 mod publish;
 pub mod queue;
 mod restore;
+pub mod said;
 pub mod subscriber;
 pub mod subscription;
 pub mod watch;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -50,8 +51,10 @@ use crate::transport::{Now, Sockets};
 use answer::Target;
 use association::{Brought, Key, KeyFloor, UsedKey, UsedKeys};
 use book::Book;
+use owed::Owed;
 use pace::Pace;
 use queue::{Content, Queue, Receiver};
+use said::Said;
 use subscriber::{Arrival, Denial, Policy, Request, Subscriber, Subscribers, Wish};
 use subscription::{Agreement, Mode, Subscription, SubscriptionKey};
 use watch::Watches;
@@ -66,11 +69,12 @@ pub struct Subscriptions {
     notifier: Notifier<Receiver>,
     queue: Queue,
     watches: Watches,
-    /// EID-prefixes that unproven subscriptions are told of when they are proven, registered more-specifics and what has changed: of each no more than
-    /// [`crate::limits::SUBSCRIBED_PREFIXES`]. With each stands whether it has changed.
-    owed: BTreeMap<SubscriptionKey, BTreeMap<EidPrefix, bool>>,
+    owed: Owed,
+    said: Said,
     /// When temporary subscriptions end.
     ends: BTreeSet<(Instant, SubscriptionKey)>,
+    /// Since when something was asked for that is not proven.
+    unproven: BTreeSet<(Instant, SubscriptionKey)>,
     /// When those that the operator has made are told all anew.
     anew: BTreeSet<(Instant, SubscriptionKey)>,
     /// When xTRs are told of what they may have inside such a subscription, and nobody has registered again after a restart.
@@ -162,10 +166,10 @@ impl Subscriptions {
         self.subscribers.admit(&self.policy.resolvers, &self.sockets, arrival, request, asked)
     }
 
-    /// The one-time key of a Map-Request that has come, as it was unwrapped.
-    pub fn brought(&mut self, otk: &OneTimeKey, wrap: WrapId, nonce: Nonce) -> Brought {
+    /// The one-time key of a Map-Request that has come, as it was unwrapped, and by which association.
+    pub fn brought(&mut self, otk: &OneTimeKey, wrap: WrapId, nonce: Nonce, by: Option<String>) -> Brought {
         self.arrivals += 1;
-        Brought::new(otk, wrap, nonce, self.arrivals)
+        Brought { by, ..Brought::new(otk, wrap, nonce, self.arrivals) }
     }
 
     /// What a wish about an EID of the sites subscribes to; `None` if it is about none of them.
@@ -257,7 +261,7 @@ impl Subscriptions {
         }
         let current = self.target(server, &wish.asked, allowance).ok().flatten().map(|target| target.records);
         let records = current.unwrap_or_else(|| vec![answer::withdrawn(key.prefix)]);
-        let owed = self.owed_beside(&key, self.to_come(&key), Vec::new())?;
+        let owed = self.owed_beside(&key, self.under_way(&key), Vec::new())?;
         let due = self.confirmation_due(now, &key);
         self.ask((now, due), key, wish, (mode, &records), allowance)?;
         // Until it is proven that nothing is to be heard.
@@ -354,11 +358,13 @@ impl Subscriptions {
         let notification = self.notification(&key, &agreement, records.to_vec()).map_err(Denial::Plain)?;
         let allowed = allowance.take(notification.bytes.len(), agreement.ways.len()).map_err(Denial::Plain)?;
         let notification = Notification { allowance: allowed, ..notification };
-        if mode != Mode::Publish {
-            self.silence(key);
-        }
         let receiver = Receiver { key, about };
+        if mode != Mode::Publish {
+            self.hush(&receiver)?;
+        }
         self.notifier.tell(due, receiver, notification).map_err(Denial::Plain)?;
+        // It may have nothing of what it was told before.
+        self.said.forget(Receiver::all(key));
         if let Some(brought) = &wish.brought {
             // What is under way of the association before is owed, and told under this one.
             self.notifier.retain(Receiver::all(key), |other| *other == receiver);
@@ -369,6 +375,19 @@ impl Subscriptions {
         let known = known.unwrap_or_else(|| Subscription::new(key_id));
         let peak = [known.peak, wish.nonce].into_iter().chain(known.last_nonce()).max().unwrap_or_default();
         self.store(now, key, Subscription { asked: Some(agreement), peak, ..known });
+        Ok(())
+    }
+
+    /// Says nothing more of what is under way, and lets what waits wait, until it is proven that nothing is to be heard.
+    ///
+    /// # Errors
+    /// `NotifyTableFull` if there is no room to confirm that, nor is any made by it.
+    fn hush(&mut self, receiver: &Receiver) -> Result<(), Denial> {
+        if !self.has_room(receiver) && self.under_way(&receiver.key).next().is_none() {
+            return Err(Denial::Plain(Refusal::NotifyTableFull));
+        }
+        self.notifier.retain(Receiver::all(receiver.key), |_| false);
+        self.queue.hold(receiver.key);
         Ok(())
     }
 
@@ -450,8 +469,14 @@ impl Subscriptions {
             self.note_proven(used);
         }
         if is_proven {
-            let is_told = self.book.get(&key).is_some_and(|known| known.mode() == Mode::Publish);
-            let owed = self.owed.remove(&key).filter(|_| is_told).unwrap_or_default();
+            let mut owed = self.owed.remove(&key).unwrap_or_default();
+            if self.book.get(&key).is_none_or(|known| known.mode() != Mode::Publish) {
+                self.silence(key);
+                return Ok(());
+            }
+            self.queue.release(key);
+            // That is what was acknowledged.
+            owed.remove(&about);
             if !owed.is_empty() && self.book.get(&key).is_some_and(|known| known.is_foreign) {
                 self.watches.hurry(now.monotonic, key.prefix);
                 return Ok(());
@@ -535,9 +560,13 @@ impl Subscriptions {
     }
 
     /// Keeps a subscription, whatever that means for its muted parts.
-    fn put(&mut self, now: Now, key: SubscriptionKey, subscription: Subscription) {
-        let older = self.book.get(&key).and_then(|older| older.until);
-        older.map(|until| self.ends.remove(&(until, key)));
+    fn put(&mut self, now: Now, key: SubscriptionKey, mut subscription: Subscription) {
+        let older = self.book.get(&key).map(|older| (older.until, older.asked_since));
+        let (until, since) = older.unwrap_or_default();
+        until.map(|until| self.ends.remove(&(until, key)));
+        since.map(|since| self.unproven.remove(&(since, key)));
+        subscription.asked_since = subscription.asked.as_ref().map(|_| since.unwrap_or(now.monotonic));
+        subscription.asked_since.map(|since| self.unproven.insert((since, key)));
         subscription.until.map(|until| self.ends.insert((until, key)));
         self.note(Mark::Subscription(Box::new(subscription.kept(&key, wall_seconds(now, subscription.until)))));
         self.book.put(key, subscription);
@@ -554,6 +583,7 @@ impl Subscriptions {
     fn forget(&mut self, now: Now, key: &SubscriptionKey) {
         if let Some(gone) = self.book.remove(key) {
             gone.until.map(|until| self.ends.remove(&(until, *key)));
+            gone.asked_since.map(|since| self.unproven.remove(&(since, *key)));
             self.note(Mark::ForgottenSubscription(*key));
         }
         self.silence(*key);
@@ -565,6 +595,7 @@ impl Subscriptions {
         self.queue.clear(key);
         self.owed.remove(&key);
         self.notifier.retain(Receiver::all(key), |_| false);
+        self.said.forget(Receiver::all(key));
     }
 }
 

@@ -9,9 +9,13 @@ use super::Subscriptions;
 use super::queue::{Content, Receiver};
 use super::subscriber::Denial;
 use super::subscription::{Mode, SubscriptionKey};
-use crate::limits::SUBSCRIBED_PREFIXES;
+use crate::limits::OWED_PREFIXES;
 use crate::refusal::Refusal;
 use crate::transport::Now;
+
+/// EID-prefixes that unproven subscriptions are told of when they are proven, registered more-specifics and what has changed: of each no more than
+/// [`OWED_PREFIXES`]. With each stands whether it has changed.
+pub(super) type Owed = BTreeMap<SubscriptionKey, BTreeMap<EidPrefix, bool>>;
 
 impl Subscriptions {
     /// What is owed if the `rest` of what there is comes to what is owed already: an earlier request may not be acknowledged yet, and what
@@ -28,7 +32,7 @@ impl Subscriptions {
         for about in rest {
             owed.entry(about).or_insert(false);
         }
-        if owed.len() > SUBSCRIBED_PREFIXES {
+        if owed.len() > OWED_PREFIXES {
             return Err(Denial::Plain(Refusal::SubscribeTooWide));
         }
         Ok(owed)
@@ -39,19 +43,31 @@ impl Subscriptions {
         self.notifier.receivers_in(Receiver::all(*key))
     }
 
-    /// That, and what waits.
-    pub(super) fn to_come(&self, key: &SubscriptionKey) -> impl Iterator<Item = Receiver> + '_ {
-        self.under_way(key).chain(self.queue.of(*key))
+    /// That, and what waits, of parts.
+    pub(super) fn to_come(&self, key: &SubscriptionKey) -> impl Iterator<Item = EidPrefix> + '_ {
+        let prefix = key.prefix;
+        self.under_way(key).chain(self.queue.of(*key)).map(|to| to.about).filter(move |about| *about != prefix)
     }
 
-    /// Is told when the subscription is proven, or what was proven before holds again.
-    pub(super) fn owe(&mut self, now: Now, Receiver { key, about }: Receiver) {
+    /// Is told when the subscription is proven, or what was proven before holds again. `false` if that is so now, since it was too much.
+    pub(super) fn owe(&mut self, now: Now, Receiver { key, about }: Receiver) -> bool {
         let owed = self.owed.entry(key).or_default();
         owed.insert(about, true);
-        if owed.len() > SUBSCRIBED_PREFIXES {
-            self.refused.push(Refusal::SubscribeTooWide);
-            self.roll_back(now, &key);
+        if owed.len() <= OWED_PREFIXES {
+            return true;
         }
+        self.refused.push(Refusal::SubscribeTooWide);
+        self.roll_back(now, &key);
+        false
+    }
+
+    /// All that is owed, with what is to come of what is not proven: for the next configuration, under which none of it is asked for any more.
+    pub(super) fn take_owed(&mut self) -> Owed {
+        let mut owed = std::mem::take(&mut self.owed);
+        for (key, _) in self.book.iter().filter(|(_, known)| known.asked.is_some()) {
+            owed.entry(key).or_default().extend(self.to_come(&key).map(|about| (about, true)));
+        }
+        owed
     }
 
     /// A part goes on to be told of with the subscription around it: what has changed in it meanwhile is told.

@@ -10,7 +10,7 @@ use super::queue::{Content, Receiver};
 use super::subscription::{Agreement, Mode, Subscription, SubscriptionKey};
 use super::{Subscriptions, answer, seal, ttl_of};
 use crate::engine::{Mark, Output};
-use crate::limits::{PUBLICATION_PAUSE, REREAD_SHORTEST, SUBSCRIBER_SILENCE};
+use crate::limits::{PUBLICATION_PAUSE, REREAD_SHORTEST, SUBSCRIBER_SILENCE, UNPROVEN_LONGEST};
 use crate::refusal::{Refusal, Tally};
 use crate::register::MapServer;
 use crate::register::notifier::{Notification, Telling};
@@ -22,6 +22,12 @@ impl Subscriptions {
     pub fn handle_timeout(&mut self, now: Now, server: &MapServer, tally: &mut Tally) {
         while let Some((_, key)) = self.ends.first().copied().filter(|(until, _)| *until <= now.monotonic) {
             self.retire(now, &key);
+        }
+        let is_over = |since: &Instant| *since + UNPROVEN_LONGEST <= now.monotonic;
+        while self.unproven.first().is_some_and(|(since, _)| is_over(since)) {
+            let Some((_, key)) = self.unproven.pop_first() else { break };
+            tally.count(Refusal::SubscribeUnacknowledged);
+            self.roll_back(now, &key);
         }
         self.tell_anew(now, server);
         self.tell_of_parts(now, server);
@@ -47,7 +53,8 @@ impl Subscriptions {
     pub fn next_deadline(&self) -> Option<Instant> {
         let turn = self.queue.next().map(|at| at.max(self.pace.next()));
         let end = self.ends.first().map(|(until, _)| *until);
-        let others = [self.next_anew(), self.parts_at, self.notifier.next_deadline(), self.watches.next()];
+        let over = self.unproven.first().map(|(since, _)| *since + UNPROVEN_LONGEST);
+        let others = [over, self.next_anew(), self.parts_at, self.notifier.next_deadline(), self.watches.next()];
         [turn, end].into_iter().chain(others).flatten().min()
     }
 
@@ -77,18 +84,21 @@ impl Subscriptions {
         self.watches.pause(now.monotonic + PUBLICATION_PAUSE);
     }
 
-    /// The DHT has said something of an EID. Of a mapping that has more than the DHT can say, or whose site answers itself, it has not what
+    /// The DHT has said something of an EID. An answer may be about a part: what is subscribed to has changed if the mapping around it has,
+    /// or if there is nothing at its first EID, by which it is looked up. Of a mapping that has more than the DHT can say, or whose site answers itself, it has not what
     /// is so: a subscription to it ends here, and its xTR, which asks when it hears that, is sent on to who has it.
     pub fn heard(&mut self, now: Now, found: &Found) {
         if matches!(found, Found::Unknown(_)) {
             return;
         }
-        let prefix = found.prefix();
-        for key in self.book.concerned(&prefix) {
+        let (part, registered) = (found.prefix(), found.registered());
+        for key in self.book.concerned_by(&registered, &part) {
             let Some(known) = self.book.get(&key).filter(|known| known.is_foreign) else { continue };
             let is_temporary = known.until.is_some();
-            let about = if key.prefix.covers(&prefix) { prefix } else { key.prefix };
-            if about == key.prefix {
+            let is_of_first = part.covers(&EidPrefix::host(key.prefix.iid, key.prefix.net.addr()));
+            let is_nothing = is_of_first && !matches!(found, Found::Mapping(_));
+            let about = if registered.covers(&key.prefix) || is_nothing { key.prefix } else { registered };
+            if is_of_first {
                 self.watches.begin(now.monotonic, key.prefix, found.lifetime(now.monotonic));
             }
             let (record, lifetime) = match found {
@@ -129,7 +139,7 @@ impl Subscriptions {
     }
 
     /// Whether a publication can go out now, as far as its own xTR is concerned.
-    fn has_room(&self, receiver: &Receiver) -> bool {
+    pub(super) fn has_room(&self, receiver: &Receiver) -> bool {
         self.notifier.has_room(self.subscribers.place(&receiver.key.xtr))
     }
 
@@ -138,6 +148,15 @@ impl Subscriptions {
         let Some(mut known) = self.book.get(&key).filter(|known| known.mode() == Mode::Publish).cloned() else {
             return;
         };
+        // Whoever has not proven that it asked is told no more than its request allows, and of nothing else.
+        let is_unproven = known.asked.is_some();
+        let allowance = self.notifier.allowance(&receiver).filter(|_| is_unproven);
+        let is_withheld = is_unproven && allowance.is_none() && self.notifier.is_limited(Receiver::all(key));
+        // Should nobody acknowledge what is said of a part, it is told again; of the EID-prefix itself that is so in any case.
+        let is_owed = is_withheld || is_unproven && about != key.prefix;
+        if is_owed && !self.owe(now, receiver) || is_withheld {
+            return;
+        }
         let (record, digest) = match content {
             Content::Found { record, digest } => (record, digest),
             Content::Registered { is_exact } => {
@@ -146,11 +165,6 @@ impl Subscriptions {
                 (record, digest)
             }
         };
-        // Whoever has not proven that it asked is told no more than its request allows, and of nothing else.
-        let allowance = self.notifier.allowance(&receiver).filter(|_| known.asked.is_some());
-        if known.asked.is_some() && allowance.is_none() && self.notifier.is_limited(Receiver::all(key)) {
-            return self.owe(now, receiver);
-        }
         let is_present = if known.is_foreign {
             about != key.prefix && known.until.is_none() || !record.locators.is_empty()
         } else {
@@ -158,6 +172,10 @@ impl Subscriptions {
         };
         let until = known.until.unwrap_or(now.monotonic + self.policy.temporary);
         known.until = (!is_present && !known.is_configured).then_some(until);
+        let is_part_of_dht = known.is_foreign && about != key.prefix;
+        if is_part_of_dht && self.said.is_last(&receiver, digest) {
+            return;
+        }
         if about == key.prefix {
             if known.sent.or(known.told) == Some(digest) {
                 return self.store(now, key, known);
@@ -173,7 +191,12 @@ impl Subscriptions {
         let told = self.notification(&key, &agreement, vec![record]);
         let told = told.map(|notification| Notification { allowance, ..notification });
         match told.and_then(|notification| self.notifier.tell(now.monotonic, receiver, notification)) {
-            Ok(()) => self.published += 1,
+            Ok(()) => {
+                self.published += 1;
+                if is_part_of_dht {
+                    self.said.note(receiver, digest);
+                }
+            }
             Err(refusal) => tally.count(refusal),
         }
         self.store(now, key, known);
@@ -181,6 +204,7 @@ impl Subscriptions {
 
     /// Nothing came back from any ITR-RLOC.
     fn unanswered(&mut self, now: Now, Receiver { key, about }: Receiver, nonce: u64, tally: &mut Tally) {
+        self.said.forget(Receiver { key, about }..=Receiver { key, about });
         let Some(mut known) = self.book.get(&key).cloned() else { return };
         if known.is_of_asked(nonce) {
             tally.count(Refusal::SubscribeUnacknowledged);
@@ -214,14 +238,17 @@ impl Subscriptions {
         let Some(mut known) = self.book.get(key).cloned() else { return };
         let Some(asked) = known.asked.take() else { return };
         let mut owed = self.owed.remove(key).unwrap_or_default();
-        owed.extend(self.to_come(key).filter(|to| to.about != key.prefix).map(|to| (to.about, true)));
-        self.silence(*key);
+        let under_way = self.under_way(key).filter(|to| to.about != key.prefix);
+        owed.extend(under_way.map(|to| (to.about, true)));
+        self.notifier.retain(Receiver::all(*key), |_| false);
+        self.said.forget(Receiver::all(*key));
         if asked.mode == Mode::Publish {
             self.say_farewell(key, &asked);
         }
         if known.proven.as_ref().is_none_or(|proven| proven.mode == Mode::Gone) {
             // It was told of in the place of what is around it.
             owed.extend((asked.mode == Mode::Publish).then_some((key.prefix, true)));
+            owed.extend(self.queue.of(*key).map(|to| (to.about, true)));
             self.tell_around(now, key, &owed);
         }
         if known.proven.is_none() {
@@ -231,9 +258,13 @@ impl Subscriptions {
         let is_foreign = known.is_foreign;
         let is_live = known.mode() == Mode::Publish;
         self.store(now, *key, known);
-        if is_live && is_foreign {
+        if !is_live {
+            return self.silence(*key);
+        }
+        self.queue.release(*key);
+        if is_foreign {
             self.watches.hurry(now.monotonic, key.prefix);
-        } else if is_live {
+        } else {
             // It may have changed meanwhile, as has what is owed because of that. What else is there inside of it, its xTR knows.
             let inside = owed.into_iter().filter(|(about, has_changed)| *has_changed && *about != key.prefix);
             for about in [key.prefix].into_iter().chain(inside.map(|(about, _)| about)) {
@@ -246,10 +277,10 @@ impl Subscriptions {
     /// Ends a subscription without being asked to, and says so (RFC 9437, section 5). One that the operator has made rests for a while
     /// in its place: its xTR asks for the mapping when it hears that.
     pub(super) fn end(&mut self, now: Now, key: &SubscriptionKey) {
-        let agreement = self.book.get(key).and_then(Subscription::agreement).cloned();
-        if let Some(agreement) = agreement.filter(|agreement| agreement.mode != Mode::Gone) {
-            self.say_farewell(key, &agreement);
-        }
+        // What is proven too: whoever has asked since may not be the xTR.
+        let agreed = self.book.get(key).into_iter().flat_map(|known| [&known.asked, &known.proven]).flatten();
+        let live: Vec<Agreement> = agreed.filter(|agreement| agreement.mode != Mode::Gone).cloned().collect();
+        live.iter().for_each(|agreement| self.say_farewell(key, agreement));
         if self.is_configured(key) {
             return self.rest(now, key);
         }

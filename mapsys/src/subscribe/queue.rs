@@ -125,6 +125,23 @@ impl Queue {
         self.items.range(Receiver::all(key)).map(|(receiver, _)| *receiver)
     }
 
+    /// Lets all that a subscription is to be told wait until [`Self::release`]; it goes on to take its place.
+    pub fn hold(&mut self, key: SubscriptionKey) {
+        for turn in self.turns(key) {
+            self.order.remove(&turn);
+        }
+    }
+
+    /// What was held has its turn again.
+    pub fn release(&mut self, key: SubscriptionKey) {
+        let turns = self.turns(key);
+        self.order.extend(turns);
+    }
+
+    fn turns(&self, key: SubscriptionKey) -> Vec<(Instant, Receiver)> {
+        self.items.range(Receiver::all(key)).map(|(receiver, (at, _))| (*at, *receiver)).collect()
+    }
+
     /// Forgets all that a subscription was to be told.
     pub fn clear(&mut self, key: SubscriptionKey) {
         let gone: Vec<Receiver> = self.of(key).collect();
@@ -191,6 +208,23 @@ mod tests {
         assert_eq!(queue.push(now, quiet, content()), Err(receiver(1, 0).key));
         queue.clear(receiver(1, 0).key);
         assert_eq!(queue.push(now, quiet, content()), Ok(()));
+    }
+
+    #[test]
+    fn what_is_held_has_no_turn_and_keeps_its_place() {
+        let now = Instant::now();
+        let mut queue = Queue::default();
+        queue.push(now, receiver(1, 0), content()).unwrap();
+        queue.push(now, receiver(2, 0), content()).unwrap();
+        queue.hold(receiver(1, 0).key);
+        assert_eq!(queue.pop(now), Some((receiver(2, 0), content())));
+        assert_eq!((queue.pop(now), queue.next(), queue.len()), (None, None, 1));
+        queue.release(receiver(1, 0).key);
+        assert_eq!(queue.pop(now), Some((receiver(1, 0), content())));
+        queue.push(now, receiver(1, 0), content()).unwrap();
+        queue.hold(receiver(1, 0).key);
+        queue.clear(receiver(1, 0).key);
+        assert!(queue.is_empty() && queue.of_xtr.is_empty() && queue.order.is_empty());
     }
 
     #[test]

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Subscriptions after a restart.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::association::{KeyFloor, UsedKey, UsedKeys};
 use super::book::Book;
+use super::owed::Owed;
 use super::pace::Pace;
 use super::parts::Parts;
 use super::queue::{Content, Queue, Receiver};
+use super::said::Said;
 use super::subscriber::{Policy, Subscriber, Subscribers};
 use super::subscription::{Kept, Mode, Subscription, SubscriptionKey};
 use super::watch::Watches;
@@ -31,17 +33,17 @@ impl Subscriptions {
         sockets: Sockets,
         kept: impl IntoIterator<Item = Kept>,
     ) -> Self {
-        let mut restored = Self::take_all(now, subscribers, policy, sockets, kept);
+        let mut restored = Self::take_all(now, (subscribers, policy), sockets, kept, Owed::new());
         restored.parts_at = (!restored.parts().is_empty()).then_some(restored.settled);
         restored
     }
 
     fn take_all(
         now: Now,
-        subscribers: Subscribers,
-        policy: Policy,
+        (subscribers, policy): (Subscribers, Policy),
         sockets: Sockets,
         kept: impl IntoIterator<Item = Kept>,
+        owed: Owed,
     ) -> Self {
         let mut restored = Self {
             subscribers,
@@ -50,8 +52,10 @@ impl Subscriptions {
             notifier: Notifier::new(PUBLICATIONS, PUBLICATIONS_PER_XTR),
             queue: Queue::default(),
             watches: Watches::default(),
-            owed: BTreeMap::new(),
+            owed,
+            said: Said::default(),
             ends: BTreeSet::new(),
+            unproven: BTreeSet::new(),
             anew: BTreeSet::new(),
             parts_at: None,
             settled: now.monotonic + REGISTRATION_SILENCE + NOTIFY_INTERVAL,
@@ -104,6 +108,8 @@ impl Subscriptions {
         for key in unproven {
             self.roll_back(now, &key);
         }
+        // Of what is forgotten.
+        self.owed.clear();
         let orphans = self.book.iter().map(|(key, _)| key).filter(|key| self.book.is_orphan(key));
         for key in orphans.collect::<Vec<_>>() {
             self.retire(now, &key);
@@ -114,7 +120,8 @@ impl Subscriptions {
     pub fn reconfigure(&mut self, now: Now, subscribers: Subscribers, policy: Policy) {
         let kept = self.book.iter().map(|(key, known)| known.kept(&key, wall_seconds(now, known.until)));
         let kept: Vec<Kept> = kept.collect();
-        let restored = Self::take_all(now, subscribers, policy, self.sockets.clone(), kept);
+        let owed = self.take_owed();
+        let restored = Self::take_all(now, (subscribers, policy), self.sockets.clone(), kept, owed);
         let older = std::mem::replace(self, restored);
         self.marks.splice(0..0, older.marks);
         self.outputs.extend(older.outputs);
@@ -170,6 +177,7 @@ impl Subscriptions {
             key_id: kept.key_id,
             proven: kept.proven,
             asked: kept.asked,
+            asked_since: None,
             until: kept.until.map(|until| now.monotonic + left(until)),
             told: kept.told,
             sent: None,

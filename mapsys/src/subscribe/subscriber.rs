@@ -34,6 +34,9 @@ pub struct Subscriber {
     /// The security association: what its Map-Notifies and their acknowledgements are signed with. Under a new Key ID its
     /// nonces begin anew. `None`: LISP-SEC makes one with each Map-Request (RFC 9437, section 7.1).
     pub key: Option<AuthKey>,
+    /// Without a shared key: name of the `[[lisp-sec]]` that its one-time keys come under, so that no other ITR makes associations for it.
+    /// `None`: any.
+    pub lisp_sec: Option<String>,
     /// Where its ITR-RLOCs are.
     pub rlocs: Vec<IpNet>,
     /// What it may subscribe to; empty = everything.
@@ -73,6 +76,18 @@ impl Subscriber {
             is_memory || agreement.key.is_none() == self.key.is_some()
         };
         self.key_id() == kept.key_id && agreed.all(is_known)
+    }
+
+    /// What makes the security association of a Map-Request: its one-time key, if that is the xTR's own. A Map-Resolver that `vouches` has
+    /// looked at that itself. A key that is shared beforehand needs no other one.
+    fn one_time_key(&self, vouches: bool, brought: Option<&Brought>) -> Result<Option<Brought>, Denial> {
+        if self.key.is_some() {
+            return Ok(None);
+        }
+        // RFC 9437, section 3: without an association all goes on as if nobody had asked to be told.
+        let brought = brought.ok_or(Denial::Plain(Refusal::SubscribeUnknownXtr))?;
+        let is_own = self.lisp_sec.is_none() || self.lisp_sec == brought.by;
+        if is_own || vouches { Ok(Some(brought.clone())) } else { Err(Denial::Policy(Refusal::SubscribeKeyOfOther)) }
     }
 
     /// Whether the subscriptions that are configured can be.
@@ -308,8 +323,7 @@ impl Subscribers {
         if ways.is_empty() {
             return Err(Denial::Plain(Refusal::RequestNoItrRloc));
         }
-        // A key that is shared beforehand needs no other one.
-        let brought = brought.filter(|_| subscriber.key.is_none()).cloned();
+        let brought = subscriber.one_time_key(contains(resolvers, arrival.outer.ip()), brought)?;
         Ok(Wish { xtr, nonce: request.nonce.0, asked, is_leaving, ways, brought })
     }
 }

@@ -66,6 +66,8 @@ pub struct Subscription {
     pub proven: Option<Agreement>,
     /// What was asked for after that.
     pub asked: Option<Agreement>,
+    /// Since when something was asked for of which nothing is acknowledged.
+    pub asked_since: Option<Instant>,
     /// When it ends, because nothing is registered for it.
     pub until: Option<Instant>,
     /// Digest of what the xTR has acknowledged of its EID-prefix.
@@ -135,6 +137,7 @@ impl Subscription {
             key_id,
             proven: None,
             asked: None,
+            asked_since: None,
             until: None,
             told: None,
             sent: None,

@@ -70,6 +70,7 @@ pub(crate) fn subscriber() -> Subscriber {
         name: "x".into(),
         xtr: identity(),
         key: Some(xtr_key()),
+        lisp_sec: None,
         rlocs: vec!["192.0.2.0/24".parse().unwrap()],
         eids: vec![],
         port: NotifyPort::Control,

@@ -264,6 +264,7 @@ fn a_subscription_through_the_tree_is_acknowledged_and_so_is_its_repetition() {
         name: "x".into(),
         xtr,
         key: Some(xtr_key),
+        lisp_sec: None,
         rlocs,
         eids: vec![],
         port: NotifyPort::Control,

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use mapsys::engine::{Config, Output};
 use mapsys::refusal::Refusal;
+use mapsys::register::site::NotifyPort;
 use mapsys::resolve::lispsec::{Association, SecKey};
+use mapsys::subscribe::subscriber::Subscriber;
 use wire::control::auth::Secret;
 use wire::control::lispsec::{Asked, EcmAd, EidAd, HmacId, KdfId, OneTimeKey, Verified, verify_reply};
-use wire::control::{ControlMessage, Ecm, MapRegister, Nonce, ReferralAction};
+use wire::control::{ControlMessage, Ecm, MapRegister, MapRequest, Nonce, ReferralAction, XtrIdentity};
 use wire::record::Action;
 
 use crate::common::*;
@@ -155,4 +157,45 @@ fn who_asks_through_the_tree_hears_too_that_the_key_cannot_be_hidden() {
         _ => None,
     });
     assert_eq!(replies.map(|told| told.cant_sign).collect::<Vec<_>>(), [true]);
+}
+
+#[test]
+fn an_n_bit_is_sent_on_only_with_the_one_time_key_of_the_xtr_that_it_names() {
+    let identity = operational();
+    let anchor = anchor(SITE, identity.cn());
+    let itrs = [association("192.0.2.1/32", Some("itr"), false), association("192.0.2.3/32", Some("itr"), false)];
+    let to_server = association("203.0.113.1/32", Some(BETWEEN), false);
+    let xtr = XtrIdentity { xtr_id: [7; 16], site_id: 9 };
+    let subscriber = Subscriber {
+        name: "x".into(),
+        xtr,
+        key: None,
+        lisp_sec: Some(itrs[0].name.clone()),
+        rlocs: vec!["192.0.2.0/24".parse().unwrap()],
+        eids: vec![],
+        port: NotifyPort::Control,
+        configured: vec![],
+    };
+    let lisp_sec = itrs.into_iter().chain([to_server]).collect();
+    let resolver = Config { lisp_sec, subscribers: vec![subscriber], ..resolver(vec![anchor]) };
+    let mut world = World::new(vec![registrar(identity, vec![site_a()]), resolver]);
+    register_site(&mut world, false);
+    world.pass(Duration::from_secs(11));
+    let asks = |nonce, itr_rloc: &str| {
+        let mut request =
+            MapRequest { xtr_identity: Some(xtr), ..request(nonce, &[host("2001:db8:a::2")], &[itr_rloc]) };
+        request.records[0].notify = true;
+        let otk = otk().wrap(1, &Secret::new("itr"), Nonce(nonce));
+        let ad = EcmAd { requested_hmac: ASKED.hmac, otk, eid_ad: EidAd::unfilled(ASKED.kdf) };
+        Ecm { security: Some(ad.encode().unwrap()), ..Ecm::decode(&ecm(&request)).unwrap() }.encode().unwrap()
+    };
+    let (to, sent_on) = only(&world.datagram(1, ITR, &asks(5, RLOC)));
+    assert_eq!(to, address("203.0.113.1:4342"));
+    let message = ControlMessage::decode(&Ecm::decode(&sent_on).unwrap().message).unwrap();
+    let ControlMessage::MapRequest(sent_on) = message else { panic!("{message:?}") };
+    assert!(sent_on.records[0].notify);
+    let (to, bytes) = only(&world.datagram(1, "192.0.2.3:5000", &asks(6, "192.0.2.3")));
+    let told = verify_reply(&bytes, &otk(), ASKED).unwrap();
+    assert_eq!((to.ip().to_string().as_str(), told.reply.records[0].action), ("192.0.2.3", Action::DropPolicyDenied));
+    assert_eq!(world.benches[1].engine.tally().get(Refusal::SubscribeKeyOfOther), 1);
 }

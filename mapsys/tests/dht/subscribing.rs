@@ -135,9 +135,10 @@ fn a_mapping_that_gets_locators_the_dht_cannot_say_is_told_by_its_map_server_and
     }
 }
 
-#[test]
-fn of_a_more_specific_that_the_dht_cannot_say_a_subscriber_hears_that_it_is_to_be_asked_for() {
-    const PART: &str = "2001:db8:a:1::/64";
+const PART: &str = "2001:db8:a:1::/64";
+
+/// The xTR has subscribed to the site, which may register parts.
+fn world_of_parts() -> World {
     let registrar_key = operational();
     let trust_anchors = vec![anchor(SITE, registrar_key.cn())];
     let prefixes = vec![SitePrefix { prefix: prefix(SITE), max_len: 64 }];
@@ -146,18 +147,102 @@ fn of_a_more_specific_that_the_dht_cannot_say_a_subscriber_hears_that_it_is_to_b
     site_says(&mut world, 1, vec![record(prefix(SITE), &["198.51.100.1"])]);
     world.pass(Duration::from_secs(11));
     assert_eq!(subscribe(&mut world, 50).records[0].eid, prefix(SITE).into());
-    // Until what the resolver has in its cache has ended, of when there was nothing inside.
-    for nonce in 2..64 {
-        let all = vec![record(prefix(SITE), &["198.51.100.1"]), with_names(PART, &[], &["rtr"])];
-        site_says(&mut world, nonce, all);
-        told(&world.pass(Duration::from_secs(60))).iter().for_each(|notify| acknowledge(&mut world, notify));
+    world
+}
+
+/// Longer than anybody has anything of before in a cache: the site says this all the time; what the xTR is told, and acknowledges.
+fn for_an_hour(world: &mut World, nonces: &mut u64, records: &[MappingRecord]) -> Vec<MappingRecord> {
+    let mut heard = Vec::new();
+    for _ in 0..64 {
+        *nonces += 1;
+        site_says(world, *nonces, records.to_vec());
+        for notify in told(&world.pass(Duration::from_secs(60))) {
+            acknowledge(world, &notify);
+            // Again, before the acknowledgement came.
+            if heard.last() != Some(&notify) {
+                heard.push(notify);
+            }
+        }
     }
-    let mut outputs = world.datagram(1, ITR, &ecm(&request(9, &[host("2001:db8:a:1::2")], &[RLOC])));
+    heard.into_iter().flat_map(|notify| notify.records).collect()
+}
+
+/// What the xTR is told, and acknowledges, when somebody asks for a host of the part.
+fn when_asked_for(world: &mut World, nonce: u64) -> Vec<MappingRecord> {
+    let mut outputs = world.datagram(1, ITR, &ecm(&request(nonce, &[host("2001:db8:a:1::2")], &[RLOC])));
     outputs.extend(world.pass(Duration::from_secs(1)));
-    let heard: Vec<MappingRecord> = told(&outputs).into_iter().flat_map(|notify| notify.records).collect();
+    let heard = told(&outputs);
+    heard.iter().for_each(|notify| acknowledge(world, notify));
+    heard.into_iter().flat_map(|notify| notify.records).collect()
+}
+
+#[test]
+fn of_a_more_specific_that_the_dht_cannot_say_a_subscriber_hears_once_that_it_is_to_be_asked_for() {
+    let (mut world, mut nonces) = (world_of_parts(), 1);
+    let site = record(prefix(SITE), &["198.51.100.1"]);
+    let unsaid = [site.clone(), with_names(PART, &[], &["rtr"])];
+    assert_eq!(for_an_hour(&mut world, &mut nonces, &unsaid), [], "nobody has looked for it");
+    let heard = when_asked_for(&mut world, 9);
     let [said] = heard.as_slice() else { panic!("{heard:?}") };
     assert_eq!((&said.eid, said.action, said.locators.len()), (&prefix(PART).into(), Action::SendMapRequest, 0));
     assert_eq!(world.benches[1].engine.subscriptions().len(), 1);
+    for nonce in 10..13 {
+        assert_eq!(for_an_hour(&mut world, &mut nonces, &unsaid), []);
+        assert_eq!(when_asked_for(&mut world, nonce), [], "not with each lookup");
+    }
+    for_an_hour(&mut world, &mut nonces, &[site, record(prefix(PART), &["198.51.100.7"])]);
+    let heard = when_asked_for(&mut world, 20);
+    let [said] = heard.as_slice() else { panic!("{heard:?}") };
+    assert_eq!((&said.eid, locators(said)), (&prefix(PART).into(), vec!["198.51.100.7".to_owned()]));
+}
+
+#[test]
+fn what_is_subscribed_to_is_told_and_ends_as_a_whole_though_there_is_a_more_specific_in_it() {
+    let (mut world, mut nonces) = (world_of_parts(), 1);
+    let part = record(prefix(PART), &["198.51.100.7"]);
+    let before = [record(prefix(SITE), &["198.51.100.1"]), part.clone()];
+    assert_eq!(for_an_hour(&mut world, &mut nonces, &before), []);
+    assert_eq!(for_an_hour(&mut world, &mut nonces, &before), [], "what it has already, is not told again");
+    let heard = for_an_hour(&mut world, &mut nonces, &[record(prefix(SITE), &["198.51.100.2"]), part.clone()]);
+    let [said] = heard.as_slice() else { panic!("{heard:?}") };
+    assert_eq!((&said.eid, locators(said)), (&prefix(SITE).into(), vec!["198.51.100.2".to_owned()]));
+    let heard = for_an_hour(&mut world, &mut nonces, &[with_names(SITE, &[], &["rtr"]), part]);
+    let [said] = heard.as_slice() else { panic!("{heard:?}") };
+    assert_eq!((&said.eid, said.action), (&prefix(SITE).into(), Action::DropAuthFailure));
+    let resolver = &world.benches[1].engine;
+    assert_eq!((resolver.subscriptions().len(), resolver.tally().get(Refusal::SubscribeNotProxied)), (0, 1));
+}
+
+#[test]
+fn an_end_is_told_to_the_xtr_too_while_somebody_else_asks_in_its_name() {
+    let mut world = world();
+    site_says(&mut world, 1, vec![record(prefix(SITE), &["198.51.100.1"])]);
+    world.pass(Duration::from_secs(11));
+    subscribe(&mut world, 50);
+    let mut heard = Vec::new();
+    for n in 0..300 {
+        site_says(&mut world, 2 + n, vec![with_names(SITE, &[], &["rtr"])]);
+        let outputs = world.datagram(1, ITR, &ecm(&subscribing((1 << 60) + n)));
+        heard.extend(told(&outputs).into_iter().chain(told(&world.pass(Duration::from_secs(5)))));
+    }
+    let farewells = heard.iter().filter(|notify| notify.records[0].action == Action::DropAuthFailure);
+    let (own, other): (Vec<u64>, Vec<u64>) = farewells.map(|notify| notify.nonce.0).partition(|nonce| *nonce < 1000);
+    assert!(own.len() == 1 && !other.is_empty(), "{own:?} {other:?}");
+    assert_eq!(world.benches[1].engine.tally().get(Refusal::SubscribeNotProxied), 1);
+}
+
+#[test]
+fn what_is_withdrawn_is_told_as_a_whole_though_there_is_a_more_specific_in_it() {
+    let (mut world, mut nonces) = (world_of_parts(), 1);
+    let part = record(prefix(PART), &["198.51.100.7"]);
+    let before = [record(prefix(SITE), &["198.51.100.1"]), part.clone()];
+    assert_eq!(for_an_hour(&mut world, &mut nonces, &before), []);
+    let gone = MappingRecord { ttl: Ttl(0), ..record(prefix(SITE), &[]) };
+    nonces += 1;
+    site_says(&mut world, nonces, vec![gone]);
+    let heard = for_an_hour(&mut world, &mut nonces, &[part]);
+    let [said] = heard.as_slice() else { panic!("{heard:?}") };
+    assert_eq!((&said.eid, said.ttl, said.locators.len()), (&prefix(SITE).into(), Ttl(0), 0));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use mapsys::engine::{Config, Mark, Memory, Output};
 use mapsys::limits::UNPROVEN_KEYS_PER_XTR;
 use mapsys::refusal::Refusal;
 use mapsys::resolve::lispsec::{Association, SecKey};
-use mapsys::subscribe::subscriber::Subscriber;
+use mapsys::subscribe::subscriber::{Policy, Subscriber};
 use mapsys::subscribe::subscription::Mode;
 use wire::control::auth::{self, Accept, AuthKey, Secret, TagForm};
 use wire::control::lispsec::*;
@@ -127,6 +127,59 @@ fn the_one_time_key_of_a_map_request_signs_what_is_told_and_what_acknowledges_it
     assert_eq!(bench.only_refused(Refusal::NotifyAckBadTag), 2);
     acknowledged(&mut bench, &key_of(1, 40), &change);
     assert_eq!(bench.engine.subscriptions().waiting(), (0, 0));
+}
+
+#[test]
+fn the_secret_of_another_itr_makes_and_ends_no_association_and_moves_no_floor() {
+    const OTHER: &str = "192.0.2.3";
+    let other = Secret::new("another ITR and resolver");
+    let mut config = made();
+    config.subscribers[0].lisp_sec = Some("wrapped".into());
+    let keys = vec![SecKey { id: 3, secret: other.clone() }];
+    let peers = vec![format!("{OTHER}/32").parse().unwrap()];
+    config.lisp_sec.push(Association { name: "other".into(), peers, keys, protected_path: false });
+    let mut bench = Bench::new(config);
+    site_says(&mut bench, 1, vec![record(prefix(SITE), &["198.51.100.1"])]);
+    let told = only_under(&key_of(1, 40), &bench.datagram(FROM_ONE, &asks(1, &site_from_one(40))));
+    acknowledged(&mut bench, &key_of(1, 40), &told);
+    // In its name, from addresses that it may have, near the end of all nonces: all that leads to the floor.
+    let end = (1 << 63) + 1;
+    let requests =
+        [subscribing(1 << 63, &[host(EID)], &[OTHER, TWO]), leaving(end, host(EID)), leaving(end, prefix(PART))];
+    for (number, request) in (2..).zip(&requests) {
+        bench.pass(seconds(4));
+        let by_other = otk(number).wrap(3, &other, request.nonce);
+        for (from, otk) in [("192.0.2.3:5000", by_other), (FROM_TWO, otk(number).unencrypted())] {
+            let outputs = bench.datagram(from, &with_otk(request, otk));
+            assert_eq!(denied(&outputs, number), Action::DropPolicyDenied);
+            assert!(outputs.iter().all(|output| !matches!(output, Output::Persist(_))));
+        }
+    }
+    assert_eq!(bench.only_refused(Refusal::SubscribeKeyOfOther), 6);
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+    // Its own goes on, and has any nonce.
+    let told = only_under(&key_of(9, 7), &bench.datagram(FROM_ONE, &asks(9, &site_from_one(7))));
+    acknowledged(&mut bench, &key_of(9, 7), &told);
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+}
+
+#[test]
+fn a_map_resolver_that_vouches_has_looked_at_whose_key_it_is() {
+    const RESOLVER: &str = "203.0.113.53:4342";
+    let (mut config, of_resolver) = (made(), Secret::new("between resolver and Map-Server"));
+    config.subscribers[0].lisp_sec = Some("wrapped".into());
+    let peers = vec!["203.0.113.53/32".parse().unwrap()];
+    let keys = vec![SecKey { id: 8, secret: of_resolver.clone() }];
+    config.lisp_sec.push(Association { name: "resolver".into(), peers: peers.clone(), keys, protected_path: false });
+    for vouches in [true, false] {
+        let pubsub = Policy { resolvers: if vouches { peers.clone() } else { vec![] }, ..Policy::default() };
+        let (subscribers, lisp_sec) = (config.subscribers.clone(), config.lisp_sec.clone());
+        let mut bench = Bench::new(Config { pubsub, subscribers, lisp_sec, ..served() });
+        site_says(&mut bench, 1, vec![record(prefix(SITE), &["198.51.100.1"])]);
+        let wrapped = otk(1).wrap(8, &of_resolver, Nonce(40));
+        let outputs = bench.datagram(RESOLVER, &with_otk(&site_from_one(40), wrapped));
+        assert_eq!(under(&key_of(1, 40), &outputs).len(), usize::from(vouches), "{outputs:?}");
+    }
 }
 
 #[test]

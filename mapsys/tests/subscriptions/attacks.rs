@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Replays, forged requests and floods (RFC 9437, section 7).
 
+use std::net::SocketAddr;
+
 use mapsys::engine::{Input, Output};
 use mapsys::limits::{
-    NOTIFY_PAUSES, PUBLICATIONS_PER_XTR, REPLIES_PER_EID, SUBSCRIBE_BURST, SUBSCRIBER_WAYS, UNPROVEN_PER_XTR,
+    NOTIFY_PAUSES, PUBLICATIONS_PER_XTR, REPLIES_PER_EID, SUBSCRIBE_BURST, SUBSCRIBER_WAYS, UNPROVEN_LONGEST,
+    UNPROVEN_PER_XTR,
 };
 use mapsys::refusal::Refusal;
 use mapsys::subscribe::subscription::Mode;
@@ -285,6 +288,153 @@ fn what_is_under_way_or_waits_when_a_forged_end_comes_is_told_when_that_is_over(
     for (part, rloc) in [(sent, "198.51.100.2"), (waits, "198.51.100.3")] {
         assert!(heard.contains(&(part, vec![rloc.to_owned()])), "{part}: {heard:?}");
     }
+}
+
+#[test]
+fn what_a_forged_request_was_told_of_a_more_specific_is_told_again_when_that_is_over() {
+    let mut bench = registered();
+    // What is asked about begins with it.
+    let first = prefix("2001:db8:a::/64");
+    site_says(&mut bench, 2, vec![record(first, &["198.51.100.1"])]);
+    let mut outputs = bench.datagram(FROM_ONE, &ecm(&subscribing(10, &[prefix(SITE)], &[ONE])));
+    assert_eq!(about(&told_once(&outputs).1), first);
+    hear_all(&mut bench, &mut outputs);
+    told_once(&bench.datagram(FROM_TWO, &ecm(&subscribing(1 << 60, &[prefix(SITE)], &[TWO]))));
+    assert_eq!(told(&site_says(&mut bench, 3, vec![record(first, &["198.51.100.2"])])), [], "not so soon");
+    let (to, changed) = told_once(&bench.pass(seconds(4)));
+    assert_eq!((to, about(&changed)), (address("192.0.2.2:4342"), first), "to whoever may have asked");
+    let later = told(&bench.pass(seconds(80)));
+    let own = later.iter().filter(|(to, notify)| *to == address("192.0.2.1:4342") && notify.nonce.0 < 30);
+    let heard: std::collections::BTreeSet<_> = own.map(|(_, it)| (about(it), rlocs(&it.records[0]))).collect();
+    assert!(heard.contains(&(first, vec!["198.51.100.2".to_owned()])), "{heard:?}");
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+}
+
+#[test]
+fn what_the_xtr_was_told_of_a_more_specific_before_it_acknowledged_is_not_told_twice() {
+    let mut bench = registered();
+    let first = prefix("2001:db8:a::/64");
+    site_says(&mut bench, 2, vec![record(first, &["198.51.100.1"])]);
+    bench.datagram(FROM_ONE, &ecm(&subscribing(10, &[prefix(SITE)], &[ONE])));
+    site_says(&mut bench, 3, vec![record(first, &["198.51.100.2"])]);
+    let (to, changed) = told_once(&bench.pass(seconds(4)));
+    assert_eq!((about(&changed), changed.nonce.0), (first, 11));
+    let mut outputs = bench.datagram(&to.to_string(), &ack(&changed));
+    let heard: Vec<_> = hear_all(&mut bench, &mut outputs).iter().map(about).collect();
+    assert_eq!(heard, [prefix(SITE)], "and what there was no room for");
+}
+
+#[test]
+fn requests_that_are_forged_again_and_again_have_a_change_wait_for_five_minutes_at_most() {
+    let mut bench = registered();
+    subscribe(&mut bench, 10, host(EID));
+    bench.pass(seconds(5));
+    let part = prefix("2001:db8:a:1::/64");
+    let mut heard_after = None;
+    for n in 0..120 {
+        bench.datagram(FROM_TWO, &ecm(&subscribing((1 << 60) + 2 * n, &[host(EID)], &[TWO])));
+        let changed = [record(prefix(SITE), &["198.51.100.1"]), record(part, &["198.51.100.2"])];
+        let mut outputs = site_says(&mut bench, 2 + n, changed.to_vec());
+        outputs.extend(bench.pass(seconds(5)));
+        let own = |(to, notify): &(SocketAddr, MapNotify)| to.ip().to_string() == ONE && about(notify) == part;
+        if heard_after.is_none() && told(&outputs).iter().any(own) {
+            heard_after = Some(5 * (n + 1));
+        }
+    }
+    assert_eq!(heard_after, Some(UNPROVEN_LONGEST.as_secs()));
+    assert_eq!(subscriptions(&bench).iter().map(|(_, mode, _)| *mode).collect::<Vec<_>>(), [Mode::Publish]);
+}
+
+#[test]
+fn a_forged_end_that_finds_no_room_silences_nothing() {
+    let mut bench = registered();
+    let part = |n: usize| prefix(&format!("2001:db8:a:{n:x}::/64"));
+    let own = part(0xffff);
+    site_says(&mut bench, 2, vec![record(own, &["198.51.100.1"])]);
+    for (nonce, eid) in [(10, own), (20, prefix(SITE))] {
+        let mut outputs = bench.datagram(FROM_ONE, &ecm(&subscribing(nonce, &[eid], &[ONE])));
+        hear_all(&mut bench, &mut outputs);
+    }
+    // As many changes as one xTR may leave unacknowledged, and one that waits for room.
+    for (n, chunk) in (0..PUBLICATIONS_PER_XTR).collect::<Vec<_>>().chunks(50).enumerate() {
+        let records = chunk.iter().map(|n| record(part(*n), &["198.51.100.2"])).collect();
+        site_says(&mut bench, 3 + 2 * n as u64, records);
+        site_says(&mut bench, 4 + 2 * n as u64, chunk.iter().map(|n| gone(part(*n))).collect());
+    }
+    assert_eq!(told(&site_says(&mut bench, 100, vec![record(own, &["198.51.100.3"])])), []);
+    assert_eq!(bench.engine.subscriptions().waiting().1, PUBLICATIONS_PER_XTR);
+    assert_eq!(told(&bench.datagram(FROM_TWO, &ecm(&leaving(1 << 60, own)))), []);
+    assert_eq!(bench.only_refused(Refusal::NotifyTableFull), 1);
+    let mut outputs = bench.pass(seconds(4));
+    let heard = hear_all(&mut bench, &mut outputs);
+    let heard = heard.iter().find(|notify| about(notify) == own).expect("the change");
+    assert_eq!(rlocs(&heard.records[0]), ["198.51.100.3"]);
+}
+
+#[test]
+fn an_end_of_which_much_waits_is_confirmed_and_if_it_is_forged_all_of_that_is_told() {
+    let count = PUBLICATIONS_PER_XTR + 50;
+    for is_forged in [false, true] {
+        let mut bench = registered();
+        subscribe(&mut bench, 10, host(EID));
+        bench.pass(seconds(5));
+        let part = |n: usize| prefix(&format!("2001:db8:a:{n:x}::/64"));
+        for (n, chunk) in (0..count).collect::<Vec<_>>().chunks(50).enumerate() {
+            let records = chunk.iter().map(|n| record(part(*n), &["198.51.100.2"])).collect();
+            site_says(&mut bench, 2 + 2 * n as u64, records);
+            site_says(&mut bench, 3 + 2 * n as u64, chunk.iter().map(|n| gone(part(*n))).collect());
+        }
+        let (waiting, unacknowledged) = bench.engine.subscriptions().waiting();
+        assert!(waiting + unacknowledged >= count && waiting >= 50, "{waiting} {unacknowledged}");
+        let (to, ended) = told_once(&bench.datagram(FROM_TWO, &ecm(&leaving(1000, prefix(SITE)))));
+        assert_eq!(bench.engine.subscriptions().waiting().1, 1, "nothing else is said meanwhile");
+        if !is_forged {
+            assert_eq!(told(&bench.datagram(&to.to_string(), &ack(&ended))), []);
+            assert_eq!((subscriptions(&bench), bench.engine.subscriptions().waiting()), (vec![], (0, 0)));
+            assert_eq!(told(&bench.pass(seconds(100))), []);
+            continue;
+        }
+        let (mut heard, mut outputs) = (std::collections::BTreeSet::new(), Vec::new());
+        for _ in 0..9 {
+            heard.extend(hear_all(&mut bench, &mut outputs).iter().map(about));
+        }
+        assert!((0..count).all(|n| heard.contains(&part(n))), "{} of {count}", heard.len());
+        assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+    }
+}
+
+#[test]
+fn what_waits_when_an_end_is_asked_for_and_not_confirmed_is_told_to_who_subscribes_again() {
+    let mut bench = registered();
+    subscribe(&mut bench, 10, host(EID));
+    bench.pass(seconds(5));
+    let part = prefix("2001:db8:a:1::/64");
+    let (to, change) = told_once(&site_says(&mut bench, 2, vec![record(part, &["198.51.100.2"])]));
+    acknowledge(&mut bench, to, &change);
+    assert_eq!(told(&site_says(&mut bench, 3, vec![record(part, &["198.51.100.3"])])), [], "not so soon");
+    told_once(&bench.datagram(FROM_ONE, &ecm(&leaving(20, prefix(SITE)))));
+    bench.pass(seconds(4));
+    let mut outputs = bench.datagram(FROM_ONE, &ecm(&subscribing(21, &[host(EID)], &[ONE])));
+    outputs.extend(bench.pass(seconds(4)));
+    let heard = hear_all(&mut bench, &mut outputs);
+    let heard: Vec<_> = heard.iter().map(|notify| (about(notify), rlocs(&notify.records[0]))).collect();
+    assert!(heard.contains(&(part, vec!["198.51.100.3".to_owned()])), "{heard:?}");
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+}
+
+/// Acknowledges all that the xTR is told at its first ITR-RLOC, for ten seconds.
+fn hear_all(bench: &mut Bench, outputs: &mut Vec<Output>) -> Vec<MapNotify> {
+    let mut heard = Vec::new();
+    for _ in 0..10 {
+        for (to, notify) in told(&std::mem::take(outputs)) {
+            if to == address("192.0.2.1:4342") {
+                outputs.extend(bench.datagram(&to.to_string(), &ack(&notify)));
+                heard.push(notify);
+            }
+        }
+        outputs.extend(bench.pass(seconds(1)));
+    }
+    heard
 }
 
 #[test]

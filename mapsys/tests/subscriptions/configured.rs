@@ -3,12 +3,13 @@
 
 use std::net::SocketAddr;
 
-use mapsys::engine::{Config, Memory, Output, Reconfiguration};
+use mapsys::engine::{Config, Input, Mark, Memory, Output, Reconfiguration};
 use mapsys::limits::CONFIGURED_LONGEST;
 use mapsys::refusal::Refusal;
 use mapsys::subscribe::configured::Configured;
 use mapsys::subscribe::subscriber::{Subscriber, SubscriberError, Subscribers};
 use mapsys::subscribe::subscription::Mode;
+use mapsys::transport::Via;
 use wire::control::MapNotify;
 use wire::control::auth::{self, Accept, Algorithm};
 use wire::record::{Action, Ttl};
@@ -66,6 +67,26 @@ fn copy(memory: &Memory) -> Memory {
 
 fn nonces(told: &[(SocketAddr, MapNotify)]) -> Vec<u64> {
     told.iter().map(|(_, notify)| notify.nonce.0).collect()
+}
+
+#[test]
+fn what_is_told_anew_while_a_forged_end_is_open_is_told_when_that_is_over() {
+    let both = vec![record(prefix(SITE), &["198.51.100.1"]), record(prefix(PART), &["198.51.100.2"])];
+    let rows = site_says(&mut Bench::new(served()), 1, both).into_iter().filter_map(|output| match output {
+        Output::Persist(Mark::Registration(_, row)) => Some((Box::default(), row)),
+        _ => None,
+    });
+    let mut bench = Bench::with(with(told_after(40)), Memory { registrations: rows.collect(), ..Memory::default() });
+    // Before anything that is due.
+    let via = Via::Socket { local: address(SERVER), remote: address(FROM_TWO) };
+    let bytes = ecm(&leaving(1 << 60, prefix(SITE)));
+    bench.engine.take(bench.now, Input::Datagram { via, bytes });
+    let later = told(&bench.pass(seconds(80)));
+    let own = later.iter().filter(|(to, notify)| *to == address("192.0.2.1:4342") && notify.nonce.0 < 60);
+    let heard: std::collections::BTreeSet<_> = own.map(|(_, it)| (about(it), rlocs(&it.records[0]))).collect();
+    for (eid, rloc) in [(SITE, "198.51.100.1"), (PART, "198.51.100.2")] {
+        assert!(heard.contains(&(prefix(eid), vec![rloc.to_owned()])), "{heard:?}");
+    }
 }
 
 #[test]

@@ -162,6 +162,29 @@ fn a_change_that_waits_is_told_after_a_reload() {
 }
 
 #[test]
+fn what_is_owed_when_the_configuration_is_read_again_is_told() {
+    let (sent, waits, part) = (prefix("2001:db8:a:1::/64"), prefix("2001:db8:a:2::/64"), prefix("2001:db8:a:8::/61"));
+    let forged =
+        [leaving(1 << 60, prefix(SITE)), subscribing(1 << 60, &[prefix(SITE)], &[TWO]), leaving(1 << 60, part)];
+    for request in forged {
+        let (mut bench, _) = before();
+        bench.pass(seconds(5));
+        told_once(&site_says(&mut bench, 2, vec![record(sent, &["198.51.100.2"])]));
+        bench.datagram(FROM_TWO, &ecm(&request));
+        let inside = prefix("2001:db8:a:9::/64");
+        site_says(&mut bench, 3, [waits, inside].map(|eid| record(eid, &["198.51.100.3"])).to_vec());
+        let mut outputs = reload(&mut bench, subscriber());
+        outputs.extend(bench.pass(seconds(4)));
+        let own: Vec<_> = told(&outputs).into_iter().filter(|(to, _)| *to == address("192.0.2.1:4342")).collect();
+        let heard: Vec<_> = own.iter().map(|(_, notify)| (about(notify), rlocs(&notify.records[0]))).collect();
+        for (eid, rloc) in [(sent, "198.51.100.2"), (waits, "198.51.100.3"), (inside, "198.51.100.3")] {
+            assert!(heard.contains(&(eid, vec![rloc.to_owned()])), "{eid}: {heard:?}");
+        }
+        assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+    }
+}
+
+#[test]
 fn a_reload_takes_itr_rlocs_away() {
     let (mut bench, mut memory) = before();
     bench.pass(seconds(5));

@@ -144,6 +144,35 @@ fn each_map_request_has_a_key_of_its_own_and_the_former_one_holds_until_the_next
 }
 
 #[test]
+fn a_change_inside_two_subscriptions_is_of_the_one_whose_key_has_signed_it() {
+    const PART: &str = "2001:db8:b:1::/64";
+    let mut node = Node::plain();
+    node.control = node.control.secured(protection(Demand::Prefer));
+    let config = subscribe::Config { associations: vec![association(secret())], ..config() };
+    node.control = node.control.subscribing(node.now, config);
+    let mut subscribed = |host: &str, eid: &str| {
+        node.sent.clear();
+        node.event(Event::Miss { eid: prefix(host), source: "2001:db8:a::2".parse().unwrap() });
+        let question = questions(&mut node).remove(0);
+        from_resolver(&mut node, &question.answer(&[eid], &[(eid, 1440)]));
+        let wish = wishes(&mut node).remove(0);
+        tell(&mut node, &key_of(&wish), wish.request.nonce.0, vec![record(eid, &[FIRST])]);
+        wish
+    };
+    // The part first: it would be one subscription otherwise.
+    let (part, site) = (subscribed("2001:db8:b:1::2/128", PART), subscribed("2001:db8:b::2/128", SITE));
+    node.sent.clear();
+    for (by, rloc) in [(&site, SECOND), (&part, FIRST)] {
+        let nonce = by.request.nonce.0 + 1;
+        tell(&mut node, &key_of(by), nonce, vec![record(PART, &[rloc])]);
+        assert_eq!(acknowledged(&mut node, &key_of(by)), [nonce]);
+        let led_to = node.control.mapping_for(node.now, prefix(PART).iid, "2001:db8:b:1::2".parse().unwrap());
+        let led_to: Vec<String> = led_to.unwrap().1.locators.iter().map(|(rloc, _)| rloc.to_string()).collect();
+        assert_eq!(led_to, [rloc]);
+    }
+}
+
+#[test]
 fn a_change_that_overtakes_the_confirmation_begins_the_subscription_too() {
     let (mut node, wish) = asking();
     let nonce = wish.request.nonce.0;

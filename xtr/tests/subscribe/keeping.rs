@@ -3,7 +3,7 @@
 
 use wire::address::Address;
 use wire::control::auth::{Algorithm, AuthKey, Secret};
-use wire::control::{MapReply, MapRequest};
+use wire::control::{MapReply, MapRequest, Nonce};
 use wire::record::{Action, MappingRecord, Ttl};
 use xtr::database::OwnLocator;
 use xtr::engine::Input;
@@ -156,6 +156,48 @@ fn a_subscription_that_its_server_has_ended_is_asked_for_again_and_polled_meanwh
         tell(&mut node, &notify(last, vec![record(SITE, &[FIRST])]));
     }
     assert_eq!(waits, [2, 4, 8, 16], "one that goes on to end it is not asked ever faster");
+}
+
+/// The node, subscribed to this EID-prefix too, and the nonce of that.
+fn subscribed_to(node: &mut Node, host: &str, eid: &str) -> u64 {
+    let (_, request) = node.miss(host);
+    node.reply(&reply_to(&request, &[(eid, 1440)]));
+    let nonce = asked(node)[0].nonce.0;
+    tell(node, &notify(nonce, vec![record(eid, &[FIRST])]));
+    assert_eq!(acknowledged(node), [nonce]);
+    nonce
+}
+
+#[test]
+fn a_change_inside_two_subscriptions_may_come_under_the_nonces_of_the_later_one() {
+    let mut node = subscribing(1000, vec![association(RESOLVER)]);
+    let part = subscribed_to(&mut node, "2001:db8:b:1::2/128", PART);
+    let site = subscribed_to(&mut node, "2001:db8:b::2/128", SITE);
+    let nonce = (site + 1).max(part + Nonce::SUBSCRIPTION + 1);
+    let heard = |node: &mut Node| (acknowledged(node), led_to(node, "2001:db8:b:1::2"));
+    tell(&mut node, &notify(nonce, vec![record(PART, &[SECOND])]));
+    assert_eq!(heard(&mut node), (vec![nonce], vec![SECOND.to_owned()]));
+    // What was said before, or is too far ahead of both, is nothing.
+    tell(&mut node, &notify(nonce - 1, vec![record(PART, &[FIRST])]));
+    tell(&mut node, &notify(nonce + Nonce::SUBSCRIPTION + 1, vec![record(PART, &[FIRST])]));
+    assert_eq!(heard(&mut node), (vec![], vec![SECOND.to_owned()]));
+    assert_eq!((node.refused(Refusal::NotifyReplayed), node.refused(Refusal::NotifyNonceAhead)), (1, 1));
+    // Its own goes on.
+    tell(&mut node, &notify(part + 1, vec![record(PART, &[FIRST])]));
+    assert_eq!(heard(&mut node), (vec![part + 1], vec![FIRST.to_owned()]));
+    tell(&mut node, &notify(part, vec![record(PART, &[SECOND])]));
+    assert_eq!(heard(&mut node), (vec![], vec![FIRST.to_owned()]));
+}
+
+#[test]
+fn what_is_too_far_ahead_does_not_come_by_what_is_told_unasked_around_it() {
+    let mut node = with(taking());
+    subscribed_to(&mut node, "2001:db8:b:1::2/128", PART);
+    tell(&mut node, &notify(1 << 63, vec![record(SITE, &[FIRST])]));
+    assert_eq!((acknowledged(&mut node), state(&node)), (vec![1 << 63], Some(State::Unasked)));
+    tell(&mut node, &notify((1 << 63) + 1, vec![record(PART, &[SECOND])]));
+    assert_eq!((acknowledged(&mut node), node.refused(Refusal::NotifyNonceAhead)), (vec![], 1));
+    assert_eq!(led_to(&node, "2001:db8:b:1::2"), [FIRST]);
 }
 
 #[test]

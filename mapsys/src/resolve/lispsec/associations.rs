@@ -138,7 +138,8 @@ impl Associations {
         let asked = Asked { hmac: ad.requested_hmac, kdf: ad.eid_ad.kdf };
         let eids = request.records.iter().filter_map(|record| record.eid.ip_prefix());
         let hosts = eids.map(|eid| EidPrefix::host(eid.iid, eid.net.addr())).collect();
-        Ok(Some(Protection { itr_otk, wrap: ad.otk.wrap, asked, cant_sign: false, hosts }))
+        let by = self.of_sender(via).map(|association| association.name.clone());
+        Ok(Some(Protection { itr_otk, wrap: ad.otk.wrap, by, asked, cant_sign: false, hosts }))
     }
 
     /// The one-time key as a Map-Server can read it; `None` if there is no way to keep it from others on the path.
@@ -158,17 +159,19 @@ impl Associations {
         covering.max_by_key(|(length, _)| *length).map(|(_, one)| one)
     }
 
-    fn secret(&self, via: Via, key_id: u8) -> Option<&Secret> {
+    /// That with whoever has sent something; the node's own xTR needs none.
+    fn of_sender(&self, via: Via) -> Option<&Association> {
         let Via::Socket { remote, .. } = via else { return None };
-        self.of(remote.ip())?.keys.iter().find(|key| key.id == key_id).map(|key| &key.secret)
+        self.of(remote.ip())
+    }
+
+    fn secret(&self, via: Via, key_id: u8) -> Option<&Secret> {
+        self.of_sender(via)?.keys.iter().find(|key| key.id == key_id).map(|key| &key.secret)
     }
 
     /// What comes from the node's own xTR has not left the process.
     fn is_protected(&self, via: Via) -> bool {
-        match via {
-            Via::Pipe => true,
-            Via::Socket { remote, .. } => self.of(remote.ip()).is_some_and(|one| one.protected_path),
-        }
+        via == Via::Pipe || self.of_sender(via).is_some_and(|one| one.protected_path)
     }
 
     /// RFC 9303, section 6.5, step 2, asks for a log entry, and that nobody can exhaust the log.

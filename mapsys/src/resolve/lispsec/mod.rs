@@ -23,6 +23,8 @@ pub(super) struct Protection {
     pub(super) itr_otk: OneTimeKey,
     /// How that was wrapped for this node.
     pub(super) wrap: WrapId,
+    /// Name of the association that has unwrapped it; `None` of the node's own xTR.
+    pub(super) by: Option<String>,
     asked: Asked,
     /// E of the answer: asking without LISP-SEC might reach an ETR that cannot sign.
     cant_sign: bool,

@@ -43,7 +43,7 @@ impl Subscriber {
         if answered.is_none() && self.table.covering_that(&first, tells).is_none() {
             self.begin_unasked(now, first, message, payload)?;
         }
-        let telling = || self.table.covering_that(&first, Subscription::is_live);
+        let telling = || self.telling(&first, message, payload);
         let prefix = answered.or_else(telling).ok_or(Refusal::NotifyNotSubscribed)?;
         let known = self.table.get(&prefix).ok_or(Refusal::NotifyNotSubscribed)?;
         let is_about =
@@ -92,6 +92,22 @@ impl Subscriber {
             let prefix = self.table.covering_that(first, |known| answers(known).is_some())?;
             Some((prefix, self.table.get(&prefix).and_then(answers)?))
         })
+    }
+
+    /// The subscription that a change of `first` comes under: the longest that it may be of. Where there are two, the Map-Server may tell
+    /// of it by the one around, which may be the later one. Under the shared key it is then above all nonces that the other counts up to: what
+    /// is below may be old.
+    fn telling(&self, first: &EidPrefix, message: &MapNotify, payload: &[u8]) -> Option<EidPrefix> {
+        let longest = self.table.covering_that(first, Subscription::is_live)?;
+        let is_signed =
+            |known: &Subscription| known.key.as_ref().is_none_or(|key| auth::verify(payload, key, ACCEPTED).is_ok());
+        let may_be_of = |known: &Subscription| !known.is_ahead(message.nonce.0) && is_signed(known);
+        if is_farewell(message) || self.table.get(&longest).is_some_and(may_be_of) {
+            return Some(longest);
+        }
+        // One that is told of unasked has any nonce: what is too far ahead of the other would come by it.
+        let tells = |known: &Subscription| known.is_live() && !known.is_told_only() && may_be_of(known);
+        self.table.covering_that(first, tells).or(Some(longest))
     }
 
     /// The Map-Server has subscribed us under the Map-Request with this nonce.
