@@ -382,11 +382,9 @@ impl Engine {
         let nonces = Nonces::restore(now, memory.nonces, memory.seen).with_floors(memory.nonce_floors);
         let mut server = MapServer::new(config.network, sites, cns, nonces, memory.notify_nonce);
         // xTRs refresh what is there already, which changes nothing: it is published from now on. What is not there any more is withdrawn.
-        let restored = server.restore(now.monotonic, memory.registrations, (memory.age, memory.away));
-        for prefix in restored.changed {
+        for prefix in server.restore(now.monotonic, memory.registrations, (memory.age, memory.away)) {
             publisher.changed(now.monotonic, prefix, &server);
         }
-        publisher.expect(restored.unheard, &server);
         Ok(Self {
             network: config.network,
             server,
