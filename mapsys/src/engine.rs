@@ -451,7 +451,7 @@ impl Engine {
             self.subscriptions.changed(now, &self.server, prefix);
         }
         self.outputs.extend(self.server.take_marks().into_iter().map(Output::Persist));
-        while let Some(telling) = self.server.poll_telling() {
+        while let Some(telling) = self.server.poll_telling(now.monotonic, &mut self.tally) {
             match self.through_rtr(telling) {
                 Ok(output) => {
                     self.tally.serve(Served::NotifySent);

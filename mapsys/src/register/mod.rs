@@ -11,6 +11,7 @@ pub mod lapsed;
 mod locators;
 mod merging;
 mod moving;
+mod named;
 pub mod nonces;
 pub mod notifier;
 mod parts;
@@ -43,6 +44,7 @@ use label::registrations::LabelRegistrations;
 use label::{AnyEid, Label, Spelling};
 use lapsed::Lapsed;
 use moving::Displaced;
+use named::Budget;
 use nonces::{Freshness, Last, NonceOwner, Nonces, SeenNonce};
 use notifier::{Notifier, Reach};
 use registration::{Change, Part, Registration, Registrations};
@@ -87,6 +89,8 @@ pub struct MapServer {
     /// When an old Map-Version was last logged.
     version_logged: Option<Instant>,
     silence_log: SilenceLog,
+    /// What may be sent to locators that were only named.
+    named: Budget,
     /// What ended while nobody was served.
     lapsed: Lapsed,
     /// When this run began, and how old what is registered was then.
@@ -131,6 +135,7 @@ impl MapServer {
             replay_logged: None,
             version_logged: None,
             silence_log: SilenceLog::default(),
+            named: Budget::default(),
             lapsed: Lapsed::default(),
             began: None,
         }
@@ -183,6 +188,9 @@ impl MapServer {
             return Err(Refusal::RegisterTableFull);
         }
         self.admit_versions(now.monotonic, site_id, message, &records)?;
+        if message.merge {
+            self.named.received(site_id.index(), bytes.len());
+        }
         let former = self.formers(origin, message);
         let changed = self.apply(now.monotonic, origin, site_id, message, (&records, reach), tally);
         for eid in &changed {
@@ -352,6 +360,7 @@ impl MapServer {
     pub fn reconfigure(&mut self, now: Now, sites: SiteTable, tally: &mut Tally) -> (Vec<EidPrefix>, Vec<Label>) {
         let older = std::mem::replace(&mut self.sites, sites);
         self.nonces.note_change();
+        self.named.renumber();
         let newer = &self.sites;
         // Once for each site: there may be a hundred times as many registrations, and nobody is answered meanwhile.
         let renumbered: Vec<Option<SiteId>> = older.iter().map(|(_, site)| newer.named(&site.name)).collect();
