@@ -382,11 +382,9 @@ impl Engine {
         let nonces = Nonces::restore(now, memory.nonces, memory.seen).with_floors(memory.nonce_floors);
         let mut server = MapServer::new(config.network, sites, cns, nonces, memory.notify_nonce);
         // xTRs refresh what is there already, which changes nothing: it is published from now on. What is not there any more is withdrawn.
-        let restored = server.restore(now.monotonic, memory.registrations, (memory.age, memory.away));
-        for prefix in restored.changed {
+        for prefix in server.restore(now.monotonic, memory.registrations, (memory.age, memory.away)) {
             publisher.changed(now.monotonic, prefix, &server);
         }
-        publisher.expect(restored.unheard, &server);
         Ok(Self {
             network: config.network,
             server,
@@ -453,7 +451,7 @@ impl Engine {
             self.subscriptions.changed(now, &self.server, prefix);
         }
         self.outputs.extend(self.server.take_marks().into_iter().map(Output::Persist));
-        while let Some(telling) = self.server.poll_telling() {
+        while let Some(telling) = self.server.poll_telling(now.monotonic, &mut self.tally) {
             match self.through_rtr(telling) {
                 Ok(output) => {
                     self.tally.serve(Served::NotifySent);

@@ -52,6 +52,18 @@ pub const NOTIFY_PAUSES: [Duration; 6] = {
 /// At most one new state of an EID-prefix is told to an xTR in this time (RFC 8085, section 3.1.3, takes 3 s for hosts whose
 /// round-trip time is not known).
 pub const NOTIFY_INTERVAL: Duration = Duration::from_secs(3);
+/// Locators of its own at which an xTR that merges is told too if it does not register from one of them: two uplinks, and one to spare.
+pub const NOTIFY_NAMED: usize = 3;
+/// How often one state is told there, at the beginning: what gets through to the xTR ends it.
+pub const NOTIFY_NAMED_SENDINGS: usize = 3;
+/// Octets that a site may have left for locators that it only names: a hundred Map-Notifies and some. What it has is three times what it sent.
+pub const NOTIFY_NAMED_PER_SITE: usize = 16_384;
+/// Octets to one address that was only named, of all sites together, in a [`NOTIFY_NAMED_WINDOW`]: thirty Map-Notifies, half a kilobit a second.
+pub const NOTIFY_NAMED_OCTETS: usize = 4096;
+/// Time that these count in.
+pub const NOTIFY_NAMED_WINDOW: Duration = Duration::from_secs(60);
+/// Addresses of which that is counted, at about 60 octets each. When it is full of those of one time no other address is told.
+pub const NOTIFY_NAMED_ADDRESSES: usize = 4096;
 /// Octets of a name that is an EID: the EID mask-len counts them and the NUL behind them in eight bits (RFC 9735, section 3).
 pub const NAME_OCTETS: usize = 30;
 /// Live registrations of names and MAC addresses, below 400 octets each: the stations of a large campus.

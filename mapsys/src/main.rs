@@ -149,7 +149,8 @@ fn told(outcome: Result<(), program::Error>) -> ExitCode {
 
 fn log_to_stderr() -> anyhow::Result<()> {
     let wanted = std::env::var("RUST_LOG").unwrap_or_else(|_| USUAL_LOG.into());
-    let filter: Targets = wanted.parse().with_context(|| format!("RUST_LOG {wanted:?}"))?;
+    let about = || format!("RUST_LOG {wanted:?}");
+    let filter: Targets = program::log::parts(&wanted).with_context(about)?.parse().with_context(about)?;
     let logging = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(std::io::stderr);
     logging.with_ansi(std::io::stderr().is_terminal()).finish().with(filter).init();
     Ok(())

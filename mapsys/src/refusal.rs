@@ -87,6 +87,8 @@ refusals! {
     NotifyUnacknowledged => "notify-unacknowledged",
     /// No room for another Map-Notify to an xTR that merges.
     NotifyTableFull => "notify-table-full",
+    /// A Map-Notify to a locator that an xTR has only named, when its site, or that address, has had as much as it may.
+    NotifyNamedBudget => "notify-named-budget",
     /// A subscription without xTR-ID and Site-ID (RFC 9437, section 4).
     SubscribeNoIdentity => "subscribe-no-identity",
     /// A subscription of an xTR with which there is no security association: none is configured, or LISP-SEC is to make one, and it came without.

@@ -434,3 +434,18 @@ fn a_later_operational_key_beside_the_one_given_is_taken_at_sighup() {
     assert!(!answers_as(place, &named(&key), Duration::from_secs(2)), "and not under the old one");
     daemon.stop();
 }
+
+#[test]
+fn what_is_to_be_logged_is_refused_where_it_is_no_list_of_levels_of_parts() {
+    let checked = |list: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-mapsys"));
+        let output = command.arg("check").env("RUST_LOG", list).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for list in ["info,x[=1", "[{peer}]=debug", "warn, xtr=debug"] {
+        let (status, said) = checked(list);
+        assert!(status == Some(2) && said.contains("RUST_LOG") && said.contains("no part of a program"), "{said}");
+    }
+    let (_, said) = checked("warn,dht::store=debug");
+    assert!(!said.contains("RUST_LOG"), "{said}");
+}

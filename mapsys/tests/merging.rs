@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -102,8 +103,8 @@ fn an_unacknowledged_map_notify_comes_again_after_3_3_3_6_12_and_24_seconds_and_
     let mut bench = two_xtrs();
     let changed = bench.datagram(TWO, &from_xtr(2, 2, one_rloc("198.51.100.3")));
     let first = unsolicited(&changed, 2);
-    assert_eq!(first.len(), 2);
-    // The second acknowledges, the first does not.
+    // The second is told at its new locator too. It acknowledges, the first does not.
+    assert_eq!(first.iter().map(|(to, _)| to.to_string()).collect::<Vec<_>>(), [ONE, TWO, "198.51.100.3:4342"]);
     bench.datagram(TWO, &ack(&first[1].1, &site_key()));
     let mut at = Vec::new();
     for second in 1..=100 {
@@ -135,7 +136,7 @@ fn only_the_receivers_own_acknowledgement_counts() {
     assert!(again.iter().any(|(to, _)| *to == address(ONE)), "still unacknowledged");
     bench.datagram(ONE, &ack(notify, &site_key()));
     let again = unsolicited(&bench.pass(Duration::from_secs(60)), 2);
-    assert!(again.iter().all(|(to, _)| *to == address(TWO)), "acknowledged");
+    assert!(!again.is_empty() && again.iter().all(|(to, _)| *to != address(ONE)), "acknowledged");
 }
 
 #[test]
@@ -212,6 +213,7 @@ fn a_site_that_never_acknowledges_takes_its_share_of_the_table_only() {
         let message = MapRegister { merge: true, xtr_identity: identity, ..register(1, records) };
         told = unsolicited(&bench.datagram(TWO, &seal(message, &key_b)), 1);
     }
+    let told: BTreeSet<u64> = told.iter().map(|(_, notify)| notify.nonce.0).collect();
     assert_eq!(told.len(), 2, "there is room for another site");
 }
 
@@ -356,4 +358,65 @@ fn a_locator_that_two_xtrs_have_is_in_the_merged_mapping_once() {
         known.merged().locators.iter().map(|l| (l.rloc.ip().unwrap().to_string(), l.priority)).collect();
     assert_eq!(known.parts().count(), 2);
     assert_eq!(locators, [("198.51.100.1".to_owned(), 1), ("198.51.100.2".to_owned(), 1)]);
+}
+
+/// RFC 8378, section 5.3.
+#[test]
+fn whoever_delivers_a_captured_register_first_keeps_nothing_from_the_xtr() {
+    const THIEF: &str = "203.0.113.66:4342";
+    let mut bench = two_xtrs();
+    let captured = from_xtr(1, 2, one_rloc("198.51.100.1"));
+    notify(&bench.datagram(THIEF, &captured));
+    notify(&bench.datagram(ONE, &captured));
+    let shorter = MappingRecord { ttl: Ttl(60), ..one_rloc("198.51.100.2") };
+    let changed = unsolicited(&bench.datagram(TWO, &from_xtr(2, 2, shorter)), 2);
+    let told = changed.iter().map(|(to, _)| to.to_string()).collect::<Vec<_>>();
+    assert_eq!(told, [THIEF, TWO, ONE]);
+    for (to, notify) in &changed[1..] {
+        bench.datagram(&to.to_string(), &ack(notify, &site_key()));
+    }
+    assert_eq!(unsolicited(&bench.pass(Duration::from_secs(60)), 2), [], "acknowledged by the xTR itself");
+    assert_eq!(bench.engine.tally().total(), 0);
+}
+
+#[test]
+fn who_registers_from_another_address_is_told_there_and_a_few_times_at_its_own_locators_that_can_be_sent_to() {
+    const ELSEWHERE: &str = "198.51.100.99:4342";
+    let mut bench = two_xtrs();
+    let rlocs = ["198.51.100.4", "2001:db8:f::1", "127.0.0.1", "198.51.100.5", "198.51.100.6"];
+    let mut of_many = record(prefix(SITE), &rlocs);
+    of_many.locators[3].reachable = false;
+    of_many.locators[4].local = false;
+    let outputs = bench.datagram("198.51.100.99:61000", &from_xtr(1, 2, of_many));
+    let told: Vec<_> = unsolicited(&outputs, 2).iter().map(|(to, _)| to.to_string()).collect();
+    assert_eq!(told, [ELSEWHERE, TWO, "198.51.100.4:4342"]);
+    let again = unsolicited(&bench.pass(Duration::from_secs(100)), 2);
+    let times = |of: &str| again.iter().filter(|(to, _)| to.to_string() == of).count();
+    assert_eq!([ELSEWHERE, "198.51.100.4:4342"].map(times), [6, 2]);
+}
+
+#[test]
+fn who_has_the_key_of_a_site_has_no_more_than_three_times_his_octets_sent_to_whom_he_names() {
+    const NAMED: [&str; 3] = ["203.0.113.1", "203.0.113.2", "203.0.113.3"];
+    let mut bench = Bench::new(config(vec![site_a()]));
+    let (mut came, mut went) = (0, 0);
+    for nonce in 1..=200 {
+        for xtr in [1, 2] {
+            // Each time something else.
+            let ttl = Ttl(u32::try_from(nonce).unwrap() + 60);
+            let message = from_xtr(xtr, nonce, MappingRecord { ttl, ..record(prefix(SITE), &NAMED) });
+            came += message.len();
+            let mut outputs = bench.datagram("198.51.100.9:4342", &message);
+            outputs.extend(bench.pass(Duration::from_secs(5)));
+            let named = outputs.iter().filter_map(|output| match output {
+                Output::Send { remote, bytes, .. } if NAMED.contains(&remote.ip().to_string().as_str()) => {
+                    Some(bytes.len())
+                }
+                _ => None,
+            });
+            went += named.sum::<usize>();
+        }
+    }
+    assert!(2 * came < went && went <= 3 * came, "{came} octets came, {went} went");
+    assert!(bench.engine.tally().get(Refusal::NotifyNamedBudget) > 0);
 }

@@ -17,10 +17,10 @@ use mapsys::register::label::grants::LabelRule;
 use mapsys::register::label::{AnyEid, Label, Spelling};
 use mapsys::register::nonces::{Floor, Last, NonceOwner};
 use mapsys::register::site::{Publish, Site, SitePrefix};
-use wire::address::InstanceId;
+use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{Algorithm, AuthKey};
-use wire::control::{Ecm, MapRegister, XtrIdentity};
-use wire::record::{MapVersion, MappingRecord, Ttl};
+use wire::control::{Ecm, EidRequest, MapRegister, MapRequest, XtrIdentity};
+use wire::record::{Action, MapVersion, MappingRecord, Ttl};
 
 const ETR: &str = "198.51.100.1:4342";
 const OTHER: &str = "198.51.100.2:4342";
@@ -203,12 +203,171 @@ fn what_has_ended_while_nobody_was_served_is_not_believed() {
         world.pass(MINUTE);
         world.restart(one_site, down, |wall| wall);
         assert_eq!(!world.bench.registered().is_empty(), is_believed, "{down:?}");
-        assert_eq!(!world.disk.registrations.is_empty(), is_believed, "{down:?}");
+        assert_eq!(world.bench.engine.server().lapsed().is_empty(), is_believed, "{down:?}");
         // Its xTR goes on as ever.
         let next = register(2, vec![record(prefix(SITE), &["198.51.100.2"])]);
         notify(&world.datagram(ETR, &seal(next, &site_key())));
         assert_eq!(world.rlocs(HOST), ["198.51.100.2"]);
+        world.restart_at_once();
+        assert_eq!(world.rlocs(HOST), ["198.51.100.2"]);
     }
+}
+
+/// A site whose xTRs register /64s of it.
+fn open_site() -> Config {
+    config(vec![Site { prefixes: vec![SitePrefix { prefix: prefix(SITE), max_len: 64 }], ..site_a() }])
+}
+
+const PART: &str = "2001:db8:a:1::/64";
+const IN_PART: &str = "2001:db8:a:1::7";
+const BESIDE: &str = "2001:db8:a:2::7";
+
+/// A world that was down for ten minutes, in which /64s were registered.
+fn lapsed(parts: &[&str]) -> World {
+    let mut world = World::new(open_site);
+    for (nonce, part) in (1..).zip(parts) {
+        world.datagram(ETR, &seal(register(nonce, vec![record(prefix(part), &["198.51.100.1"])]), &site_key()));
+    }
+    world.restart(open_site, 10 * MINUTE, |wall| wall);
+    world
+}
+
+/// The EID-prefix, the action and the TTL in minutes of the only record of an answer.
+fn told(world: &mut World, eid: &str) -> (EidPrefix, Action, u32) {
+    world.pass(Duration::from_secs(1));
+    let (_, reply) = reply(&world.datagram(ITR, &ecm(&request(9, &[host(eid)], &["192.0.2.1"]))));
+    let [record] = reply.records.as_slice() else { panic!("{reply:?}") };
+    (record.eid.ip_prefix().unwrap(), record.action, record.ttl.0)
+}
+
+#[test]
+fn who_asks_for_what_ended_while_nobody_was_served_is_told_to_ask_again_until_it_may_be_gone() {
+    let mut world = lapsed(&[PART]);
+    let ask_again = (prefix(PART), Action::SendMapRequest, 1);
+    assert_eq!(told(&mut world, IN_PART), ask_again);
+    let (beside, action, _) = told(&mut world, BESIDE);
+    assert_eq!((action, beside.covers(&prefix(PART))), (Action::NativelyForward, false), "{beside}");
+    world.pass(Duration::from_secs(170));
+    assert_eq!(told(&mut world, IN_PART), ask_again);
+    world.pass(Duration::from_secs(10));
+    for eid in [IN_PART, BESIDE] {
+        assert_eq!(told(&mut world, eid), (prefix(SITE), Action::NativelyForward, 1));
+    }
+    assert_eq!(world.disk.registrations, BTreeMap::new());
+    world.restart_at_once();
+    assert_eq!(told(&mut world, IN_PART), (prefix(SITE), Action::NativelyForward, 1));
+}
+
+#[test]
+fn what_ended_while_nobody_was_served_is_not_believed_by_the_start_after_that_either() {
+    let mut world = lapsed(&[PART]);
+    for _ in 0..3 {
+        world.pass(MINUTE);
+        world.restart_at_once();
+        assert_eq!(world.bench.registered(), []);
+        assert_eq!(told(&mut world, IN_PART), (prefix(PART), Action::SendMapRequest, 1));
+    }
+    // Each start writes such a row once at most.
+    assert_eq!(world.disk.writes, 2);
+    world.pass(3 * MINUTE);
+    assert_eq!((told(&mut world, IN_PART).1, world.disk.writes), (Action::NativelyForward, 3));
+}
+
+#[test]
+fn what_is_registered_anew_is_answered_at_once_and_says_nothing_of_the_parts_that_are_not() {
+    let mut world = lapsed(&[PART, "2001:db8:a:3::/64"]);
+    let (whole, part) = (record(prefix(SITE), &["198.51.100.2"]), record(prefix(PART), &["198.51.100.3"]));
+    notify(&world.datagram(ETR, &seal(register(8, vec![whole]), &site_key())));
+    assert_eq!(told(&mut world, IN_PART).1, Action::SendMapRequest);
+    let (beside, action, _) = told(&mut world, BESIDE);
+    let is_told = |part: &str| beside.covers(&prefix(part));
+    assert_eq!((action, is_told(PART), is_told("2001:db8:a:3::/64")), (Action::NoAction, false, false), "{beside}");
+    assert_eq!(world.rlocs(BESIDE), ["198.51.100.2"]);
+    notify(&world.datagram(ETR, &seal(register(9, vec![part]), &site_key())));
+    assert_eq!(world.rlocs(IN_PART), ["198.51.100.3"]);
+    // What has come back stays when the others are given up.
+    world.pass(2 * MINUTE);
+    for (nonce, net, rloc) in [(10, SITE, "198.51.100.2"), (11, PART, "198.51.100.3")] {
+        notify(&world.datagram(ETR, &seal(register(nonce, vec![record(prefix(net), &[rloc])]), &site_key())));
+    }
+    world.pass(2 * MINUTE);
+    assert_eq!(world.rlocs(IN_PART), ["198.51.100.3"]);
+    assert_eq!((world.rlocs("2001:db8:a:3::7"), world.disk.registrations.len()), (vec!["198.51.100.2".to_owned()], 2));
+}
+
+#[test]
+fn what_its_xtr_takes_back_is_not_waited_for_but_of_xtrs_that_merge_another_may_come() {
+    for merge in [false, true] {
+        let mut world = lapsed(&[PART]);
+        let message = MapRegister { merge, ..register(2, vec![record(prefix(PART), &[])]) };
+        notify(&world.datagram(ETR, &seal(message, &site_key())));
+        let expected = if merge { Action::SendMapRequest } else { Action::NativelyForward };
+        assert_eq!((told(&mut world, IN_PART).1, world.disk.registrations.is_empty()), (expected, !merge));
+    }
+}
+
+#[test]
+fn many_that_are_not_registered_anew_are_given_up_little_by_little() {
+    let parts: Vec<String> = (0..600).map(|n| format!("2001:db8:a:{n:x}::/64")).collect();
+    let mut world = World::new(aggregate_site);
+    for (nonce, parts) in (1..).zip(parts.chunks(50)) {
+        let records = parts.iter().map(|part| record(prefix(part), &["198.51.100.1"])).collect();
+        world.datagram(ETR, &seal(register(nonce, records), &site_key()));
+    }
+    world.restart(aggregate_site, 10 * MINUTE, |wall| wall);
+    assert_eq!((world.bench.engine.server().lapsed().len(), world.disk.registrations.len()), (600, 600));
+    world.bench.now.monotonic += 3 * MINUTE;
+    let mut left = Vec::new();
+    while !world.bench.engine.server().lapsed().is_empty() {
+        world.bench.engine.handle_timeout(world.bench.now);
+        world.disk.take(&world.bench.drain());
+        left.push(world.bench.engine.server().lapsed().len());
+    }
+    assert_eq!((left, world.disk.registrations.len()), (vec![344, 88, 0], 0));
+}
+
+fn aggregate_site() -> Config {
+    let prefixes = vec![SitePrefix { prefix: prefix(SITE), max_len: 64 }];
+    config(vec![Site { prefixes, publish: Publish::Aggregate, ..site_a() }])
+}
+
+#[test]
+fn names_and_mac_addresses_that_ended_while_nobody_was_served_are_to_be_asked_for_again_too() {
+    fn with_labels() -> Config {
+        let all_names = LabelRule { label: Label::name(InstanceId(0), b"").unwrap(), is_open: true };
+        let mac = Label::mac(InstanceId(0), [2, 0, 0x5e, 0, 0, 0], 24).unwrap();
+        config(vec![Site { labels: vec![all_names, LabelRule::block(mac)], ..site_a() }])
+    }
+    let name = |text: &[u8]| Label::name(InstanceId(0), text).unwrap();
+    let mac = |last| Label::mac(InstanceId(0), [2, 0, 0x5e, 0, 0, last], 48).unwrap();
+    let record_of =
+        |label: Label| MappingRecord { eid: label.eid(Spelling::default()), ..record(prefix(SITE), &["198.51.100.1"]) };
+    let mut world = World::new(with_labels);
+    world.datagram(ETR, &seal(register(1, vec![record_of(name(b"printer")), record_of(mac(1))]), &site_key()));
+    world.restart(with_labels, 10 * MINUTE, |wall| wall);
+    let told = |world: &mut World, label: Label| {
+        world.pass(Duration::from_secs(1));
+        let records = vec![EidRequest { notify: false, eid: label.eid(Spelling::default()) }];
+        let asked = MapRequest { records, ..request(9, &[], &["192.0.2.1"]) };
+        let asked = Ecm::wrap(address(ITR), address("192.0.2.2:4342"), asked.encode().unwrap());
+        let (_, reply) = reply(&world.datagram(ITR, &asked.encode().unwrap()));
+        (Label::of(&reply.records[0].eid).unwrap(), reply.records[0].action)
+    };
+    assert_eq!(told(&mut world, name(b"printer")), (name(b"printer"), Action::SendMapRequest));
+    assert_eq!(told(&mut world, mac(1)), (mac(1), Action::SendMapRequest));
+    assert_eq!(told(&mut world, name(b"scanner")).1, Action::NativelyForward);
+    let (beside, action) = told(&mut world, mac(0x80));
+    assert_eq!((action, beside.covers(&mac(0x81)), beside.covers(&mac(1))), (Action::NativelyForward, true, false));
+    // What is registered around it says nothing of it.
+    let block = Label::mac(InstanceId(0), [2, 0, 0x5e, 0, 0, 0], 24).unwrap();
+    notify(&world.datagram(ETR, &seal(register(2, vec![record_of(block)]), &site_key())));
+    assert_eq!(told(&mut world, mac(1)).1, Action::SendMapRequest);
+    assert_eq!(told(&mut world, mac(0x80)), (beside, Action::NoAction));
+    notify(&world.datagram(ETR, &seal(register(3, vec![record_of(mac(1))]), &site_key())));
+    assert_eq!(told(&mut world, mac(1)), (mac(1), Action::NoAction));
+    world.pass(3 * MINUTE);
+    assert_eq!(told(&mut world, name(b"printer")).1, Action::NativelyForward);
+    assert!(!world.disk.registrations.contains_key(&AnyEid::Label(name(b"printer"))));
 }
 
 #[test]

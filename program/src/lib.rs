@@ -5,6 +5,7 @@
 //! * [`Json`]: the flag `--json`, and that a report overwrites nothing else;
 //! * [`settings`]: configuration from a file, the environment and flags, and what to say when it is wrong;
 //! * [`files`]: reading what somebody names, within bounds;
+//! * [`log`]: what is logged;
 //! * [`manager`]: what a service manager is told;
 //! * [`turns`]: turns of the processor for threads that answer.
 //!
@@ -14,6 +15,7 @@ mod completions;
 mod error;
 pub mod files;
 pub mod limits;
+pub mod log;
 mod man;
 pub mod manager;
 mod replace;

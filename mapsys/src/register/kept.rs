@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use wire::control::MapRegister;
 use wire::control::auth::{Algorithm, AlgorithmId, Authentication, TagForm};
-use wire::record::{Action, MapVersion, MappingRecord};
+use wire::record::{Action, MapVersion, MappingRecord, Ttl};
 
 use super::label::{AnyEid, Spelling};
 use super::notifier::Reach;
@@ -71,17 +71,22 @@ pub fn end(eid: &AnyEid, age: Duration, life: Duration) -> End {
 
 /// The row of a registration; `None` if it cannot be written, which nothing that was read is.
 pub fn encode(eid: AnyEid, site: &str, entry: &Registration) -> Option<Box<[u8]>> {
-    let mut row = Vec::with_capacity(128);
-    row.push(FORMAT);
-    row.extend(entry.newest().0.to_be_bytes());
-    put_counted(&mut row, site.as_bytes())?;
+    let mut row = head(entry.newest(), site)?;
     for part in entry.parts() {
-        row.extend(part.ends.map_or(0, End::get).to_be_bytes());
-        put_socket(&mut row, part.source.map(SocketAddr::from));
-        put_relays(&mut row, &part.relays.as_deref().copied().unwrap_or_default());
-        put_reach(&mut row, part.reach.as_deref());
-        put_counted(&mut row, &message(eid, part).encode().ok()?)?;
+        let (source, relays) = (part.source.map(SocketAddr::from), part.relays.as_deref().copied());
+        let (relays, reach) = (relays.unwrap_or_default(), part.reach.as_deref().copied());
+        put_part(&mut row, &KeptPart { message: message(eid, part), ends: part.ends, source, relays, reach })?;
     }
+    Some(row.into())
+}
+
+/// The row of what has ended, and may be registered anew: of one xTR that has nothing registered. Whoever reads it takes up nothing, however much
+/// time has gone by.
+pub fn encode_lapsed(eid: AnyEid, site: &str) -> Option<Box<[u8]>> {
+    let mut row = head(MapVersion::default(), site)?;
+    let record = MappingRecord::negative(eid, Ttl::WITHDRAWN, Action::NoAction);
+    let message = MapRegister { records: vec![record], ..MapRegister::default() };
+    put_part(&mut row, &KeptPart { message, ends: None, source: None, relays: Relays::default(), reach: None })?;
     Some(row.into())
 }
 
@@ -128,6 +133,24 @@ fn message(eid: AnyEid, part: &Part) -> MapRegister {
         xtr_identity: part.identity.as_deref().copied(),
         ..MapRegister::default()
     }
+}
+
+/// What stands before the parts.
+fn head(newest: MapVersion, site: &str) -> Option<Vec<u8>> {
+    let mut row = Vec::with_capacity(128);
+    row.push(FORMAT);
+    row.extend(newest.0.to_be_bytes());
+    put_counted(&mut row, site.as_bytes())?;
+    Some(row)
+}
+
+fn put_part(row: &mut Vec<u8>, part: &KeptPart) -> Option<()> {
+    let KeptPart { message, ends, source, relays, reach } = part;
+    row.extend(ends.map_or(0, End::get).to_be_bytes());
+    put_socket(row, *source);
+    put_relays(row, relays);
+    put_reach(row, reach.as_ref());
+    put_counted(row, &message.encode().ok()?)
 }
 
 fn put_counted(row: &mut Vec<u8>, octets: &[u8]) -> Option<()> {

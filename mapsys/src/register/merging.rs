@@ -10,6 +10,7 @@ use wire::record::{Action, MappingRecord};
 
 use super::MapServer;
 use super::label::AnyEid;
+use super::named;
 use super::notifier::{Notification, Reach, Telling};
 use super::registration::{Merged, Part};
 use super::site::SiteId;
@@ -47,11 +48,13 @@ impl MapServer {
         // By each of its RTRs, not by the last alone.
         let relays = |part: &Part| part.relays.as_deref().copied().unwrap_or_default();
         let reach = |part: &Part| Some(Reach { relays: relays(part), ..*part.reach.as_deref()? });
-        let others: Vec<_> = others.filter_map(|part| Some((part.xtr_identity(), reach(part)?))).collect();
-        for (xtr, reach) in others {
+        let told = |part: &Part| reach(part).map(|reach| (part.xtr_identity(), named::ways(part, &reach), reach));
+        let others: Vec<_> = others.filter_map(told).collect();
+        for (xtr, named, reach) in others {
             let record = MappingRecord { eid: eid.spelled(reach.spelling), ..record.clone() };
-            if let Err(refusal) = self.tell_one((now, now.monotonic), (eid, xtr), site, &reach, record) {
-                tally.count(refusal);
+            match self.tell_one((now, now.monotonic), (eid, xtr), site, &reach, record) {
+                Ok(()) => self.notifier.tell_too(&(eid, xtr.xtr_id), named),
+                Err(refusal) => tally.count(refusal),
             }
         }
     }
@@ -104,7 +107,16 @@ impl MapServer {
     }
 
     /// The next unsolicited Map-Notify to send.
-    pub fn poll_telling(&mut self) -> Option<Telling> {
-        self.notifier.poll()
+    pub fn poll_telling(&mut self, now: Instant, tally: &mut Tally) -> Option<Telling> {
+        if let Some(telling) = self.notifier.poll() {
+            return Some(telling);
+        }
+        while let Some((site, telling)) = self.notifier.poll_named() {
+            match self.named.spend(now, site, telling.remote.ip(), telling.bytes.len()) {
+                Ok(()) => return Some(telling),
+                Err(refusal) => tally.count(refusal),
+            }
+        }
+        None
     }
 }

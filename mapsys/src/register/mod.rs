@@ -7,9 +7,11 @@
 mod admission;
 pub mod kept;
 pub mod label;
+pub mod lapsed;
 mod locators;
 mod merging;
 mod moving;
+mod named;
 pub mod nonces;
 pub mod notifier;
 mod parts;
@@ -40,14 +42,14 @@ use crate::transport::Now;
 use admission::Admitted;
 use label::registrations::LabelRegistrations;
 use label::{AnyEid, Label, Spelling};
+use lapsed::Lapsed;
 use moving::Displaced;
+use named::Budget;
 use nonces::{Freshness, Last, NonceOwner, Nonces, SeenNonce};
 use notifier::{Notifier, Reach};
 use registration::{Change, Part, Registration, Registrations};
 use silence::SilenceLog;
 use site::{NotifyPort, Site, SiteId, SiteTable};
-
-pub use restore::Restored;
 
 /// Where a Map-Register came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +89,10 @@ pub struct MapServer {
     /// When an old Map-Version was last logged.
     version_logged: Option<Instant>,
     silence_log: SilenceLog,
+    /// What may be sent to locators that were only named.
+    named: Budget,
+    /// What ended while nobody was served.
+    lapsed: Lapsed,
     /// When this run began, and how old what is registered was then.
     began: Option<(Instant, Duration)>,
 }
@@ -129,6 +135,8 @@ impl MapServer {
             replay_logged: None,
             version_logged: None,
             silence_log: SilenceLog::default(),
+            named: Budget::default(),
+            lapsed: Lapsed::default(),
             began: None,
         }
     }
@@ -180,6 +188,9 @@ impl MapServer {
             return Err(Refusal::RegisterTableFull);
         }
         self.admit_versions(now.monotonic, site_id, message, &records)?;
+        if message.merge {
+            self.named.received(site_id.index(), bytes.len());
+        }
         let former = self.formers(origin, message);
         let changed = self.apply(now.monotonic, origin, site_id, message, (&records, reach), tally);
         for eid in &changed {
@@ -262,6 +273,8 @@ impl MapServer {
             let ends = message.use_ttl.then(|| kept::end(&eid, self.age(now), silence(message, record)));
             let part = Part { reach, ends, ..part_of(now, origin, message, record, tally) };
             let is_over = locators::withdraws(record);
+            // Of xTRs that merge each takes back its own: another one may still register.
+            let is_known_again = !(is_over && message.merge) && self.lapsed.forget(&eid);
             let change = match eid {
                 AnyEid::Prefix(prefix) if is_over => {
                     self.displaced.forget(prefix, xtr_id(message));
@@ -276,6 +289,12 @@ impl MapServer {
             };
             match change {
                 Change::Changed => changed.push(eid),
+                // What others see of the run before is taken back.
+                Change::None if is_over && is_known_again => {
+                    let mark = self.mark_of(eid);
+                    self.marks.extend(mark);
+                    changed.push(eid);
+                }
                 Change::None => {}
                 Change::Full => tally.count(Refusal::RegisterTableFull),
             }
@@ -293,15 +312,15 @@ impl MapServer {
 
     /// Ends what is silent at `now`, and sends Map-Notifies that are due; names the EID-prefixes that others see changed.
     pub fn handle_timeout(&mut self, now: Now, tally: &mut Tally) -> Vec<EidPrefix> {
-        let changed = self.registrations.expire(now.monotonic);
-        let labels = self.labels.expire(now.monotonic);
+        let mut eids: Vec<AnyEid> = self.registrations.expire(now.monotonic).into_iter().map(AnyEid::from).collect();
+        eids.extend(self.labels.expire(now.monotonic).into_iter().map(AnyEid::from));
+        eids.extend(self.expire_lapsed(now.monotonic));
         self.silence_log.handle_timeout(now.monotonic);
         let forgotten = self.nonces.expire(now.monotonic).into_iter();
         self.marks.extend(forgotten.map(|(owner, nonce)| Mark::ForgottenSeen(owner, nonce)));
-        let eids = changed.iter().copied().map(AnyEid::from).chain(labels.into_iter().map(AnyEid::from));
-        for eid in eids.collect::<Vec<_>>() {
-            self.silence_log.note(now.monotonic, &eid);
-            self.tell(now, eid, None, tally);
+        for eid in &eids {
+            self.silence_log.note(now.monotonic, eid);
+            self.tell(now, *eid, None, tally);
             eid.prefix().into_iter().for_each(|prefix| self.tell_free(now, prefix, tally));
         }
         let marks = self.marks_of_registrations();
@@ -311,14 +330,15 @@ impl MapServer {
             tracing::info!(%eid, "Map-Notify not acknowledged");
             tally.count(Refusal::NotifyUnacknowledged);
         }
-        changed
+        eids.into_iter().filter_map(AnyEid::prefix).collect()
     }
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
         let deadlines =
             [self.registrations.next_deadline(), self.notifier.next_deadline(), self.silence_log.next_deadline()];
-        deadlines.into_iter().chain([self.labels.next_deadline(), self.nonces.next_deadline()]).flatten().min()
+        let others = [self.labels.next_deadline(), self.nonces.next_deadline(), self.lapsed.next_deadline()];
+        deadlines.into_iter().chain(others).flatten().min()
     }
 
     /// Lets the pipe register a CGEID.
@@ -340,6 +360,7 @@ impl MapServer {
     pub fn reconfigure(&mut self, now: Now, sites: SiteTable, tally: &mut Tally) -> (Vec<EidPrefix>, Vec<Label>) {
         let older = std::mem::replace(&mut self.sites, sites);
         self.nonces.note_change();
+        self.named.renumber();
         let newer = &self.sites;
         // Once for each site: there may be a hundred times as many registrations, and nobody is answered meanwhile.
         let renumbered: Vec<Option<SiteId>> = older.iter().map(|(_, site)| newer.named(&site.name)).collect();
@@ -371,6 +392,11 @@ impl MapServer {
     /// What is registered.
     pub fn registrations(&self) -> &Registrations {
         &self.registrations
+    }
+
+    /// What ended while nobody was served, and may be registered anew.
+    pub fn lapsed(&self) -> &Lapsed {
+        &self.lapsed
     }
 
     /// The names and MAC addresses that are registered.

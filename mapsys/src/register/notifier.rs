@@ -11,7 +11,7 @@ use std::time::Instant;
 use wire::control::MapNotify;
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, TagForm};
 
-use crate::limits::{NOTIFY_INTERVAL, NOTIFY_PAUSES};
+use crate::limits::{NOTIFY_INTERVAL, NOTIFY_NAMED_SENDINGS, NOTIFY_PAUSES};
 use crate::nat::{Relay, Relays};
 use crate::refusal::Refusal;
 use crate::register::label::Spelling;
@@ -82,11 +82,15 @@ pub struct Notifier<R> {
     unacknowledged: usize,
     given_up: VecDeque<(R, u64)>,
     outputs: VecDeque<Telling>,
+    /// What goes to addresses that were only named, and the owner of each.
+    named: VecDeque<(usize, Telling)>,
 }
 
 #[derive(Debug)]
 struct Pending {
     notification: Notification,
+    /// Where it goes too, the first times.
+    named: Vec<Way>,
     /// The place in its ways.
     way: usize,
     /// How often it is sent each way.
@@ -113,6 +117,7 @@ impl<R: Copy + Ord> Notifier<R> {
             unacknowledged: 0,
             given_up: VecDeque::new(),
             outputs: VecDeque::new(),
+            named: VecDeque::new(),
         }
     }
 
@@ -132,9 +137,17 @@ impl<R: Copy + Ord> Notifier<R> {
         self.queue.insert((due, receiver));
         self.by_nonce.insert((notification.nonce, receiver));
         let (is_heard, is_acknowledged, a_way) = (false, false, notification.sendings_a_way());
-        let pending = Pending { notification, way: 0, a_way, sent: 0, sent_at, is_heard, is_acknowledged, due };
+        let named = Vec::new();
+        let pending = Pending { notification, named, way: 0, a_way, sent: 0, sent_at, is_heard, is_acknowledged, due };
         self.pending.insert(receiver, pending);
         Ok(())
+    }
+
+    /// Sends what a receiver has just been told to other addresses as well, beside the first sendings, if these may have it.
+    pub fn tell_too(&mut self, receiver: &R, named: Vec<Way>) {
+        if let Some(pending) = self.pending.get_mut(receiver) {
+            pending.named = named;
+        }
     }
 
     /// When a receiver may hear something new, if it was told something a moment ago.
@@ -277,6 +290,10 @@ impl<R: Copy + Ord> Notifier<R> {
             let straight = relays.last().is_none().then_some((way.local, way.remote, None));
             let telling = |(local, remote, relay)| Telling { local, remote, relay, bytes: bytes.clone() };
             self.outputs.extend(by_rtrs.chain(straight).map(telling));
+            if pending.sent < NOTIFY_NAMED_SENDINGS {
+                let named = pending.named.iter().map(|way| telling((way.local, way.remote, None)));
+                self.named.extend(named.map(|telling| (pending.notification.owner, telling)));
+            }
             let last = NOTIFY_PAUSES.last().copied().unwrap_or(NOTIFY_INTERVAL);
             pending.due = now + NOTIFY_PAUSES.get(pending.sent).copied().unwrap_or(last);
             pending.sent += 1;
@@ -288,6 +305,11 @@ impl<R: Copy + Ord> Notifier<R> {
     /// The next message to send.
     pub fn poll(&mut self) -> Option<Telling> {
         self.outputs.pop_front()
+    }
+
+    /// The next message to an address that was only named, if it may have it, and the owner whose it is.
+    pub fn poll_named(&mut self) -> Option<(usize, Telling)> {
+        self.named.pop_front()
     }
 
     /// The next receiver that never acknowledged, and the nonce of what it was sent.
@@ -323,7 +345,9 @@ impl Pending {
         let tried = self.notification.ways.get(..=self.way).filter(|_| self.sent_at.is_some() && !self.is_acknowledged);
         let known = if self.sent > 0 || self.way > 0 { tried } else { None };
         let is_by_rtr = self.notification.relays.iter().any(|relay| relay.rtr == from);
-        known?.iter().rev().find(|way| is_by_rtr || way.remote.ip() == from).copied()
+        let is_it = |way: &&Way| way.remote.ip() == from;
+        let known = known?;
+        known.iter().rev().find(|way| is_by_rtr || is_it(way)).or_else(|| self.named.iter().find(is_it)).copied()
     }
 }
 

@@ -59,8 +59,6 @@ pub struct Publisher {
     live_pages: HashMap<RecordKey, Sequence>,
     /// When what an earlier run published, and nobody has registered since, is withdrawn.
     sweep_at: Option<Instant>,
-    /// What may be published of more-specifics that it goes for too.
-    unheard: Vec<EidPrefix>,
     /// Pages of an earlier run that stay as they are until then.
     waiting: Option<(Instant, BTreeSet<Topic>)>,
 }
@@ -148,16 +146,8 @@ impl Publisher {
         }
         let sweep_at = (!sequences.is_empty()).then_some(settled);
         let (waiting, live_pages) = (Some((settled, waiting)), live_pages.into_iter().collect());
-        let (in_flight, unheard) = (HashMap::new(), Vec::new());
-        Self { config, schedule, standing, sequences, in_flight, live_pages, sweep_at, unheard, waiting }
-    }
-
-    /// Leaves what an earlier run has published of these prefixes as it is until sites have had the time to register again.
-    pub fn expect(&mut self, prefixes: Vec<EidPrefix>, server: &MapServer) {
-        if self.sweep_at.is_some() {
-            self.unheard = prefixes;
-            self.unheard.retain(|prefix| !server.sites().is_aggregated(prefix));
-        }
+        let in_flight = HashMap::new();
+        Self { config, schedule, standing, sequences, in_flight, live_pages, sweep_at, waiting }
     }
 
     /// The prefixes for which this node is its own anchor.
@@ -369,8 +359,7 @@ impl Publisher {
         self.sweep_at = None;
         let is_absent =
             |prefix: &EidPrefix| server.registrations().get(prefix).is_none() && !server.sites().is_aggregated(prefix);
-        let unheard = std::mem::take(&mut self.unheard);
-        for prefix in server.sites().prefixes().chain(unheard).filter(is_absent) {
+        for prefix in server.sites().prefixes().filter(is_absent) {
             self.schedule.mark(now, self.topic(prefix));
         }
         let registrar = self.registrar().map(OperationalKey::cn);

@@ -3,7 +3,7 @@
 //!
 //! A row is written when an xTR says something new, in one transaction with the nonce of the Map-Register that said it, and not when it only
 //! says it again. What has ended while nobody was served is not taken up: without T all, if nobody was heard for three minutes
-//! (RFC 9301, section 8.2), and with T what has come to its own end. All else lives for three minutes at least, in which its xTR
+//! (RFC 9301, section 8.2), and with T what has come to its own end ([`Lapsed`]). All else lives for three minutes at least, in which its xTR
 //! can register again; with T for what is left, if that is more, and no longer than it asked for.
 
 use std::collections::HashSet;
@@ -13,6 +13,7 @@ use wire::address::EidPrefix;
 
 use super::kept::{self, Kept, KeptPart};
 use super::label::AnyEid;
+use super::lapsed::Lapsed;
 use super::locators;
 use super::registration::{Part, Source};
 use super::site::SiteId;
@@ -21,22 +22,12 @@ use crate::engine::Mark;
 use crate::limits::REGISTRATION_SILENCE;
 use crate::refusal::Tally;
 
-/// What there is to publish or to withdraw after a start.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Restored {
-    /// EID-prefixes that are registered, and those that their site may not have any more.
-    pub changed: Vec<EidPrefix>,
-    /// Those that ended while nobody was served. Their xTRs could tell nobody that they are there.
-    pub unheard: Vec<EidPrefix>,
-}
-
 /// What becomes of a row.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum TakenUp {
     Whole,
     Part,
-    /// Its time is over.
-    Ended,
+    /// Its time is over; it was of the site of this name.
+    Ended(String),
     /// Its site may not have it any more, or there is no room.
     Refused,
 }
@@ -44,15 +35,17 @@ enum TakenUp {
 impl MapServer {
     /// Takes up rows of [`Mark::Registration`] that are of such an `age`; for the time `away` nobody was heard. What the site of that name
     /// may not register any more is forgotten: what the run before has published of it is to be withdrawn, unless it is the node's own now,
-    /// whose xTR registers in a moment. So is what finds no room on an INDEX page, and a row that cannot be read.
+    /// whose xTR registers in a moment. So is what finds no room on an INDEX page, and a row that cannot be read. Names the EID-prefixes to publish
+    /// or to withdraw: those that are registered, and those that are forgotten.
     pub fn restore(
         &mut self,
         now: Instant,
         rows: Vec<(Box<[u8]>, Box<[u8]>)>,
         (age, away): (Duration, Duration),
-    ) -> Restored {
+    ) -> Vec<EidPrefix> {
         self.began = Some((now, age));
-        let (mut restored, mut unreadable) = (Restored::default(), 0_usize);
+        self.lapsed = Lapsed::found_at(now);
+        let (mut changed, mut unreadable) = (Vec::new(), 0_usize);
         for (key, row) in rows {
             let Some(kept) = kept::decode(&row) else {
                 unreadable += 1;
@@ -60,36 +53,49 @@ impl MapServer {
                 continue;
             };
             let eid = kept.eid;
-            let taken = self.take_up(now, kept, (age, away));
-            if taken != TakenUp::Whole {
-                let mark = self.mark_of(eid);
-                self.marks.extend(mark);
+            match self.take_up(now, kept, (age, away)) {
+                TakenUp::Whole => changed.extend(eid.prefix()),
+                TakenUp::Part => {
+                    changed.extend(eid.prefix());
+                    let mark = self.mark_of(eid);
+                    self.marks.extend(mark);
+                }
+                TakenUp::Ended(site) => {
+                    self.lapsed.note(eid);
+                    let lapsed = kept::encode_lapsed(eid, &site).filter(|lapsed| *lapsed != row);
+                    self.marks.extend(lapsed.map(|lapsed| Mark::Registration(eid, lapsed)));
+                }
+                TakenUp::Refused => {
+                    changed.extend(eid.prefix().filter(|prefix| !self.is_own(prefix)));
+                    let mark = self.mark_of(eid);
+                    self.marks.extend(mark);
+                }
             }
-            let is_there = matches!(taken, TakenUp::Whole | TakenUp::Part);
-            let prefix = eid.prefix().filter(|prefix| is_there || !self.is_own(prefix));
-            let list = if taken == TakenUp::Ended { &mut restored.unheard } else { &mut restored.changed };
-            list.extend(prefix);
         }
         let surplus: HashSet<EidPrefix> = self.end_surplus().into_iter().collect();
-        restored.changed.retain(|prefix| !surplus.contains(prefix));
+        changed.retain(|prefix| !surplus.contains(prefix));
         let marks = self.marks_of_registrations();
         self.marks.extend(marks);
         if unreadable > 0 {
             tracing::warn!(rows = unreadable, "registrations in the state file cannot be read: they are forgotten");
         }
-        restored
+        if !self.lapsed.is_empty() {
+            let registrations = self.lapsed.len();
+            tracing::info!(registrations, "ended while nobody was served: who asks for them is told to ask again");
+        }
+        changed
     }
 
     fn take_up(&mut self, now: Instant, kept: Kept, since: (Duration, Duration)) -> TakenUp {
-        let Kept { eid, site, newest, parts } = kept;
-        let Some(site) = self.sites.named(&site).filter(|site| self.may_register(&eid, *site)) else {
+        let Kept { eid, site: name, newest, parts } = kept;
+        let Some(site) = self.sites.named(&name).filter(|site| self.may_register(&eid, *site)) else {
             return TakenUp::Refused;
         };
         let all = parts.len();
         let parts: Vec<Part> = parts.into_iter().filter_map(|part| part_of(now, part, since)).collect();
         let whole = if parts.len() < all { TakenUp::Part } else { TakenUp::Whole };
         if parts.is_empty() {
-            return TakenUp::Ended;
+            return TakenUp::Ended(name);
         }
         let has_room = match eid {
             AnyEid::Prefix(prefix) => self.registrations.restore(now, prefix, site, newest, parts),
@@ -114,6 +120,14 @@ impl MapServer {
         may && !self.sites.is_pipe(site)
     }
 
+    /// Ends what nobody has registered anew of what ended while nobody was served.
+    pub(super) fn expire_lapsed(&mut self, now: Instant) -> Vec<AnyEid> {
+        let ended = self.lapsed.expire(now);
+        let marks: Vec<Mark> = ended.iter().filter_map(|eid| self.mark_of(*eid)).collect();
+        self.marks.extend(marks);
+        ended
+    }
+
     /// What must be on disk of the registrations that have changed since this was asked last.
     pub(super) fn marks_of_registrations(&mut self) -> Vec<Mark> {
         let prefixes = self.registrations.take_unsaved().into_iter().map(AnyEid::Prefix);
@@ -122,7 +136,7 @@ impl MapServer {
     }
 
     /// What is registered for an EID, as it is kept; of the node's own xTR nothing, which starts with the map system.
-    fn mark_of(&self, eid: AnyEid) -> Option<Mark> {
+    pub(super) fn mark_of(&self, eid: AnyEid) -> Option<Mark> {
         match self.entry(&eid).filter(|entry| !self.sites.is_pipe(entry.site)) {
             Some(entry) => Some(Mark::Registration(eid, kept::encode(eid, &self.sites.get(entry.site).name, entry)?)),
             None => Some(Mark::ForgottenRegistration(eid)),

@@ -133,7 +133,7 @@ pub fn negative(prefix: EidPrefix, action: Action, ttl: Ttl) -> MappingRecord {
     MappingRecord { ttl, action, authoritative: false, map_version, eid: prefix.into(), locators: Vec::new() }
 }
 
-/// The record for an EID whose lookup takes longer than an asker should wait.
+/// The record for an EID whose lookup takes longer than an asker should wait, or that may be registered any moment.
 pub fn ask_again(prefix: EidPrefix) -> MappingRecord {
     negative(prefix, Action::SendMapRequest, SHORT)
 }

@@ -60,6 +60,10 @@ impl Resolver {
         if is_required && ask.protection.is_none() && ask.via != Via::Pipe {
             return Err(Refusal::SecRequired);
         }
+        if let Some(lapsed) = lapsed(server, grant.as_ref(), registered, &host) {
+            ask.about.get_or_insert(lapsed.into());
+            return Ok(Slot::Records(vec![negative(&host, spelling, Action::SendMapRequest, UNREGISTERED)]));
+        }
         match (registered, grant) {
             (Some((label, known)), _) if known.is_proxied() => {
                 ask.about.get_or_insert(label.into());
@@ -104,6 +108,18 @@ impl Resolver {
     }
 }
 
+/// What ended while nobody was served, and may be registered anew, if nothing that is registered is a better match.
+fn lapsed(
+    server: &MapServer,
+    grant: Option<&LabelGrant>,
+    registered: Option<(Label, &Registration)>,
+    host: &Label,
+) -> Option<Label> {
+    let is_longest = |lapsed: &Label| registered.is_none_or(|(label, _)| label != *lapsed && label.covers(lapsed));
+    let lapsed = server.lapsed().longest_label(host)?;
+    (grant?.configured.covers(&lapsed) && is_longest(&lapsed)).then_some(lapsed)
+}
+
 /// The best match and the more-specifics under it, with one TTL (RFC 9301, section 5.5). If they are too many, or one of them is
 /// not ours to answer for, or a name of another site, which an ITR would take for all that begin with it, the part of the best match
 /// in which there are none.
@@ -118,7 +134,10 @@ fn records(
     let inside: Vec<_> = inside.take(MORE_SPECIFICS + 1).collect();
     let is_of_others = |inner: &Label| *inner != label && server.labels().get(inner).is_none();
     // With few registered inside, one that is configured only is soon come to.
-    let has_others = || server.sites().labels().inside(&label).any(|inner| is_of_others(&inner));
+    let has_others = || {
+        server.sites().labels().inside(&label).any(|inner| is_of_others(&inner))
+            || server.lapsed().has_labels_inside(&label)
+    };
     let is_told = |inner: &Registration| inner.is_proxied() && (label.kind() == Kind::Mac || inner.site == best.site);
     if inside.len() <= MORE_SPECIFICS && !has_others() && inside.iter().all(|(_, inner)| is_told(inner)) {
         let ttl = inside.iter().map(|(_, inner)| inner.ttl()).fold(best.ttl(), Ttl::min);
@@ -140,13 +159,12 @@ fn unregistered(server: &MapServer, grant: &LabelGrant, host: &Label, spelling: 
     negative(&within, spelling, Action::NativelyForward, UNREGISTERED)
 }
 
-/// The part of `within` around a label in which nothing more specific is registered or configured.
+/// The part of `within` around a label in which nothing more specific is registered, may be registered anew, or is configured.
 fn narrowed(server: &MapServer, within: &Label, host: &Label) -> Label {
-    let holes = [server.labels().hole(within, host), server.sites().labels().hole(within, host)];
-    match holes.map(|hole| hole.unwrap_or(*host)) {
-        [one, two] if one.covers(&two) => two,
-        [one, _] => one,
-    }
+    let lapsed = server.lapsed().label_hole(within, host);
+    let holes = [server.labels().hole(within, host), server.sites().labels().hole(within, host), lapsed];
+    let holes = holes.into_iter().map(|hole| hole.unwrap_or(*host));
+    holes.reduce(|one, two| if one.covers(&two) { two } else { one }).unwrap_or(*host)
 }
 
 /// A record of what is registered; A and L clear.

@@ -9,7 +9,7 @@ use wire::record::{Action, MappingRecord, Ttl};
 use crate::limits::MORE_SPECIFICS;
 use crate::register::MapServer;
 use crate::register::registration::Registration;
-use crate::resolve::found::{negative, positive};
+use crate::resolve::found::{ask_again, negative, positive};
 use crate::resolve::reply;
 
 /// What this Map-Server knows about an EID of its sites.
@@ -32,6 +32,13 @@ pub fn find(server: &MapServer, eid: &EidPrefix, octets: usize, sendable: impl F
     let grant = server.sites().find(eid)?;
     // What a wider site registered says nothing about a site configured inside it.
     let registered = server.registrations().longest(eid).filter(|(prefix, _)| grant.configured.covers(prefix));
+    let length = |prefix: &EidPrefix| prefix.net.prefix_len();
+    let is_longest = |lapsed: &EidPrefix| registered.is_none_or(|(prefix, _)| length(lapsed) > length(&prefix));
+    let lapsed = server.lapsed().longest(eid).filter(|lapsed| grant.configured.covers(lapsed) && is_longest(lapsed));
+    if let Some(lapsed) = lapsed {
+        // Whether it is registered is not known: RFC 9301, section 8.3, has this answer, and this TTL, for what is so for a while.
+        return Some(Own::Records(vec![ask_again(narrowed(server, &lapsed, eid))]));
+    }
     let Some((prefix, registration)) = registered else {
         return Some(unregistered(server, &grant.configured, eid));
     };
@@ -67,8 +74,9 @@ fn records(
     let own = server.sites().find(&prefix).map(|grant| grant.configured);
     let inside = server.registrations().inside(&prefix).filter(|(inner, _)| *inner != prefix);
     let inside: Vec<_> = inside.take(MORE_SPECIFICS + 1).collect();
-    // Another site configured inside this one has its own say, registered or not.
-    let has_others = server.sites().inside(&prefix).any(|other| Some(other) != own && other != prefix);
+    // Another site configured inside this one has its own say, registered or not; and so has what may be registered anew.
+    let has_others = server.sites().inside(&prefix).any(|other| Some(other) != own && other != prefix)
+        || server.lapsed().has_inside(&prefix);
     if !has_others && inside.len() <= MORE_SPECIFICS && inside.iter().all(|(_, inner)| inner.is_proxied()) {
         let merged: Vec<_> = std::iter::once((prefix, best)).chain(inside.iter().copied()).collect();
         let ttl = merged.iter().map(|(_, registration)| registration.ttl()).min().unwrap_or(Ttl(1));
@@ -80,9 +88,10 @@ fn records(
     vec![proxied(narrowed(server, &prefix, eid), best, best.ttl())]
 }
 
-/// The part of `within` around `eid` in which nothing more specific is registered, and no other site configured.
+/// The part of `within` around `eid` in which nothing more specific is registered, or may be registered anew, and no other site configured.
 pub(super) fn narrowed(server: &MapServer, within: &EidPrefix, eid: &EidPrefix) -> EidPrefix {
-    let holes = [server.registrations().hole(within, eid), server.sites().hole(within, eid)];
+    let lapsed = server.lapsed().hole(within, eid);
+    let holes = [server.registrations().hole(within, eid), server.sites().hole(within, eid), lapsed];
     holes.into_iter().map(|hole| hole.unwrap_or(*eid)).max_by_key(|hole| hole.net.prefix_len()).unwrap_or(*eid)
 }
 

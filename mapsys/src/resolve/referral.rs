@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use wire::address::{Address, EidPrefix, Lcaf};
 use wire::control::{MapReferral, MapRequest, Referral, ReferralAction};
+use wire::record::{Action, MappingRecord};
 
 use super::ask::{Ask, ReplyTo};
 use super::found::Found;
@@ -77,7 +78,7 @@ impl Resolver {
         let addresses = self.own_addresses(ask);
         let empty = match &own {
             Own::CgeidAbsent => Some(host),
-            Own::Records(records) if records.iter().all(|record| record.locators.is_empty()) => {
+            Own::Records(records) if records.iter().all(is_denial) => {
                 records.first().and_then(|record| record.eid.ip_prefix())
             }
             _ => None,
@@ -251,6 +252,11 @@ impl Resolver {
         addresses.dedup();
         addresses
     }
+}
+
+/// Whether it says that there is nothing. To be asked again is an answer, which the ITR gets.
+fn is_denial(record: &MappingRecord) -> bool {
+    record.locators.is_empty() && record.action != Action::SendMapRequest
 }
 
 /// Octets of a record that revokes `key`, with its signature.

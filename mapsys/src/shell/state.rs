@@ -4,7 +4,7 @@
 
 mod moment;
 
-use std::collections::BTreeMap;
+use std::borrow::Borrow;
 use std::fs::{File, OpenOptions, Permissions};
 use std::net::IpAddr;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -18,7 +18,10 @@ use cgeid::pins::Fingerprint;
 use dht::publish::Sequence;
 use dht::record::{RecordKey, Version};
 use redb::backends::FileBackend;
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, Value,
+    WriteTransaction,
+};
 use wire::address::EidPrefix;
 use wire::control::XtrIdentity;
 
@@ -80,19 +83,7 @@ impl State {
             let database =
                 Database::builder().set_cache_size(STATE_CACHE).create_with_backend(FileBackend::new(file)?)?;
             let transaction = database.begin_write()?;
-            transaction.open_table(NONCES)?;
-            transaction.open_table(NONCE_FLOORS)?;
-            renew_ages(&mut transaction.open_table(SEEN)?, now)?;
-            transaction.open_table(SEQUENCES)?;
-            transaction.open_table(LIVE_PAGES)?;
-            transaction.open_table(PAGES)?;
-            transaction.open_table(PINS)?;
-            transaction.open_table(NOTIFY_NONCES)?;
-            transaction.open_table(SUBSCRIPTIONS)?;
-            transaction.open_table(USED_KEYS)?;
-            transaction.open_table(KEY_FLOORS)?;
-            transaction.open_table(REGISTRATIONS)?;
-            transaction.open_table(SERVED)?;
+            renew_ages(&mut Tables::open(&transaction)?.seen, now)?;
             transaction.commit()?;
             let memory = read(&database, Moment::now())?;
             let began = (Instant::now(), memory.age);
@@ -113,97 +104,11 @@ impl State {
                 None => Database::builder().set_cache_size(STATE_CACHE).open(&self.path)?,
             };
             let transaction = database.begin_write()?;
-            {
-                let mut nonces = transaction.open_table(NONCES)?;
-                let mut nonce_floors = transaction.open_table(NONCE_FLOORS)?;
-                let mut seen_nonces = transaction.open_table(SEEN)?;
-                let mut sequences = transaction.open_table(SEQUENCES)?;
-                let mut live_pages = transaction.open_table(LIVE_PAGES)?;
-                let mut pages = transaction.open_table(PAGES)?;
-                let mut pins = transaction.open_table(PINS)?;
-                let mut notify_nonces = transaction.open_table(NOTIFY_NONCES)?;
-                let mut subscriptions = transaction.open_table(SUBSCRIPTIONS)?;
-                let mut used_keys = transaction.open_table(USED_KEYS)?;
-                let mut key_floors = transaction.open_table(KEY_FLOORS)?;
-                let mut registrations = transaction.open_table(REGISTRATIONS)?;
-                let (began, before) = self.began;
-                let Moment { wall, up, boot } = Moment::now();
-                let mut served = transaction.open_table(SERVED)?;
-                let age = (before + began.elapsed()).as_secs();
-                for (name, number) in [(LAST, age), (WALL, wall), (UP, up), (BOOT, boot)] {
-                    served.insert(name, number)?;
-                }
-                for mark in marks {
-                    match mark {
-                        Mark::Nonce(owner, last) => {
-                            nonces.insert(encode_owner(owner).as_slice(), encode_last(last).as_slice())?;
-                        }
-                        Mark::ForgottenNonce(owner) => {
-                            nonces.remove(encode_owner(owner).as_slice())?;
-                        }
-                        Mark::NonceFloor(Floor { site, key_id, nonce }) => {
-                            let key = [&[*key_id], site.as_bytes()].concat();
-                            nonce_floors.insert(key.as_slice(), nonce)?;
-                        }
-                        Mark::Seen(seen) => {
-                            seen_nonces.insert(encode_seen(&seen.owner, seen.nonce).as_slice(), seconds(seen.at))?;
-                        }
-                        Mark::ForgottenSeen(owner, nonce) => {
-                            seen_nonces.remove(encode_seen(owner, *nonce).as_slice())?;
-                        }
-                        Mark::Sequence(cn, sequence) => {
-                            sequences.insert(cn.0.as_slice(), sequence.0)?;
-                        }
-                        Mark::ForgottenSequence(cn) => {
-                            sequences.remove(cn.0.as_slice())?;
-                        }
-                        Mark::LivePage(key, sequence) => {
-                            live_pages.insert(key.encode().as_slice(), sequence.0)?;
-                        }
-                        Mark::ForgottenLivePage(key) => {
-                            live_pages.remove(key.encode().as_slice())?;
-                        }
-                        Mark::Page(key, version) => {
-                            pages.insert(key.encode().as_slice(), encode_version(*version).as_slice())?;
-                        }
-                        Mark::Pin(fingerprint, used) => {
-                            let cn = Cn::of_fingerprint(fingerprint);
-                            pins.insert(cn.0.as_slice(), encode_pin(fingerprint, *used).as_slice())?;
-                        }
-                        Mark::ForgottenPin(cn) => {
-                            pins.remove(cn.0.as_slice())?;
-                        }
-                        Mark::NotifyNonce(nonce) => {
-                            notify_nonces.insert(LAST, nonce)?;
-                        }
-                        Mark::Subscription(kept) => {
-                            let value = serde_json::to_vec(kept).map_err(std::io::Error::from)?;
-                            subscriptions.insert(encode_subscription(&kept.key()).as_slice(), value.as_slice())?;
-                        }
-                        Mark::ForgottenSubscription(key) => {
-                            subscriptions.remove(encode_subscription(key).as_slice())?;
-                        }
-                        Mark::UsedKey(used) => {
-                            used_keys.insert(encode_used(used).as_slice(), ())?;
-                        }
-                        Mark::ForgottenKey(used) => {
-                            used_keys.remove(encode_used(used).as_slice())?;
-                        }
-                        Mark::KeyFloor(KeyFloor { xtr, nonce }) => {
-                            key_floors.insert(encode_xtr(xtr).as_slice(), nonce)?;
-                        }
-                        Mark::Registration(eid, row) => {
-                            registrations.insert(encode_eid(eid).as_slice(), &**row)?;
-                        }
-                        Mark::ForgottenRegistration(eid) => {
-                            registrations.remove(encode_eid(eid).as_slice())?;
-                        }
-                        Mark::UnreadableRegistration(key) => {
-                            registrations.remove(&**key)?;
-                        }
-                    }
-                }
-            }
+            let mut tables = Tables::open(&transaction)?;
+            let (began, before) = self.began;
+            tables.put_moment(before + began.elapsed(), Moment::now())?;
+            marks.iter().try_for_each(|mark| tables.put(mark))?;
+            drop(tables);
             transaction.commit()?;
             Ok(database)
         };
@@ -218,86 +123,149 @@ fn private(path: &Path) -> std::io::Result<File> {
 }
 
 fn read(database: &Database, now: Moment) -> Result<Memory, redb::Error> {
-    let transaction = database.begin_read()?;
-    let mut nonces = Vec::new();
-    for row in transaction.open_table(NONCES)?.iter()? {
-        let (owner, last) = row?;
-        nonces.extend(decode_owner(owner.value()).zip(decode_last(last.value())));
+    let transaction = &database.begin_read()?;
+    let page = |key: &[u8]| RecordKey::decode(key).ok();
+    let (age, away) = times(transaction, now)?;
+    Ok(Memory {
+        nonces: rows(transaction, NONCES, |owner, last| decode_owner(owner).zip(decode_last(last)))?,
+        nonce_floors: rows(transaction, NONCE_FLOORS, decode_floor)?,
+        seen: rows(transaction, SEEN, decode_seen)?,
+        sequences: rows(transaction, SEQUENCES, |cn, sequence| Some((Cn(cn.try_into().ok()?), Sequence(sequence))))?,
+        live_pages: rows(transaction, LIVE_PAGES, |key, sequence| Some((page(key)?, Sequence(sequence))))?,
+        pages: rows(transaction, PAGES, |key, version| page(key).zip(decode_version(version)))?,
+        pins: rows(transaction, PINS, |_, pin| decode_pin(pin))?,
+        notify_nonce: transaction.open_table(NOTIFY_NONCES)?.get(LAST)?.map_or(0, |nonce| nonce.value()),
+        subscriptions: rows(transaction, SUBSCRIPTIONS, |_, kept| serde_json::from_slice::<Kept>(kept).ok())?,
+        used_keys: rows(transaction, USED_KEYS, |used, ()| decode_used(used))?,
+        key_floors: rows(transaction, KEY_FLOORS, |xtr, nonce| {
+            decode_xtr(xtr).map(|(xtr, _)| KeyFloor { xtr, nonce })
+        })?,
+        registrations: rows(transaction, REGISTRATIONS, |key, row| Some((key.into(), row.into())))?,
+        age,
+        away,
+    })
+}
+
+/// What the rows of a table say; what cannot be read says nothing.
+fn rows<V: Value + 'static, T, C: Default + Extend<T>>(
+    transaction: &ReadTransaction,
+    table: TableDefinition<'_, &'static [u8], V>,
+    decode: impl for<'a> Fn(&'a [u8], V::SelfType<'a>) -> Option<T>,
+) -> Result<C, redb::Error> {
+    let mut decoded = C::default();
+    for row in transaction.open_table(table)?.iter()? {
+        let (key, value) = row?;
+        decoded.extend(decode(key.value(), value.value()));
     }
-    let mut nonce_floors = Vec::new();
-    for row in transaction.open_table(NONCE_FLOORS)?.iter()? {
-        let (key, nonce) = row?;
-        let Some((key_id, site)) = key.value().split_first() else { continue };
-        let Ok(site) = String::from_utf8(site.to_vec()) else { continue };
-        nonce_floors.push(Floor { site, key_id: *key_id, nonce: nonce.value() });
-    }
-    let mut seen = Vec::new();
-    for row in transaction.open_table(SEEN)?.iter()? {
-        let (key, at) = row?;
-        seen.extend(decode_seen(key.value(), at.value()));
-    }
-    let mut sequences = BTreeMap::new();
-    for row in transaction.open_table(SEQUENCES)?.iter()? {
-        let (cn, sequence) = row?;
-        if let Ok(cn) = <[u8; 12]>::try_from(cn.value()) {
-            sequences.insert(Cn(cn), Sequence(sequence.value()));
-        }
-    }
-    let mut live_pages = Vec::new();
-    for row in transaction.open_table(LIVE_PAGES)?.iter()? {
-        let (key, sequence) = row?;
-        live_pages.extend(RecordKey::decode(key.value()).ok().map(|key| (key, Sequence(sequence.value()))));
-    }
-    let mut pages = Vec::new();
-    for row in transaction.open_table(PAGES)?.iter()? {
-        let (key, version) = row?;
-        pages.extend(RecordKey::decode(key.value()).ok().zip(decode_version(version.value())));
-    }
-    let mut pins = Vec::new();
-    for row in transaction.open_table(PINS)?.iter()? {
-        pins.extend(decode_pin(row?.1.value()));
-    }
-    let notify_nonce = transaction.open_table(NOTIFY_NONCES)?.get(LAST)?.map_or(0, |nonce| nonce.value());
-    let mut subscriptions = Vec::new();
-    for row in transaction.open_table(SUBSCRIPTIONS)?.iter()? {
-        subscriptions.extend(serde_json::from_slice::<Kept>(row?.1.value()).ok());
-    }
-    let mut used_keys = Vec::new();
-    for row in transaction.open_table(USED_KEYS)?.iter()? {
-        used_keys.extend(decode_used(row?.0.value()));
-    }
-    let mut key_floors = Vec::new();
-    for row in transaction.open_table(KEY_FLOORS)?.iter()? {
-        let (key, nonce) = row?;
-        key_floors.extend(decode_xtr(key.value()).map(|(xtr, _)| KeyFloor { xtr, nonce: nonce.value() }));
-    }
-    let mut registrations = Vec::new();
-    for row in transaction.open_table(REGISTRATIONS)?.iter()? {
-        let (key, row) = row?;
-        registrations.push((key.value().into(), row.value().into()));
-    }
+    Ok(decoded)
+}
+
+/// How old all is, and since when nobody was served.
+fn times(transaction: &ReadTransaction, now: Moment) -> Result<(Duration, Duration), redb::Error> {
     let served = transaction.open_table(SERVED)?;
     let seconds = |name| Ok::<_, redb::Error>(served.get(name)?.map(|seconds| seconds.value()));
     let boot = seconds(BOOT)?.unwrap_or_default();
     let written = seconds(WALL)?.zip(seconds(UP)?).map(|(wall, up)| Moment { wall, up, boot });
     let away = written.map_or(Duration::ZERO, |written| now.since(written));
-    let age = Duration::from_secs(seconds(LAST)?.unwrap_or_default()) + away;
-    Ok(Memory {
-        nonces,
-        nonce_floors,
-        seen,
-        sequences,
-        live_pages,
-        pages,
-        pins,
-        notify_nonce,
-        subscriptions,
-        used_keys,
-        key_floors,
-        registrations,
-        age,
-        away,
-    })
+    Ok((Duration::from_secs(seconds(LAST)?.unwrap_or_default()) + away, away))
+}
+
+/// The tables, to be written.
+struct Tables<'t> {
+    nonces: Rows<'t, &'static [u8]>,
+    nonce_floors: Rows<'t, u64>,
+    seen: Rows<'t, u64>,
+    sequences: Rows<'t, u64>,
+    live_pages: Rows<'t, u64>,
+    pages: Rows<'t, &'static [u8]>,
+    pins: Rows<'t, &'static [u8]>,
+    notify_nonces: Table<'t, &'static str, u64>,
+    subscriptions: Rows<'t, &'static [u8]>,
+    used_keys: Rows<'t, ()>,
+    key_floors: Rows<'t, u64>,
+    registrations: Rows<'t, &'static [u8]>,
+    served: Table<'t, &'static str, u64>,
+}
+
+type Rows<'t, V> = Table<'t, &'static [u8], V>;
+
+impl<'t> Tables<'t> {
+    /// Opens all, and makes those that are not there.
+    fn open(transaction: &'t WriteTransaction) -> Result<Self, redb::Error> {
+        Ok(Self {
+            nonces: transaction.open_table(NONCES)?,
+            nonce_floors: transaction.open_table(NONCE_FLOORS)?,
+            seen: transaction.open_table(SEEN)?,
+            sequences: transaction.open_table(SEQUENCES)?,
+            live_pages: transaction.open_table(LIVE_PAGES)?,
+            pages: transaction.open_table(PAGES)?,
+            pins: transaction.open_table(PINS)?,
+            notify_nonces: transaction.open_table(NOTIFY_NONCES)?,
+            subscriptions: transaction.open_table(SUBSCRIPTIONS)?,
+            used_keys: transaction.open_table(USED_KEYS)?,
+            key_floors: transaction.open_table(KEY_FLOORS)?,
+            registrations: transaction.open_table(REGISTRATIONS)?,
+            served: transaction.open_table(SERVED)?,
+        })
+    }
+
+    /// When this is written, by which a start knows how old all is.
+    fn put_moment(&mut self, age: Duration, Moment { wall, up, boot }: Moment) -> Result<(), redb::Error> {
+        for (name, number) in [(LAST, age.as_secs()), (WALL, wall), (UP, up), (BOOT, boot)] {
+            self.served.insert(name, number)?;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, mark: &Mark) -> Result<(), redb::Error> {
+        match mark {
+            Mark::Nonce(owner, last) => put(&mut self.nonces, &encode_owner(owner), &*encode_last(last)),
+            Mark::ForgottenNonce(owner) => take(&mut self.nonces, &encode_owner(owner)),
+            Mark::NonceFloor(floor) => put(&mut self.nonce_floors, &encode_floor(floor), floor.nonce),
+            Mark::Seen(seen) => put(&mut self.seen, &encode_seen(&seen.owner, seen.nonce), seconds(seen.at)),
+            Mark::ForgottenSeen(owner, nonce) => take(&mut self.seen, &encode_seen(owner, *nonce)),
+            Mark::Sequence(cn, sequence) => put(&mut self.sequences, &cn.0, sequence.0),
+            Mark::ForgottenSequence(cn) => take(&mut self.sequences, &cn.0),
+            Mark::LivePage(key, sequence) => put(&mut self.live_pages, &key.encode(), sequence.0),
+            Mark::ForgottenLivePage(key) => take(&mut self.live_pages, &key.encode()),
+            Mark::Page(key, version) => put(&mut self.pages, &key.encode(), &*encode_version(*version)),
+            Mark::Pin(fingerprint, used) => {
+                put(&mut self.pins, &Cn::of_fingerprint(fingerprint).0, &*encode_pin(fingerprint, *used))
+            }
+            Mark::ForgottenPin(cn) => take(&mut self.pins, &cn.0),
+            Mark::NotifyNonce(nonce) => {
+                self.notify_nonces.insert(LAST, nonce)?;
+                Ok(())
+            }
+            Mark::Subscription(kept) => {
+                let value = serde_json::to_vec(kept).map_err(std::io::Error::from)?;
+                put(&mut self.subscriptions, &encode_subscription(&kept.key()), &*value)
+            }
+            Mark::ForgottenSubscription(key) => take(&mut self.subscriptions, &encode_subscription(key)),
+            Mark::UsedKey(used) => put(&mut self.used_keys, &encode_used(used), ()),
+            Mark::ForgottenKey(used) => take(&mut self.used_keys, &encode_used(used)),
+            Mark::KeyFloor(floor) => put(&mut self.key_floors, &encode_xtr(&floor.xtr), floor.nonce),
+            Mark::Registration(eid, row) => put(&mut self.registrations, &encode_eid(eid), &**row),
+            Mark::ForgottenRegistration(eid) => take(&mut self.registrations, &encode_eid(eid)),
+            Mark::UnreadableRegistration(key) => take(&mut self.registrations, key),
+        }
+    }
+}
+
+/// Writes a row.
+fn put<'v, V: Value + 'static>(
+    table: &mut Rows<'_, V>,
+    key: &[u8],
+    value: impl Borrow<V::SelfType<'v>>,
+) -> Result<(), redb::Error> {
+    table.insert(key, value)?;
+    Ok(())
+}
+
+/// Takes a row away, if it is there.
+fn take<V: Value + 'static>(table: &mut Rows<'_, V>, key: &[u8]) -> Result<(), redb::Error> {
+    table.remove(key)?;
+    Ok(())
 }
 
 /// A kind ‖ of a prefix, instance 4 ‖ length 1 ‖ address; of a name or a MAC address, how it is shown.
@@ -412,6 +380,15 @@ fn decode_pin(bytes: &[u8]) -> Option<(Fingerprint, SystemTime)> {
     Some((*fingerprint, UNIX_EPOCH.checked_add(used)?))
 }
 
+fn encode_floor(floor: &Floor) -> Vec<u8> {
+    [&[floor.key_id], floor.site.as_bytes()].concat()
+}
+
+fn decode_floor(bytes: &[u8], nonce: u64) -> Option<Floor> {
+    let (key_id, site) = bytes.split_first()?;
+    Some(Floor { site: String::from_utf8(site.to_vec()).ok()?, key_id: *key_id, nonce })
+}
+
 fn encode_last(last: &Last) -> Vec<u8> {
     [&last.nonce.to_be_bytes()[..], &last.digest].concat()
 }
@@ -424,6 +401,8 @@ fn decode_last(bytes: &[u8]) -> Option<Last> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::register::label::Label;
     use crate::subscribe::association::Key;

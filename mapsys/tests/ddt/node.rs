@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mapsys::ddt::{Config as Ddt, DdtError, Delegation, Kind, Server};
-use mapsys::engine::{Config, ConfigError, Engine, Memory, Output};
+use mapsys::engine::{Config, ConfigError, Engine, Mark, Memory, Output};
 use mapsys::refusal::Refusal;
 use mapsys::register::site::NotifyPort;
 use mapsys::subscribe::subscriber::{Policy, Subscriber};
 use wire::address::EidPrefix;
 use wire::control::auth::Algorithm;
 use wire::control::{ControlMessage, MapReferral, MapRegister, MapRequest, Referral, ReferralAction, XtrIdentity};
-use wire::record::Ttl;
+use wire::record::{Action, Ttl};
 
 use crate::common::*;
 use crate::world::*;
@@ -129,6 +129,27 @@ fn a_configured_site_that_is_silent_is_not_registered_for_a_minute() {
     let (_, found) = referral(&asks(&mut registered(true), host("2001:db8:b::1")));
     let own = strings(&["192.0.2.53", "2001:db8:53::53"]);
     assert_eq!(said(&found), (ReferralAction::MsNotRegistered, prefix("2001:db8:b::/48"), 1, true, false, own));
+}
+
+#[test]
+fn a_site_that_may_register_anew_after_a_start_is_acknowledged_and_the_itr_told_to_ask_again() {
+    let mut bench = registered(true);
+    let message = register(2, vec![record(prefix("2001:db8:b::/48"), &["203.0.113.1"])]);
+    let outputs = bench.datagram("203.0.113.1:4342", &seal(message, &key(1, Algorithm::HmacSha256, "secret")));
+    let rows = outputs.into_iter().filter_map(|output| match output {
+        Output::Persist(Mark::Registration(_, row)) => Some((Box::default(), row)),
+        _ => None,
+    });
+    let memory = Memory { registrations: rows.collect(), away: Duration::from_secs(600), ..Memory::default() };
+    let mut bench = Bench::with(map_server("2001:db8::/32", &["2001:db8:b::/48"]), memory);
+    let outputs = asks(&mut bench, host("2001:db8:b::1"));
+    let (_, found) = referral(&outputs);
+    assert_eq!((found.action, found.eid.ip_prefix()), (ReferralAction::MsAck, Some(host("2001:db8:b::1"))));
+    let replies = sent(&outputs).into_iter().filter_map(|(to, message)| match message {
+        ControlMessage::MapReply(reply) => Some((to, reply.records[0].action)),
+        _ => None,
+    });
+    assert_eq!(replies.collect::<Vec<_>>(), [(address(ITR), Action::SendMapRequest)]);
 }
 
 #[test]

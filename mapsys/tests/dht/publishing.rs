@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use cgeid::Network;
+use cgeid::{Identity, Network};
 use dht::publish::Sequence;
 use dht::record::{RecordKey, Subject};
-use mapsys::engine::{Config, Input, Mark, Memory};
+use mapsys::engine::{Config, Engine, Input, Mark, Memory};
 use mapsys::register::site::{Site, SitePrefix};
 use wire::record::Action;
 
@@ -92,6 +92,40 @@ fn what_ended_while_nobody_was_served_is_withdrawn_after_three_minutes_too() {
     world.datagram(0, ETR, &sealed(2, vec![record(prefix(SITE), &["198.51.100.1"])]));
     world.pass(Duration::from_secs(20));
     assert_eq!((world.puts_of(inside), world.puts_of(beside)), (2, 2), "the one is withdrawn, the other came back");
+}
+
+#[test]
+fn a_start_before_that_does_not_forget_what_is_to_be_withdrawn() {
+    let now = std::time::SystemTime::now();
+    let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
+    // Of two keys of one month the later one counts.
+    let key = |later| identity.delegate(now + Duration::from_secs(later), 0).unwrap();
+    let open = || Site { prefixes: vec![SitePrefix { prefix: prefix(SITE), max_len: 64 }], ..site_a() };
+    let part = prefix("2001:db8:a:1::/64");
+    let mut world = World::new(vec![registrar(key(0), vec![open()])]);
+    world.datagram(0, ETR, &sealed(1, vec![record(part, &["198.51.100.1"])]));
+    world.pass(Duration::from_secs(11));
+    assert_eq!(world.puts_of(Subject::Prefix(part)), 1);
+    for (later, away) in [(2, 600), (4, 1)] {
+        // The last row of all.
+        let rows = world.marks.iter().filter_map(|mark| match mark {
+            Mark::Registration(_, row) => Some((Box::default(), row.clone())),
+            _ => None,
+        });
+        let registrations = rows.last().into_iter().collect();
+        assert!(!world.marks.iter().any(|mark| matches!(mark, Mark::ForgottenRegistration(_))));
+        let sequence = world.now.wall.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+        let sequences = [(key(0).cn(), Sequence(sequence))].into();
+        let memory = Memory { registrations, sequences, away: Duration::from_secs(away), ..Memory::default() };
+        let engine = Engine::new(world.now, registrar(key(later), vec![open()]), memory).unwrap();
+        world.benches[0] = Bench { engine, now: world.now };
+        world.pass(Duration::from_secs(60));
+        assert_eq!((world.benches[0].registered(), world.puts_of(Subject::Prefix(part))), (vec![], 1));
+    }
+    world.pass(Duration::from_secs(130));
+    assert_eq!(world.puts_of(Subject::Prefix(part)), 2, "it is withdrawn");
+    let forgotten = world.marks.iter().filter(|mark| matches!(mark, Mark::ForgottenRegistration(_)));
+    assert_eq!(forgotten.count(), 1);
 }
 
 #[test]

@@ -505,7 +505,8 @@ fn check_sizes(written: &Written) -> Result<(), ConfigError> {
     if !is_name(&written.tun) {
         return Err(ConfigError::new("tun", format!("{:?} cannot name an interface", written.tun)));
     }
-    written.log.parse::<Targets>().map_err(|error| ConfigError::new("log", error.to_string()))?;
+    let parts = program::log::parts(&written.log).map_err(|error| ConfigError::new("log", error.to_string()))?;
+    parts.parse::<Targets>().map_err(|error| ConfigError::new("log", error.to_string()))?;
     Ok(())
 }
 
@@ -679,6 +680,7 @@ mod tests {
             ("tun", "tun = \"a:b\""),
             ("tun", "tun = \"all\""),
             ("log", "log = \"=[x\""),
+            ("log", "log = \"x[=1\""),
             ("key-file", "key-file = [\"k\"]"),
             ("key-file", "eid-prefix = [\"10.0.0.0/8\"]\nmap-server = [\"192.0.2.1\"]"),
             ("eid-prefix", "map-resolver = [\"192.0.2.1\"]"),

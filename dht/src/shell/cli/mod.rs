@@ -233,8 +233,8 @@ fn usual_log(verb: &Verb) -> &'static str {
 
 fn log_to_stderr(usual: &str) -> Result<(), Failure> {
     let wanted = std::env::var("LISP_DHT_LOG").unwrap_or_else(|_| format!("{usual},{LIBP2P_LOG}"));
-    let filter =
-        wanted.parse::<Targets>().with_context(|| format!("LISP_DHT_LOG {wanted:?}")).map_err(Failure::Usage)?;
+    let about = || format!("LISP_DHT_LOG {wanted:?}");
+    let filter = program::log::parts(&wanted).with_context(about)?.parse::<Targets>().with_context(about)?;
     let logging = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(std::io::stderr);
     logging.with_ansi(std::io::stderr().is_terminal()).finish().with(filter).init();
     Ok(())

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What is logged: a level, or levels of parts of a program, as in `warn,xtr=debug`.
+
+/// What is none of these.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no part of a program: levels are of parts, as in warn,xtr=debug; there are none of spans and fields")]
+pub struct NoPart(pub String);
+
+/// The list as it is, if all that it names can be the name of a part. The filter that reads it takes whatever it does not know for such a name, and
+/// nothing is logged of what is not there.
+///
+/// # Errors
+/// Says what cannot.
+pub fn parts(list: &str) -> Result<&str, NoPart> {
+    let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | ':');
+    let mut names = list.split(',').map(|directive| directive.split('=').next().unwrap_or_default());
+    names.find(|name| !name.chars().all(is_of_name)).map_or(Ok(list), |name| Err(NoPart(name.to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_the_name_of_a_part_is_named() {
+        for list in ["", "info", "warn,xtr=debug", "libp2p_swarm=error,dht::store=trace", "off"] {
+            assert_eq!(parts(list), Ok(list));
+        }
+        for (list, name) in
+            [("info,x[=1", "x["), ("[{peer}]=debug", "[{peer}]"), ("warn, xtr=debug", " xtr"), ("a/b", "a/b")]
+        {
+            assert_eq!(parts(list), Err(NoPart(name.to_owned())));
+        }
+    }
+}
