@@ -152,6 +152,13 @@ fn nobody_to_reload_is_said() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("nobody answers"), "{output:?}");
 }
 
+/// What the program asks the system for, of which a filter would take more than it says.
+#[test]
+fn the_unit_lets_threads_yield_and_have_short_turns() {
+    let allowed = UNIT.lines().rev().find_map(|line| line.strip_prefix("SystemCallFilter=")).unwrap();
+    assert!(["sched_setattr", "setpriority"].iter().all(|call| allowed.contains(call)), "{allowed}");
+}
+
 /// `systemd-analyze` as witness: every setting is one that systemd knows, and little of the machine is left exposed.
 #[test]
 fn systemd_takes_the_unit_and_finds_little_exposed() {

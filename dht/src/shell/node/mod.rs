@@ -155,7 +155,9 @@ impl Node {
                 let ends = driver::Ends { commands_rx, waiting, peers_tx, listening_tx, ready_tx, id_tx };
                 if config.nice > 0 {
                     // Of this thread alone, and those it starts; where it is refused the node runs all the same.
-                    let _ = rustix::process::setpriority_process(None, config.nice.into());
+                    if let Err(error) = rustix::process::setpriority_process(None, config.nice.into()) {
+                        tracing::warn!(%error, nice = config.nice, "the thread of the DHT node does not yield");
+                    }
                 }
                 driver::run(config, records, ends);
             })
