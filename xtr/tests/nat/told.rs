@@ -292,6 +292,7 @@ fn an_older_answer_leads_nothing_to_who_sends_it_again() {
     registers_as(&mut node, 1, (one, XTR), 6, false);
     registers_as(&mut node, 2, (other, XTR), 7, false);
     registers_as(&mut node, 2, (other, XTR), 8, false);
+    node.wait(limits::PATIENCE + Duration::from_secs(1));
     for nonce in 5..=8 {
         assert!(!forges(&mut node, 3, nonce, vec![record(EID)]), "{nonce}");
         node.come(at(RTR, 4342), at(SERVER, 4342), &notify(nonce, vec![record(EID)], "of the rtr"));
