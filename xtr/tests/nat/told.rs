@@ -482,6 +482,26 @@ fn of_a_part_that_one_had_of_what_another_has_each_is_told_what_is_for_it() {
     assert_eq!(node.refused(Refusal::RelayNotifyUnasked), 1);
 }
 
+/// A Map-Server names zero where the tag of the site does not cover the xTR-ID.
+#[test]
+fn who_is_named_by_no_xtr_id_is_the_only_one_that_has_this_address_behind_its_nat() {
+    let (one, other) = (at(NAT, 50_001), at(OTHER_NAT, 50_002));
+    let moved = || at_rlocs(EID, &[ELSEWHERE]);
+    let mut node = Node::rtr();
+    registers_as(&mut node, 1, (one, XTR), 5, false);
+    assert_eq!(handed(&says_to(&mut node, (0, XTR), 1, record(EID))), None, "it has just that");
+    assert_eq!(handed(&says_to(&mut node, (0, "10.0.0.9"), 2, moved())), None);
+    assert_eq!(handed(&says_to(&mut node, (0, XTR), 3, moved())), Some(one));
+    assert!(acknowledges(&mut node, one, 3, moved()));
+    assert_eq!(handed(&says_to(&mut node, (0, XTR), 4, withdrawal(prefix(EID)))), Some(one), "nobody has it any more");
+
+    let mut node = Node::rtr();
+    registers_as(&mut node, 1, (one, XTR), 5, false);
+    registers_as(&mut node, 2, (other, XTR), 6, false);
+    assert_eq!(handed(&says_to(&mut node, (0, XTR), 1, moved())), None, "two have it");
+    assert_eq!(node.bound(), [(prefix(EID), other)]);
+}
+
 /// Answers name no xTR, and come within a moment, or are for nobody.
 #[test]
 fn what_answers_a_map_register_is_none_of_what_is_told_however_late_it_comes() {

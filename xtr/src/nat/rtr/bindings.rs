@@ -116,9 +116,14 @@ impl Bindings {
 
     /// The longest one of those that are wanted that covers this prefix.
     pub(super) fn covering(&self, prefix: &EidPrefix, is_wanted: impl Fn(&Bound) -> bool) -> Option<&Bound> {
+        self.all_covering(*prefix).find(|bound| is_wanted(bound))
+    }
+
+    /// Those that cover this prefix, the longest first.
+    pub(super) fn all_covering(&self, prefix: EidPrefix) -> impl Iterator<Item = &Bound> {
         let lengths = (0..=prefix.net.prefix_len()).rev();
-        let mut covering = lengths.filter_map(|length| EidPrefix::new(prefix.iid, prefix.net.addr(), length));
-        covering.find_map(|prefix| self.all.get(&prefix).filter(|bound| is_wanted(bound)))
+        let covering = lengths.filter_map(move |length| EidPrefix::new(prefix.iid, prefix.net.addr(), length));
+        covering.filter_map(|prefix| self.all.get(&prefix))
     }
 
     /// How many lead to this address and port.
