@@ -53,20 +53,22 @@ fn subscriptions_change() {
     let registered = receive(&first, "one");
     confirm(&first, &registered, "one");
     let other = EidPrefix { iid: InstanceId(0), net: "10.9.0.0/16".parse().unwrap() };
-    // Whether this locator, which nobody has asked for, is installed when it is told under this nonce.
-    let is_taken = |nonce: u64, rloc: &str| {
+    let tell = |nonce: u64, rloc: &str| {
         let mut record = MappingRecord { eid: other.into(), ..registered.1.records[0].clone() };
         record.locators[0].rloc = rloc.parse::<IpAddr>().unwrap().into();
         let notify = MapNotify { nonce: Nonce(nonce), records: vec![record], ..MapNotify::default() };
         let bytes = auth::seal(&ControlMessage::MapNotify(notify), &key("one"), TagForm::Truncated).unwrap();
         first.send_to(&bytes, &registered.0).unwrap();
-        let is_known = || node.show("map-cache").to_string().contains(rloc);
-        (0..10).any(|_| {
+    };
+    let is_known = |rloc: &str| node.show("map-cache").to_string().contains(rloc);
+    let stays_unknown = |rloc: &str| {
+        (0..10).all(|_| {
             std::thread::sleep(Duration::from_millis(100));
-            is_known()
+            !is_known(rloc)
         })
     };
-    assert!(!is_taken(41, "198.51.100.1"));
+    tell(41, "198.51.100.1");
+    assert!(stays_unknown("198.51.100.1"));
     for (more, nonce, rloc, taken) in [
         ("subscribed = [\"10.9.0.0/16=40\"]", 41, "198.51.100.1", true),
         ("", 42, "198.51.100.2", false),
@@ -75,7 +77,13 @@ fn subscriptions_change() {
         subscribe(more);
         let said = node.verb(&["reload"]);
         assert!(said.status.success(), "{said:?}");
-        assert_eq!(is_taken(nonce, rloc), taken, "{more}");
+        // Nobody has asked for it.
+        tell(nonce, rloc);
+        if taken {
+            wait_for("what was told is installed", || is_known(rloc).then_some(()));
+        } else {
+            assert!(stays_unknown(rloc), "{more}");
+        }
     }
     configure(folder.path(), &[FIRST], "one");
     let refused = node.verb(&["reload"]);

@@ -44,17 +44,20 @@ pub const BINDING: Duration = Duration::from_secs(180);
 /// So long after the Map-Notify probes are answered with what was registered: a refresh each minute and its repetition. Who is heard of
 /// no more may have gone elsewhere, and ITRs have to ask the mapping system.
 pub const VOUCHED: Duration = Duration::from_secs(75);
-/// EID-prefixes from behind NATs; about 500 octets each, and an entry of the map-cache.
+/// EID-prefixes from behind NATs; about 800 octets each, and an entry of the map-cache.
 pub const BINDINGS: usize = 65_536;
 /// EID-prefixes that others have now, whose former xTRs behind NATs are kept to be told when they are free: as many as a Map-Server
 /// remembers.
 pub const LEFT: usize = 4096;
 /// Those of one binding, which can take and leave EID-prefixes of its site as often as it likes: one site does not fill [`LEFT`].
 pub const LEFT_OF_BINDING: usize = 256;
-/// EID-prefixes of which is known up to which nonce a Map-Server has told something: [`LEFT`] of four Map-Servers; about 200 octets each.
+/// EID-prefixes of which is known up to which nonce a Map-Server has told something: [`LEFT`] of four Map-Servers; about 300 octets each.
 pub const TOLD: usize = 16_384;
 /// Places where a Map-Notify about one EID-prefix may go once more, or be acknowledged: that of who has it, and of who had it lately.
 pub const TOLD_AT: usize = 4;
+/// Nonces of Map-Registers for one EID-prefix, and of what one Map-Server has told about it, that are known when somebody else sends them: of
+/// four Map-Servers those of two refreshes. A Map-Server answers the last Map-Register again, and repeats the last thing that it tells.
+pub const NONCES: usize = 8;
 /// Locators of a mapping that is kept: those of all [`RTRS`] of its xTR, and as many again.
 pub const LOCATORS: usize = 8;
 /// EID-prefixes of one Map-Register.

@@ -28,7 +28,7 @@ use crate::transport::{Destination, Outgoing, Via, same_family};
 
 use bindings::Bindings;
 pub use bindings::Bound;
-use tolds::Tolds;
+use tolds::{Subject, Tolds};
 
 /// A Map-Server that Map-Registers are relayed to.
 #[derive(Debug, Clone)]
@@ -264,7 +264,7 @@ impl Rtr {
         let way @ (_, server) = self.way_to_server(ecm)?;
         let prefixes = self.prefixes(&message.records)?;
         let asked = (message.nonce, prefixes.first().ok_or(Refusal::RelayEid)?.0);
-        self.refuse_replay(asked, remote, &prefixes)?;
+        self.refuse_replay(server, asked, remote, &prefixes)?;
         if !self.register_rate.allow(now, remote, self.is_known(remote)) {
             return Err(Refusal::RelayRateLimited);
         }
@@ -329,15 +329,26 @@ impl Rtr {
         prefixes.filter(fits).ok_or(Refusal::RelayEid)
     }
 
-    /// A Map-Server answers the last Map-Register of an xTR as often as it comes, from wherever: who has seen one on its way must not
-    /// have the packets led to himself by it.
-    fn refuse_replay(&self, asked: Asked, remote: SocketAddr, prefixes: &[(EidPrefix, bool)]) -> Result<(), Refusal> {
-        let pending = self.pending.get(&asked).map(|pending| pending.remote);
-        let tables = [&self.bound, &self.left].into_iter();
-        let known = tables.flat_map(|table| prefixes.iter().filter_map(|(prefix, _)| table.get(prefix)));
-        let of_known = known.filter(|known| known.nonce == asked.0).map(|known| known.at);
-        let replayed = pending.into_iter().chain(of_known).any(|at| at != remote);
+    /// A Map-Server answers the last Map-Register of an xTR as often as it comes, from wherever, and repeats what it tells: who has seen
+    /// one on its way must not have the packets led to himself by it.
+    fn refuse_replay(
+        &self,
+        server: IpAddr,
+        asked: Asked,
+        remote: SocketAddr,
+        prefixes: &[(EidPrefix, bool)],
+    ) -> Result<(), Refusal> {
+        let is_pending = self.pending.get(&asked).is_some_and(|pending| pending.remote != remote);
+        let mut all = prefixes.iter().map(|(prefix, _)| (server, *prefix));
+        let replayed = is_pending || all.any(|subject| self.is_known_nonce(&subject, asked.0, remote));
         if replayed { Err(Refusal::RelayReplayed) } else { Ok(()) }
+    }
+
+    /// Whether who sends a Map-Register with this nonce from there has it from a message that went by: from a Map-Register of another place,
+    /// or from what this Map-Server has told.
+    fn is_known_nonce(&self, subject: &Subject, nonce: Nonce, at: SocketAddr) -> bool {
+        let mut known = [&self.bound, &self.left].into_iter().filter_map(|table| table.get(&subject.1));
+        known.any(|known| known.was_accepted_from_elsewhere(nonce, at)) || self.tolds.has(subject, nonce)
     }
 
     fn on_notify(&mut self, now: Instant, via: Via, ecm: &Ecm, message: &MapNotify) -> Result<(), Refusal> {
@@ -347,7 +358,11 @@ impl Rtr {
         let ad = ecm.security.as_deref().and_then(|octets| RtrAd::decode(octets).ok());
         let (Some(server), Some(ad)) = (server, ad) else { return Err(Refusal::RelayNotifyBadTag) };
         ad.verify(&ecm.message, &server.key).map_err(|_| Refusal::RelayNotifyBadTag)?;
-        let is_asked = |pending: &Pending| pending.server == from && pending.until > now;
+        let is_its = |pending: &Pending| {
+            let named = message.xtr_identity.map(|identity| identity.xtr_id);
+            named.is_none_or(|xtr_id| pending.xtr_id.unwrap_or_default() == xtr_id)
+        };
+        let is_asked = |pending: &Pending| pending.server == from && pending.until > now && is_its(pending);
         let confirmed: BTreeMap<EidPrefix, &MappingRecord> =
             message.records.iter().filter_map(|record| Some((record.eid.ip_prefix()?, record))).collect();
         let mut of_nonce = confirmed.keys().map(|prefix| (message.nonce, *prefix));
@@ -361,7 +376,10 @@ impl Rtr {
         let pending = Pending { prefixes: std::mem::take(&mut pending.prefixes), ..*pending };
         for (prefix, is_over) in &pending.prefixes {
             let Some(mapping) = confirmed.get(prefix) else { continue };
-            if *is_over {
+            // It was accepted while this one waited, perhaps together with another EID-prefix.
+            if self.is_known_nonce(&(from, *prefix), message.nonce, pending.remote) {
+                self.tally.count(Refusal::RelayReplayed);
+            } else if *is_over {
                 if self.withdraw(prefix, pending.xtr_id) {
                     self.outputs.push_back(Output::Told { bound: *prefix, via, record: (*mapping).clone() });
                 }
@@ -422,7 +440,8 @@ impl Rtr {
         let mapping = Some(mapping).filter(|mapping| !pending.merges && is_kept(mapping)).cloned();
         let (local, private) = (pending.local, pending.private);
         let xtr_id = pending.xtr_id;
-        let bound = Bound { prefix, at, local, private, expires, mapping, xtr_id, nonce };
+        let accepted = accepted(former.as_ref().or(left.as_ref()), (nonce, at));
+        let bound = Bound { prefix, at, local, private, expires, mapping, xtr_id, accepted };
         if let Some(former) = former.filter(|former| former.xtr_id != xtr_id) {
             self.keep_former(now, former);
         }
@@ -452,6 +471,14 @@ impl Rtr {
         let to = Destination::Socket { local, remote };
         self.outputs.push_back(Output::Send(Outgoing { to, bytes }));
     }
+}
+
+/// The nonces that are known when this one has been accepted too.
+fn accepted(before: Option<&Bound>, this: (Nonce, SocketAddr)) -> Vec<(Nonce, SocketAddr)> {
+    let before = before.map(|before| before.accepted.as_slice()).unwrap_or_default();
+    let mut all: Vec<_> = before.iter().copied().filter(|known| *known != this).chain([this]).collect();
+    all.drain(..all.len().saturating_sub(limits::NONCES));
+    all
 }
 
 /// Whether a mapping is kept: locators that are no addresses may be of any length.

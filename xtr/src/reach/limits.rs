@@ -11,7 +11,8 @@ pub const TARGETS: usize = 4096;
 pub const PROBES_PER_SECOND: u32 = 1000;
 
 /// Suspected locators that are probed before one of the others is, while both wait for [`PROBES_PER_SECOND`]: some hundreds that die together
-/// are left within 4 s, whatever else is to be looked at, and those that packets go to for ever without an answer leave a quarter.
+/// are left within 4 s where we have one uplink left, whatever else is to be looked at; with more, each costs a probe more. Those that packets
+/// go to for ever without an answer leave a quarter.
 pub const SUSPECTED_IN_A_ROW: u32 = 3;
 
 /// Locators a second, and at once, that the probes of others make us look after sooner: anybody can send those in the name of others, and

@@ -5,8 +5,9 @@
 //! 2^62 + ( number << 20 | 20 random bits )
 //! ```
 //!
-//! The number rises by one with each Map-Request and is kept on disk with that of Map-Registers, which count in the same unit but
-//! are far below 2^62: no Map-Notify about the one is taken for an answer to the other. A Map-Server adds one with each change.
+//! The number rises by three with each Map-Request, so that what a Map-Server counts up to for one is below the next, and is kept on
+//! disk with that of Map-Registers, which count in the same unit but are far below 2^62: no Map-Notify about the one is taken for an
+//! answer to the other. A Map-Server adds one with each change.
 
 use wire::control::Nonce;
 
@@ -14,6 +15,9 @@ use wire::control::Nonce;
 const SPACE: u64 = 1 << 62;
 /// Random bits: room for a million changes before the next number.
 const RANDOM_BITS: u32 = 20;
+/// Between two numbers: whatever the random bits are, nonces are more than twice [`Nonce::SUBSCRIPTION`] apart. A change may be so much
+/// above what its subscription has heard last.
+const STEP: u64 = 3;
 /// Numbers reserved on disk at once.
 const BLOCK: u64 = 256;
 
@@ -42,7 +46,7 @@ impl Nonces {
 
     /// A nonce above all that were used or seen, and the bound to be persisted before it is used.
     pub(super) fn fresh(&mut self, random: u64) -> (u64, Option<Nonce>) {
-        let bound = self.raise(self.last.saturating_add(1));
+        let bound = self.raise(self.last.saturating_add(STEP));
         let random = random & ((1 << RANDOM_BITS) - 1);
         (SPACE.saturating_add(self.last.saturating_mul(1 << RANDOM_BITS)).saturating_add(random), bound)
     }
@@ -73,7 +77,8 @@ mod tests {
         let mut first = Nonces::above(Nonce(1_800_000_000_000));
         let (one, bound) = first.fresh(u64::MAX);
         let (two, nothing) = first.fresh(0);
-        assert!(one < two && Nonces::is_ours(Nonce(one)) && nothing.is_none());
+        assert!(two - one >= 2 * Nonce::SUBSCRIPTION, "what is told under the one is nothing under the other");
+        assert!(Nonces::is_ours(Nonce(one)) && nothing.is_none());
         let changed = two + (700 << RANDOM_BITS);
         let raised = first.note(changed);
         assert!(raised > bound, "what a Map-Server has counted up is on disk too");

@@ -224,6 +224,11 @@ impl Subscription {
         !self.is_told_only() && nonce > most
     }
 
+    /// The highest nonce that the Map-Server has told something under, or has confirmed, while it tells of changes.
+    pub(super) fn heard(&self) -> Option<u64> {
+        self.told.values().copied().max().max(self.floor)
+    }
+
     /// What a nonce is to what was said of `eid` before.
     pub(super) fn order(&self, eid: &EidPrefix, nonce: u64) -> Option<Order> {
         let last = self.told.get(eid).copied().max(self.floor)?;

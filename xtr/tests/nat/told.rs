@@ -260,6 +260,72 @@ fn the_last_map_register_of_who_had_it_binds_it_nowhere_when_another_sends_it() 
     assert_eq!(node.come(at(RTR, 4342), nat, &replay).sent.len(), 1, "its own is the Map-Server's to judge");
 }
 
+/// A Map-Register that no Map-Server accepts, in the name of this xTR, from there; whether it was relayed.
+fn forges(node: &mut Node, xtr: u8, nonce: u64, records: Vec<wire::record::MappingRecord>) -> bool {
+    let message = MapRegister { nonce: Nonce(nonce), records, xtr_identity: identity(xtr), ..MapRegister::default() };
+    let message = auth::seal(&ControlMessage::from(message), &key("a guess"), TagForm::Truncated).unwrap();
+    !node.come(at(RTR, 4342), at("192.0.2.66", 4341), &to_rtr(SERVER, message)).sent.is_empty()
+}
+
+#[test]
+fn what_is_told_again_answers_nobody_who_has_seen_its_nonce_go_by() {
+    let (one, other) = (at(NAT, 50_001), at(OTHER_NAT, 50_002));
+    for xtr in [1, 2, 3] {
+        let mut node = Node::rtr();
+        registers_as(&mut node, 1, (one, XTR), 5, false);
+        registers_as(&mut node, 2, (other, "10.0.0.9"), 6, false);
+        for _ in 0..2 {
+            assert_eq!(handed(&says(&mut node, XTR, 1, record(EID))), Some(one));
+            assert!(!forges(&mut node, xtr, (1 << 50) + 1, vec![record(EID)]), "{xtr}");
+            assert!(!forges(&mut node, xtr, (1 << 50) + 1, vec![withdrawal(prefix(EID))]), "{xtr}");
+        }
+        assert_eq!((node.bound(), node.refused(Refusal::RelayReplayed)), (vec![(prefix(EID), other)], 4));
+    }
+}
+
+#[test]
+fn an_older_answer_leads_nothing_to_who_sends_it_again() {
+    const PART: &str = "198.18.1.128/25";
+    let (one, other) = (at(NAT, 50_001), at(OTHER_NAT, 50_002));
+    let mut node = Node::rtr();
+    registers_as(&mut node, 1, (one, XTR), 5, false);
+    registers_as(&mut node, 1, (one, XTR), 6, false);
+    registers_as(&mut node, 2, (other, XTR), 7, false);
+    registers_as(&mut node, 2, (other, XTR), 8, false);
+    node.wait(limits::PATIENCE + Duration::from_secs(1));
+    for nonce in 5..=8 {
+        assert!(!forges(&mut node, 3, nonce, vec![record(EID)]), "{nonce}");
+        node.come(at(RTR, 4342), at(SERVER, 4342), &notify(nonce, vec![record(EID)], "of the rtr"));
+    }
+    assert_eq!((node.bound(), node.refused(Refusal::RelayReplayed)), (vec![(prefix(EID), other)], 4));
+
+    // Of the second EID-prefix of a Map-Register nobody else waits for the answer.
+    let mut node = Node::rtr();
+    let both = || vec![record(EID), record(PART)];
+    let message = to_rtr(SERVER, register(5, both()));
+    assert_eq!(node.come(at(RTR, 4342), one, &message).sent.len(), 1);
+    node.wait(limits::PATIENCE / 2);
+    assert!(forges(&mut node, 3, 5, vec![record(PART)]));
+    let answer = notify(5, both(), "of the rtr");
+    node.come(at(RTR, 4342), at(SERVER, 4342), &answer);
+    node.wait(limits::PATIENCE * 3 / 4);
+    node.come(at(RTR, 4342), at(SERVER, 4342), &answer);
+    assert_eq!(node.bound(), [(prefix(EID), one), (prefix(PART), one)]);
+    assert_eq!(node.refused(Refusal::RelayReplayed), 1);
+}
+
+#[test]
+fn an_answer_that_names_an_xtr_answers_that_one_only() {
+    for (xtr, is_its) in [(1, true), (2, false)] {
+        let mut node = Node::rtr();
+        assert!(forges(&mut node, 1, 5, vec![record(EID)]));
+        let (nonce, records) = (Nonce(5), vec![record(EID)]);
+        let answer = MapNotify { nonce, records, xtr_identity: identity(xtr), ..MapNotify::default() };
+        says_this(&mut node, SERVER, XTR, answer);
+        assert_eq!(node.bound().len(), usize::from(is_its), "{xtr}");
+    }
+}
+
 #[test]
 fn an_answer_to_what_was_sent_once_more_is_nothing_that_was_told() {
     const LATE: u64 = 1 << 63;
@@ -414,6 +480,26 @@ fn of_a_part_that_one_had_of_what_another_has_each_is_told_what_is_for_it() {
     assert_eq!(handed(&says(&mut node, XTR, 3, next())), Some(one));
     assert_eq!(handed(&says_to(&mut node, (3, XTR), 4, next())), None, "a third xTR, which has nothing here");
     assert_eq!(node.refused(Refusal::RelayNotifyUnasked), 1);
+}
+
+/// A Map-Server names zero where the tag of the site does not cover the xTR-ID.
+#[test]
+fn who_is_named_by_no_xtr_id_is_the_only_one_that_has_this_address_behind_its_nat() {
+    let (one, other) = (at(NAT, 50_001), at(OTHER_NAT, 50_002));
+    let moved = || at_rlocs(EID, &[ELSEWHERE]);
+    let mut node = Node::rtr();
+    registers_as(&mut node, 1, (one, XTR), 5, false);
+    assert_eq!(handed(&says_to(&mut node, (0, XTR), 1, record(EID))), None, "it has just that");
+    assert_eq!(handed(&says_to(&mut node, (0, "10.0.0.9"), 2, moved())), None);
+    assert_eq!(handed(&says_to(&mut node, (0, XTR), 3, moved())), Some(one));
+    assert!(acknowledges(&mut node, one, 3, moved()));
+    assert_eq!(handed(&says_to(&mut node, (0, XTR), 4, withdrawal(prefix(EID)))), Some(one), "nobody has it any more");
+
+    let mut node = Node::rtr();
+    registers_as(&mut node, 1, (one, XTR), 5, false);
+    registers_as(&mut node, 2, (other, XTR), 6, false);
+    assert_eq!(handed(&says_to(&mut node, (0, XTR), 1, moved())), None, "two have it");
+    assert_eq!(node.bound(), [(prefix(EID), other)]);
 }
 
 /// Answers name no xTR, and come within a moment, or are for nobody.

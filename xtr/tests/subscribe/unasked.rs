@@ -4,9 +4,11 @@
 
 use wire::control::auth::{AuthKey, Secret};
 use wire::record::{Action, MappingRecord};
+use xtr::engine::Input;
 use xtr::map_cache::Event;
 use xtr::refusal::Refusal;
 use xtr::subscribe::{Association, Config, Configured, Security, State, limits};
+use xtr::transport::MapSystem;
 
 use crate::double::{Node, RESOLVER, prefix, reply_to, secs};
 use crate::log::logged;
@@ -158,6 +160,66 @@ fn what_was_asked_for_and_is_then_configured_is_told_only() {
     node.sent.clear();
     node.advance(limits::RENEW * 2);
     assert_eq!(asked(&mut node), vec![], "nothing of what was asked for is renewed");
+}
+
+#[test]
+fn what_was_asked_for_and_is_then_configured_goes_on_under_the_nonce_that_there_is() {
+    let (mut node, last) = subscribed();
+    tell(&mut node, &notify(last + 1, vec![record(SITE, &[SECOND])]));
+    node.control.set_unasked(node.now, configured(40).configured, false);
+    node.sent.clear();
+    for old in [41, last] {
+        tell(&mut node, &notify(old, vec![record(SITE, &[FIRST])]));
+        assert_eq!(
+            (acknowledged(&mut node), led_to(&node, "2001:db8:b::2")),
+            (vec![], vec![SECOND.to_owned()]),
+            "{old}"
+        );
+    }
+    tell(&mut node, &notify(last + 2, vec![record(SITE, &[FIRST])]));
+    assert_eq!((acknowledged(&mut node), led_to(&node, "2001:db8:b::2")), (vec![last + 2], vec![FIRST.to_owned()]));
+}
+
+#[test]
+fn what_a_subscription_that_has_ended_may_have_said_is_not_taken_by_a_configured_one() {
+    let old = (1 << 62) + 5;
+    let mut node = with(configured(40));
+    tell(&mut node, &notify(old, vec![record(SITE, &[SECOND])]));
+    tell(&mut node, &farewell(old));
+    assert_eq!((node.refused(Refusal::NotifyReplayed), node.updates(), acknowledged(&mut node)), (2, vec![], vec![]));
+    tell(&mut node, &notify(41, vec![record(SITE, &[FIRST])]));
+    assert_eq!(acknowledged(&mut node), [41]);
+    let mut node = with(configured(old - 1));
+    tell(&mut node, &notify(old, vec![record(SITE, &[FIRST])]));
+    assert_eq!(acknowledged(&mut node), [old], "the operator has said from where on");
+}
+
+#[test]
+fn what_is_no_longer_told_is_asked_for_also_when_its_nonce_or_its_key_was_changed() {
+    let polls = |node: &mut Node| {
+        node.control.handle_timeout(node.now);
+        node.collect();
+        requests(node).len()
+    };
+    let told = notify(41, vec![record(SITE, &[FIRST])]);
+    let mut node = with(configured(40));
+    tell(&mut node, &told);
+    node.advance(secs(5));
+    node.sent.clear();
+    node.control.set_unasked(node.now, configured(60).configured, false);
+    assert_eq!(polls(&mut node), 0, "it goes on");
+    node.control.set_unasked(node.now, vec![], false);
+    assert_eq!((polls(&mut node), state(&node)), (1, None));
+
+    let mut node = with(taking());
+    tell(&mut node, &told);
+    node.advance(secs(5));
+    node.sent.clear();
+    let other = AuthKey { id: 6, ..shared() };
+    let subscriptions = vec![Association { security: Security::Shared(other), ..association(RESOLVER) }];
+    let resolvers = vec![MapSystem::Node(RESOLVER.parse().unwrap())];
+    node.input(Input::MapSystems { servers: vec![], resolvers, subscriptions });
+    assert_eq!((polls(&mut node), state(&node)), (1, None), "under another key it begins anew");
 }
 
 #[test]

@@ -29,14 +29,19 @@ pub struct Bound {
     pub mapping: Option<MappingRecord>,
     /// The xTR-ID of its xTR, if it gave one.
     pub(super) xtr_id: Option<[u8; 16]>,
-    /// The nonce of the last Map-Register that was accepted.
-    pub(super) nonce: Nonce,
+    /// The nonces of the last Map-Registers for it that were accepted, of whatever xTR, and where each came from; oldest first.
+    pub(super) accepted: Vec<(Nonce, SocketAddr)>,
 }
 
 impl Bound {
     /// The way to it.
     pub fn binding(&self) -> Binding {
         Binding { address: self.at.ip(), port: self.at.port(), from: FromPort::Control, source: self.local }
+    }
+
+    /// Whether a Map-Register with this nonce was accepted that came from elsewhere.
+    pub(super) fn was_accepted_from_elsewhere(&self, nonce: Nonce, at: SocketAddr) -> bool {
+        self.accepted.iter().any(|(known, from)| *known == nonce && *from != at)
     }
 
     /// Whether it is of this xTR, which has this address behind its NAT; zero is the xTR-ID of one that gave none.
@@ -111,9 +116,14 @@ impl Bindings {
 
     /// The longest one of those that are wanted that covers this prefix.
     pub(super) fn covering(&self, prefix: &EidPrefix, is_wanted: impl Fn(&Bound) -> bool) -> Option<&Bound> {
+        self.all_covering(*prefix).find(|bound| is_wanted(bound))
+    }
+
+    /// Those that cover this prefix, the longest first.
+    pub(super) fn all_covering(&self, prefix: EidPrefix) -> impl Iterator<Item = &Bound> {
         let lengths = (0..=prefix.net.prefix_len()).rev();
-        let mut covering = lengths.filter_map(|length| EidPrefix::new(prefix.iid, prefix.net.addr(), length));
-        covering.find_map(|prefix| self.all.get(&prefix).filter(|bound| is_wanted(bound)))
+        let covering = lengths.filter_map(move |length| EidPrefix::new(prefix.iid, prefix.net.addr(), length));
+        covering.filter_map(|prefix| self.all.get(&prefix))
     }
 
     /// How many lead to this address and port.

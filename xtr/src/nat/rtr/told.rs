@@ -8,6 +8,7 @@
 //! For whom it is the xTR-ID says that the Map-Server puts behind the records, as deployed ones do in their answers: the address of the xTR
 //! behind its NAT, which the inner header has, two NATs may have. What has none answers a Map-Register, for which nobody waits any more.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -52,7 +53,9 @@ impl Rtr {
         let about = record.eid.ip_prefix().ok_or(Refusal::RelayNotifyUnasked)?;
         let whereabouts = self.whereabouts(record);
         let server = server.ip();
-        let is_its = |bound: &Bound| bound.is_of(xtr.xtr_id, ecm.destination.ip());
+        let private = ecm.destination.ip();
+        let xtr_id = self.meant((&about, whereabouts), xtr.xtr_id, private);
+        let is_its = |bound: &Bound| bound.is_of(xtr_id, private);
         let receiver = self.receiver((&about, whereabouts), is_its).ok_or(Refusal::RelayNotifyUnasked)?;
         let bound = self.bound_of(receiver).ok_or(Refusal::RelayNotifyUnasked)?;
         let (local, at, private) = (bound.local, bound.at, bound.private);
@@ -112,6 +115,20 @@ impl Rtr {
         } else {
             Whereabouts::Elsewhere
         }
+    }
+
+    /// The xTR-ID that the xTR has given here which a Map-Server means by this one. Where the tag of a site covers the records alone a Map-Server
+    /// takes its xTRs for such without an xTR-ID: then it is the only one that it can be.
+    fn meant(&self, (about, whereabouts): (&EidPrefix, Whereabouts), named: [u8; 16], private: IpAddr) -> [u8; 16] {
+        if named != [0; 16] {
+            return named;
+        }
+        // That it is here is no news to who has just that.
+        let is_news = |bound: &&Bound| whereabouts != Whereabouts::Here || bound.prefix != *about;
+        let all = self.bound.all_covering(*about).filter(is_news).chain(self.left.get(about));
+        let all: BTreeSet<_> =
+            all.filter(|one| one.private == private).map(|one| one.xtr_id.unwrap_or_default()).collect();
+        all.first().copied().filter(|_| all.len() == 1).unwrap_or(named)
     }
 
     /// By which way it is told of `about`, of those that are its own.

@@ -17,6 +17,8 @@ pub(super) type Subject = (IpAddr, EidPrefix);
 #[derive(Debug, Default)]
 struct Told {
     newest: Nonce,
+    /// The last ones, oldest first.
+    nonces: Vec<Nonce>,
     /// The last one for each place: two xTRs may hear of the same EID-prefix, each under a nonce of its own.
     sent: Vec<(Nonce, SocketAddr)>,
 }
@@ -42,6 +44,11 @@ impl Tolds {
         self.all.get(subject).is_some_and(|told| told.sent.contains(&(nonce, to)))
     }
 
+    /// Whether it is one of the last ones, wherever it went.
+    pub(super) fn has(&self, subject: &Subject, nonce: Nonce) -> bool {
+        self.all.get(subject).is_some_and(|told| told.nonces.contains(&nonce))
+    }
+
     /// It goes there.
     pub(super) fn note(&mut self, subject: Subject, nonce: Nonce, to: SocketAddr) {
         let told = self.all.entry(subject).or_default();
@@ -50,6 +57,11 @@ impl Tolds {
             told.sent.remove(0);
         }
         told.sent.push((nonce, to));
+        if !told.nonces.contains(&nonce) {
+            let excess = (told.nonces.len() + 1).saturating_sub(limits::NONCES);
+            told.nonces.drain(..excess);
+            told.nonces.push(nonce);
+        }
         self.order.remove(&(told.newest, subject));
         told.newest = told.newest.max(nonce);
         self.order.insert((told.newest, subject));

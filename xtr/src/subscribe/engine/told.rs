@@ -43,7 +43,7 @@ impl Subscriber {
         if answered.is_none() && self.table.covering_that(&first, tells).is_none() {
             self.begin_unasked(now, first, message, payload)?;
         }
-        let telling = || self.telling(&first, message, payload);
+        let telling = || self.telling(&first, remote, message, payload);
         let prefix = answered.or_else(telling).ok_or(Refusal::NotifyNotSubscribed)?;
         let known = self.table.get(&prefix).ok_or(Refusal::NotifyNotSubscribed)?;
         let is_about =
@@ -62,6 +62,9 @@ impl Subscriber {
         auth::verify(payload, &key, ACCEPTED).map_err(|_| Refusal::NotifyBadTag)?;
         if known.is_ahead(message.nonce.0) {
             return Err(Refusal::NotifyNonceAhead);
+        }
+        if self.may_be_of_former(known, message.nonce) {
+            return Err(Refusal::NotifyReplayed);
         }
         if is_farewell(message) && (answered.is_some() || first == prefix) {
             return self.on_farewell(now, prefix, message.nonce.0, answered.is_some());
@@ -94,20 +97,29 @@ impl Subscriber {
         })
     }
 
-    /// The subscription that a change of `first` comes under: the longest that it may be of. Where there are two, the Map-Server may tell
-    /// of it by the one around, which may be the later one. Under the shared key it is then above all nonces that the other counts up to: what
-    /// is below may be old.
-    fn telling(&self, first: &EidPrefix, message: &MapNotify, payload: &[u8]) -> Option<EidPrefix> {
+    /// The subscription that a change of `first` comes under: the longest that it may be of, first among those of the Map-Server that sends.
+    /// Where there are two of one Map-Server it may tell of it by the one around, which may be the later one. Under the shared key it is
+    /// then above all nonces that the other counts up to: what is below may be old.
+    fn telling(&self, first: &EidPrefix, remote: SocketAddr, message: &MapNotify, payload: &[u8]) -> Option<EidPrefix> {
         let longest = self.table.covering_that(first, Subscription::is_live)?;
-        let is_signed =
-            |known: &Subscription| known.key.as_ref().is_none_or(|key| auth::verify(payload, key, ACCEPTED).is_ok());
-        let may_be_of = |known: &Subscription| !known.is_ahead(message.nonce.0) && is_signed(known);
-        if is_farewell(message) || self.table.get(&longest).is_some_and(may_be_of) {
+        if is_farewell(message) {
             return Some(longest);
         }
+        let is_signed = |known: &Subscription| match &known.key {
+            Some(key) => auth::verify(payload, key, ACCEPTED).is_ok(),
+            None => self.associations.get(known.association).is_some_and(|by| by.signs(payload)),
+        };
+        let may_be_of = |known: &Subscription| !known.is_ahead(message.nonce.0) && is_signed(known);
         // One that is told of unasked has any nonce: what is too far ahead of the other would come by it.
         let tells = |known: &Subscription| known.is_live() && !known.is_told_only() && may_be_of(known);
-        self.table.covering_that(first, tells).or(Some(longest))
+        let is_old = |known: &Subscription| known.order(first, message.nonce.0) == Some(Order::Old);
+        let is_its = |known: &Subscription| known.server == Some(remote) && tells(known) && !is_old(known);
+        if self.table.get(&longest).is_some_and(|known| known.server == Some(remote) && may_be_of(known)) {
+            return Some(longest);
+        }
+        let of_sender = || self.table.covering_that(first, is_its);
+        let of_longest = || Some(longest).filter(|longest| self.table.get(longest).is_some_and(may_be_of));
+        of_sender().or_else(of_longest).or_else(|| self.table.covering_that(first, tells)).or(Some(longest))
     }
 
     /// The Map-Server has subscribed us under the Map-Request with this nonce.

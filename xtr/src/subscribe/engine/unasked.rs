@@ -6,7 +6,7 @@ use std::time::Instant;
 use wire::address::EidPrefix;
 use wire::control::{MapNotify, Nonce};
 
-use super::{Output, Subscriber};
+use super::{Nonces, Output, Subscriber};
 use crate::refusal::Refusal;
 use crate::subscribe::limits;
 use crate::subscribe::subscription::{State, Subscription, is_farewell};
@@ -35,31 +35,54 @@ impl Subscriber {
     pub fn set_unasked(&mut self, now: Instant, configured: Vec<Configured>, takes_unsubscribed: bool) {
         let before = std::mem::replace(&mut self.configured, configured);
         self.takes_unsubscribed = takes_unsubscribed;
-        let is_as_before = |one: &Configured| before.contains(one);
+        self.make_configured(now, |one| !before.contains(one));
         let is_over = |prefix: &EidPrefix, known: &Subscription| match known.state {
-            State::Configured => !self.configured.iter().any(|one| one.prefix == *prefix && is_as_before(one)),
+            State::Configured => !self.configured.iter().any(|one| one.prefix == *prefix),
             State::Unasked => !takes_unsubscribed,
             _ => false,
         };
         let over = self.table.iter().filter(|(prefix, known)| is_over(prefix, known));
-        let over: Vec<_> = over.map(|(prefix, known)| (prefix, known.is_over(now))).collect();
-        for (prefix, _) in &over {
-            self.take(prefix);
+        for prefix in over.map(|(prefix, _)| prefix).collect::<Vec<_>>() {
+            self.give_up(now, &prefix);
         }
-        self.make_configured(now, |one| !is_as_before(one));
-        let in_use = over.into_iter().filter(|(prefix, has_ended)| !has_ended && self.table.get(prefix).is_none());
-        self.outputs.extend(in_use.map(|(prefix, _)| Output::Poll(prefix)));
     }
 
-    /// Puts in what is configured and meant. Under one Key ID a nonce never falls, whatever is configured.
+    /// What was told unasked is not heard any more: its mapping is asked for, if there is one.
+    fn give_up(&mut self, now: Instant, prefix: &EidPrefix) {
+        if self.take(prefix).is_some_and(|known| !known.is_over(now)) {
+            self.outputs.push_back(Output::Poll(*prefix));
+        }
+    }
+
+    /// Puts in what is configured and meant. Under one Key ID a nonce never falls, whatever is configured; nor does it where there was a
+    /// subscription under the same key already (RFC 9437, section 5). The mapping is that which was there.
     pub(super) fn make_configured(&mut self, now: Instant, is_meant: impl Fn(&Configured) -> bool) {
         let configured = self.configured.iter().filter(|one| is_meant(one)).copied();
         for one in configured.collect::<Vec<_>>() {
-            self.take(&one.prefix);
+            let before = self.take(&one.prefix);
             let last = self.told(one.association, one.prefix).map_or(Nonce(0), |told| self.last_told.last(told));
-            let nonce = one.nonce.max(last.0);
-            self.put(one.prefix, Subscription::told_only(now, State::Configured, one.association, nonce));
+            let key = |of: usize| self.associations.get(of).and_then(|of| of.security.shared());
+            let is_same = |before: &&Subscription| {
+                !before.is_told_only() && before.key.is_none() && key(before.association) == key(one.association)
+            };
+            let heard = before.as_ref().filter(is_same).and_then(Subscription::heard).unwrap_or_default();
+            let nonce = one.nonce.max(last.0).max(heard);
+            let mut made = Subscription::told_only(now, State::Configured, one.association, nonce);
+            if let Some(before) = before {
+                made.failures = if before.is_told_only() { before.failures } else { 0 };
+                made.expires = before.expires;
+                // It repeats its last word if it has not heard the acknowledgement of that.
+                made.server = before.server.filter(|_| before.heard() == Some(nonce));
+            }
+            self.put(one.prefix, made);
         }
+    }
+
+    /// Whether it may be of a subscription that was asked for and has ended, of which no last nonce is kept: what that said is signed with
+    /// the same key.
+    pub(super) fn may_be_of_former(&self, known: &Subscription, nonce: Nonce) -> bool {
+        let is_below = known.last.is_none_or(|last| !Nonces::is_ours(Nonce(last)));
+        known.is_told_only() && is_below && self.nonces.may_be_old(nonce)
     }
 
     /// These associations have another Key ID: what they tell unasked begins anew.
@@ -67,7 +90,7 @@ impl Subscriber {
         for prefix in self.table.prefixes() {
             let is_over = |known: &Subscription| known.state == State::Unasked && renewed.contains(&known.association);
             if self.table.get(&prefix).is_some_and(is_over) {
-                self.table.take(&prefix);
+                self.give_up(now, &prefix);
             }
         }
         self.make_configured(now, |one| renewed.contains(&one.association));
