@@ -174,7 +174,7 @@ impl Subscriptions {
         known.until = (!is_present && !known.is_configured).then_some(until);
         let is_part_of_dht = known.is_foreign && about != key.prefix;
         if is_part_of_dht && self.said.is_last(&receiver, digest) {
-            return;
+            return self.store(now, key, known);
         }
         if about == key.prefix {
             if known.sent.or(known.told) == Some(digest) {
