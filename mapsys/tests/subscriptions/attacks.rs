@@ -11,6 +11,7 @@ use mapsys::limits::{
 use mapsys::refusal::Refusal;
 use mapsys::subscribe::subscription::Mode;
 use mapsys::transport::Via;
+use wire::address::EidPrefix;
 use wire::control::auth::{self, Algorithm, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapRequest, Nonce};
 use wire::record::{Action, Ttl};
@@ -476,6 +477,54 @@ fn what_changes_in_a_part_that_is_subscribed_to_by_a_forger_is_told_when_that_is
     let heard: std::collections::BTreeSet<_> = own.map(|(_, it)| (about(&it), rlocs(&it.records[0]))).collect();
     assert_eq!(heard.into_iter().collect::<Vec<_>>(), [(part, vec!["198.51.100.2".to_owned()])]);
     assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+}
+
+/// A part of what is subscribed to that somebody forges something about, and then about the whole: who is told what, when all that is over.
+fn what_is_told_of_a_part_in_two_doubts(of_part: &MapRequest) {
+    let mut bench = registered();
+    let part = prefix(PART);
+    site_says(&mut bench, 2, vec![record(part, &["198.51.100.1"])]);
+    let mut outputs = bench.datagram(FROM_ONE, &ecm(&subscribing(10, &[prefix(SITE)], &[ONE])));
+    hear_all(&mut bench, &mut outputs);
+    bench.datagram(FROM_TWO, &ecm(of_part));
+    bench.pass(seconds(1));
+    assert_eq!(told_at_one(&site_says(&mut bench, 3, vec![record(part, &["198.51.100.2"])])), []);
+    bench.pass(seconds(1));
+    bench.datagram(FROM_TWO, &ecm(&leaving(1 << 60, prefix(SITE))));
+    let later = told_at_one(&bench.pass(seconds(160)));
+    assert!(later.contains(&(part, vec!["198.51.100.2".to_owned()])), "{later:?}");
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+}
+
+/// What the xTR is told at its first ITR-RLOC under nonces of its own.
+fn told_at_one(outputs: &[Output]) -> Vec<(EidPrefix, Vec<String>)> {
+    let own = told(outputs).into_iter().filter(|(to, it)| *to == address("192.0.2.1:4342") && it.nonce.0 < 1 << 50);
+    own.map(|(_, it)| (about(&it), rlocs(&it.records[0]))).collect()
+}
+
+const PART: &str = "2001:db8:a:1::/64";
+
+#[test]
+fn what_changes_in_a_part_is_told_though_an_end_of_the_part_and_then_one_of_the_whole_are_forged() {
+    what_is_told_of_a_part_in_two_doubts(&leaving(1 << 60, prefix(PART)));
+}
+
+#[test]
+fn what_changes_in_a_part_is_told_though_somebody_subscribes_to_it_and_then_an_end_of_the_whole_is_forged() {
+    what_is_told_of_a_part_in_two_doubts(&subscribing(1 << 60, &[prefix(PART)], &[TWO]));
+}
+
+#[test]
+fn a_part_is_kept_quiet_though_an_end_of_the_whole_is_forged_meanwhile() {
+    let mut bench = registered();
+    subscribe(&mut bench, 10, host(EID));
+    bench.pass(seconds(5));
+    bench.datagram(FROM_TWO, &ecm(&leaving(1 << 60, prefix(SITE))));
+    let (to, confirmed) = told_once(&bench.datagram(FROM_ONE, &ecm(&leaving(20, prefix(PART)))));
+    acknowledge(&mut bench, to, &confirmed);
+    bench.pass(seconds(160));
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true), (prefix(PART), Mode::Mute, true)]);
+    assert_eq!(told(&site_says(&mut bench, 2, vec![record(prefix(PART), &["198.51.100.2"])])), []);
 }
 
 fn what_is_told_after(forged: &MapRequest) {
