@@ -348,6 +348,59 @@ fn a_part_that_nobody_registers_after_a_restart_is_withdrawn_and_one_that_is_the
 }
 
 #[test]
+fn a_part_that_nobody_registers_after_a_restart_is_withdrawn_though_an_end_or_the_part_is_forged_then() {
+    let forged = [SITE, PART, "2001:db8:a::/60"].map(|eid| leaving(1 << 60, prefix(eid)));
+    for request in forged.into_iter().chain([subscribing(1 << 60, &[prefix(PART)], &[TWO])]) {
+        let (_, memory) = before_with_a_part();
+        let mut bench = Bench::with(with(told_after(40)), memory);
+        says(&mut bench, 1, "198.51.100.1");
+        bench.pass(seconds(170));
+        says(&mut bench, 2, "198.51.100.1");
+        bench.datagram(FROM_TWO, &ecm(&request));
+        let mut heard = Vec::new();
+        for nonce in 3..6 {
+            heard.extend(told(&bench.pass(seconds(100))));
+            says(&mut bench, nonce, "198.51.100.1");
+        }
+        let own = heard.iter().filter(|(to, it)| *to == address("192.0.2.1:4342") && it.nonce.0 < 1 << 50);
+        let heard: Vec<_> = own.map(|(_, it)| (about(it), it.records[0].ttl)).collect();
+        assert!(heard.contains(&(prefix(PART), Ttl(0))), "{request:?}: {heard:?}");
+    }
+}
+
+#[test]
+fn what_is_told_anew_while_a_part_is_forged_to_be_muted_is_told_when_that_is_over() {
+    let mut bench = Bench::new(served());
+    site_says(&mut bench, 1, vec![record(prefix(SITE), &["198.51.100.1"]), record(prefix(PART), &["198.51.100.2"])]);
+    let Config { sites, trust_anchors, clients, foreign, pubsub, ddt, lisp_sec, .. } = served();
+    let subscribers = vec![told_after(40)];
+    let newer = Reconfiguration { sites, trust_anchors, clients, foreign, subscribers, pubsub, ddt, lisp_sec };
+    bench.engine.reconfigure(bench.now, newer).unwrap();
+    // Before anything that is due.
+    let via = Via::Socket { local: address(SERVER), remote: address(FROM_TWO) };
+    bench.engine.take(bench.now, Input::Datagram { via, bytes: ecm(&leaving(1 << 60, prefix(PART))) });
+    let later = told(&bench.pass(seconds(80)));
+    let own = later.iter().filter(|(to, it)| *to == address("192.0.2.1:4342") && it.nonce.0 < 1 << 50);
+    let heard: Vec<_> = own.map(|(_, it)| (about(it), rlocs(&it.records[0]))).collect();
+    assert!(heard.contains(&(prefix(PART), vec!["198.51.100.2".to_owned()])), "{heard:?}");
+}
+
+#[test]
+fn what_its_xtr_has_ended_no_forged_request_and_reload_bring_back() {
+    let (mut bench, _) = before();
+    let (to, confirmed) = told_once(&bench.datagram(FROM_ONE, &ecm(&leaving(50, prefix(SITE)))));
+    bench.datagram(&to.to_string(), &ack(&confirmed));
+    assert_eq!(subscriptions(&bench), []);
+    bench.pass(seconds(5));
+    told_once(&bench.datagram(FROM_TWO, &ecm(&subscribing(1 << 60, &[prefix(SITE)], &[TWO]))));
+    let mut outputs = reload(&mut bench, told_after(40));
+    outputs.extend(bench.pass(seconds(80)));
+    outputs.extend(says(&mut bench, 2, "198.51.100.2"));
+    assert_eq!(told(&outputs).into_iter().filter(|(_, it)| it.nonce.0 < 1 << 50).collect::<Vec<_>>(), []);
+    assert_eq!(subscriptions(&bench), []);
+}
+
+#[test]
 fn what_its_xtr_may_have_outlives_a_new_key() {
     for ends in [false, true] {
         let (_, memory) = before_with_a_part();
