@@ -21,6 +21,12 @@ impl Subscriptions {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now, server: &MapServer, tally: &mut Tally) {
         while let Some((_, key)) = self.ends.first().copied().filter(|(until, _)| *until <= now.monotonic) {
+            if let Some(since) = self.book.get(&key).and_then(|known| known.asked_since) {
+                // Not before it is known who has asked: its mapping may have come meanwhile.
+                let until = (since + UNPROVEN_LONGEST).max(now.monotonic) + PUBLICATION_PAUSE;
+                self.amend(now, &key, |subscription| subscription.until = Some(until));
+                continue;
+            }
             self.retire(now, &key);
         }
         let is_over = |since: &Instant| *since + UNPROVEN_LONGEST <= now.monotonic;
@@ -255,6 +261,8 @@ impl Subscriptions {
             return self.forget(now, key);
         }
         (known.told, known.sent) = (None, None);
+        // Long enough to hear whether there is something now.
+        known.until = known.until.map(|until| until.max(now.monotonic + REREAD_SHORTEST));
         let is_foreign = known.is_foreign;
         let is_live = known.mode() == Mode::Publish;
         self.store(now, *key, known);

@@ -479,6 +479,20 @@ fn what_changes_in_a_part_that_is_subscribed_to_by_a_forger_is_told_when_that_is
     assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
 }
 
+#[test]
+fn a_temporary_subscription_whose_mapping_comes_while_a_forged_end_is_open_goes_on() {
+    let mut bench = Bench::new(served());
+    subscribe(&mut bench, 10, host(EID));
+    let until = bench.engine.subscriptions().iter().find_map(|(_, known)| known.until).expect("nothing is there");
+    bench.pass(until - bench.now.monotonic - seconds(10));
+    told_once(&bench.datagram(FROM_TWO, &ecm(&leaving(1 << 60, prefix(SITE)))));
+    bench.pass(seconds(2));
+    site_says(&mut bench, 1, vec![record(prefix(SITE), &["198.51.100.1"])]);
+    let later = told_at_one(&bench.pass(seconds(100)));
+    assert!(later.contains(&(prefix(SITE), vec!["198.51.100.1".to_owned()])), "{later:?}");
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+}
+
 /// A part of what is subscribed to that somebody forges something about, and then about the whole: who is told what, when all that is over.
 fn what_is_told_of_a_part_in_two_doubts(of_part: &MapRequest) {
     let mut bench = registered();
