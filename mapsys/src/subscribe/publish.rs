@@ -80,8 +80,9 @@ impl Subscriptions {
             if self.book.has_foreign(&prefix) {
                 // Until it is heard of.
                 self.watches.begin(now.monotonic, prefix, REREAD_SHORTEST);
-                return Some(EidPrefix::host(prefix.iid, prefix.net.addr()));
+                return Some(self.watches.host(&prefix));
             }
+            self.watches.forget(&prefix);
         }
     }
 
@@ -91,7 +92,7 @@ impl Subscriptions {
     }
 
     /// The DHT has said something of an EID. An answer may be about a part: what is subscribed to has changed if the mapping around it has,
-    /// or if there is nothing at its first EID, by which it is looked up. Of a mapping that has more than the DHT can say, or whose site answers itself, it has not what
+    /// or if there is nothing at the EID by which it is looked up: its first one that no more-specific has. Of a mapping that has more than the DHT can say, or whose site answers itself, it has not what
     /// is so: a subscription to it ends here, and its xTR, which asks when it hears that, is sent on to who has it.
     pub fn heard(&mut self, now: Now, found: &Found) {
         if matches!(found, Found::Unknown(_)) {
@@ -101,11 +102,14 @@ impl Subscriptions {
         for key in self.book.concerned_by(&registered, &part) {
             let Some(known) = self.book.get(&key).filter(|known| known.is_foreign) else { continue };
             let is_temporary = known.until.is_some();
-            let is_of_first = part.covers(&EidPrefix::host(key.prefix.iid, key.prefix.net.addr()));
+            let is_of_first = part.covers(&self.watches.host(&key.prefix));
             let is_nothing = is_of_first && !matches!(found, Found::Mapping(_));
             let about = if registered.covers(&key.prefix) || is_nothing { key.prefix } else { registered };
-            if is_of_first {
-                self.watches.begin(now.monotonic, key.prefix, found.lifetime(now.monotonic));
+            let lifetime = found.lifetime(now.monotonic);
+            if is_of_first && about != key.prefix {
+                self.watches.step(now.monotonic, key.prefix, &registered, lifetime);
+            } else if is_of_first {
+                self.watches.begin(now.monotonic, key.prefix, lifetime);
             }
             let (record, lifetime) = match found {
                 Found::Mapping(mapping) if mapping.proxy => {

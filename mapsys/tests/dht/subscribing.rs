@@ -246,6 +246,23 @@ fn what_is_withdrawn_is_told_as_a_whole_though_there_is_a_more_specific_in_it() 
 }
 
 #[test]
+fn what_is_subscribed_to_is_heard_of_and_withdrawn_though_more_specifics_have_its_first_eids() {
+    let (mut world, mut nonces) = (world_of_parts(), 1);
+    let parts = ["2001:db8:a::/64", PART].map(|part| record(prefix(part), &["198.51.100.7"]));
+    let with = |rloc: &str| [&[record(prefix(SITE), &[rloc])][..], &parts].concat();
+    for_an_hour(&mut world, &mut nonces, &with("198.51.100.1"));
+    assert_eq!(for_an_hour(&mut world, &mut nonces, &with("198.51.100.1")), [], "nothing is told twice");
+    let heard = for_an_hour(&mut world, &mut nonces, &with("198.51.100.2"));
+    let [said] = heard.as_slice() else { panic!("{heard:?}") };
+    assert_eq!((&said.eid, locators(said)), (&prefix(SITE).into(), vec!["198.51.100.2".to_owned()]));
+    nonces += 1;
+    site_says(&mut world, nonces, vec![MappingRecord { ttl: Ttl(0), ..record(prefix(SITE), &[]) }]);
+    let heard = for_an_hour(&mut world, &mut nonces, &parts);
+    let of_site: Vec<_> = heard.iter().filter(|said| said.eid == prefix(SITE).into()).map(|said| said.ttl).collect();
+    assert_eq!(of_site.first(), Some(&Ttl(0)), "{heard:?}");
+}
+
+#[test]
 fn a_more_specific_that_is_known_already_keeps_what_is_subscribed_to_from_ending() {
     let (mut world, mut nonces) = (world_of_parts(), 1);
     let part = record(prefix(PART), &["198.51.100.7"]);
