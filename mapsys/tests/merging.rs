@@ -10,9 +10,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::*;
-use mapsys::engine::{Mark, Memory, Output};
+use mapsys::engine::{Mark, Memory, Output, Reconfiguration};
+use mapsys::limit::Foreign;
 use mapsys::refusal::Refusal;
 use mapsys::register::site::{Publish, Site, SiteKey, SitePrefix};
+use mapsys::subscribe::subscriber::Policy;
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapRegister, XtrIdentity};
 use wire::record::{MapVersion, MappingRecord, Ttl};
@@ -393,6 +395,36 @@ fn who_registers_from_another_address_is_told_there_and_a_few_times_at_its_own_l
     let again = unsolicited(&bench.pass(Duration::from_secs(100)), 2);
     let times = |of: &str| again.iter().filter(|(to, _)| to.to_string() == of).count();
     assert_eq!([ELSEWHERE, "198.51.100.4:4342"].map(times), [6, 2]);
+}
+
+#[test]
+fn what_is_under_way_at_a_reload_is_told_at_named_locators_at_no_other_sites_expense() {
+    let mut bench = two_xtrs();
+    let outputs = bench.datagram("198.51.100.99:61000", &from_xtr(1, 2, record(prefix(SITE), &["198.51.100.4"])));
+    let to_named = |outputs: &[Output]| {
+        unsolicited(outputs, 2).iter().filter(|(to, _)| to.to_string() == "198.51.100.4:4342").count()
+    };
+    assert_eq!(to_named(&outputs), 1);
+    let other = site("b", 1, "secret of b", &[prefix("2001:db8:b::/48")]);
+    let newer = Reconfiguration {
+        sites: vec![other, site_a()],
+        trust_anchors: vec![],
+        clients: vec![],
+        foreign: Foreign::FromItrRloc,
+        subscribers: vec![],
+        pubsub: Policy::default(),
+        ddt: mapsys::ddt::Config::default(),
+        lisp_sec: vec![],
+    };
+    bench.engine.reconfigure(bench.now, newer).unwrap();
+    // It has now the number that the first one had.
+    let of_other = MapRegister {
+        merge: true,
+        xtr_identity: Some(XtrIdentity { xtr_id: [9; 16], site_id: 2 }),
+        ..register(2, vec![record(prefix("2001:db8:b::/48"), &["198.51.100.9"])])
+    };
+    bench.datagram("198.51.100.9:4342", &seal(of_other, &key(1, Algorithm::HkdfSha256, "secret of b")));
+    assert_eq!(to_named(&bench.pass(Duration::from_secs(100))), 0);
 }
 
 #[test]

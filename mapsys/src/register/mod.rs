@@ -361,6 +361,7 @@ impl MapServer {
         let older = std::mem::replace(&mut self.sites, sites);
         self.nonces.note_change();
         self.named.renumber();
+        self.notifier.tell_none_too();
         let newer = &self.sites;
         // Once for each site: there may be a hundred times as many registrations, and nobody is answered meanwhile.
         let renumbered: Vec<Option<SiteId>> = older.iter().map(|(_, site)| newer.named(&site.name)).collect();

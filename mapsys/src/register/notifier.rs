@@ -307,6 +307,12 @@ impl<R: Copy + Ord> Notifier<R> {
         self.outputs.pop_front()
     }
 
+    /// Sends no more to addresses that were only named: whose they are has other numbers now.
+    pub fn tell_none_too(&mut self) {
+        self.named.clear();
+        self.pending.values_mut().for_each(|pending| pending.named.clear());
+    }
+
     /// The next message to an address that was only named, if it may have it, and the owner whose it is.
     pub fn poll_named(&mut self) -> Option<(usize, Telling)> {
         self.named.pop_front()

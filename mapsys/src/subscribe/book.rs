@@ -101,12 +101,16 @@ impl Book {
 
     /// The most specific subscription of an xTR that covers `prefix`, itself included.
     pub fn longest(&self, xtr: &XtrIdentity, prefix: &EidPrefix) -> Option<(SubscriptionKey, &Subscription)> {
-        self.all_around(*xtr, prefix).next()
+        self.all_around(*xtr, prefix).find(|(_, known)| known.mode() != Mode::Gone)
     }
 
-    /// The most specific subscription of its xTR around another one.
-    pub fn around(&self, key: &SubscriptionKey) -> Option<(SubscriptionKey, &Subscription)> {
-        self.all_around(key.xtr, &key.prefix).find(|(around, _)| around.prefix != key.prefix)
+    /// The subscriptions of an xTR that cover `prefix`, the most specific first: what is proven to be one too, whatever was asked for since.
+    pub fn lasting(
+        &self,
+        xtr: XtrIdentity,
+        prefix: &EidPrefix,
+    ) -> impl Iterator<Item = (SubscriptionKey, &Subscription)> + '_ {
+        self.all_around(xtr, prefix).filter(|(_, known)| known.may_be(Mode::Publish) || known.may_be(Mode::Mute))
     }
 
     fn all_around(
@@ -114,10 +118,9 @@ impl Book {
         xtr: XtrIdentity,
         prefix: &EidPrefix,
     ) -> impl Iterator<Item = (SubscriptionKey, &Subscription)> + '_ {
-        self.by_prefix.covering(prefix).filter_map(move |(prefix, of_prefix)| {
-            let found = of_prefix.get(&xtr).filter(|subscription| subscription.mode() != Mode::Gone)?;
-            Some((SubscriptionKey { xtr, prefix }, found))
-        })
+        self.by_prefix
+            .covering(prefix)
+            .filter_map(move |(prefix, of_prefix)| Some((SubscriptionKey { xtr, prefix }, of_prefix.get(&xtr)?)))
     }
 
     /// The subscriptions to what covers `prefix`, of all xTRs, whose mapping is registered here.
@@ -131,22 +134,16 @@ impl Book {
 
     /// The muted parts of a subscription that is gone, which are parts of no other one.
     pub fn orphans(&self, gone: &SubscriptionKey) -> Vec<SubscriptionKey> {
-        let is_in = |prefix: &EidPrefix, mode| {
-            let known = self.by_prefix.get(prefix).and_then(|of_prefix| of_prefix.get(&gone.xtr));
-            known.is_some_and(|known| known.mode() == mode)
-        };
         let inside = self.by_xtr.get(&gone.xtr).into_iter().flat_map(|shelf| &shelf.live);
-        let muted = inside.filter(|prefix| gone.prefix.covers(prefix) && is_in(prefix, Mode::Mute));
-        let alone = muted
-            .filter(|prefix| !self.by_prefix.covering(prefix).any(|(covering, _)| is_in(&covering, Mode::Publish)));
-        alone.map(|prefix| SubscriptionKey { xtr: gone.xtr, prefix: *prefix }).collect()
+        let inside = inside.filter(|prefix| gone.prefix.covers(prefix));
+        let keys = inside.map(|prefix| SubscriptionKey { xtr: gone.xtr, prefix: *prefix });
+        keys.filter(|key| self.is_orphan(key)).collect()
     }
 
     /// Whether a subscription is a muted part of none.
     pub fn is_orphan(&self, key: &SubscriptionKey) -> bool {
-        let is_live = |known: Option<&Subscription>| known.is_some_and(|known| known.mode() == Mode::Publish);
         let is_muted = self.get(key).is_some_and(|known| known.mode() == Mode::Mute);
-        is_muted && !self.by_prefix.covering(&key.prefix).any(|(_, of_prefix)| is_live(of_prefix.get(&key.xtr)))
+        is_muted && !self.all_around(key.xtr, &key.prefix).any(|(_, known)| known.may_be(Mode::Publish))
     }
 
     /// The nonce that a Map-Request for `asked` must exceed which would lead to `key`. The EID-prefix of an answer changes with
@@ -196,7 +193,7 @@ impl Book {
     /// nothing more is said, and has not proven that he may: they may go on.
     pub fn in_doubt(&self, changed: &EidPrefix) -> Vec<SubscriptionKey> {
         let is_in_doubt = |prefix: &EidPrefix, known: &Subscription| {
-            let proven = known.proven.as_ref().map_or(Mode::Gone, |proven| proven.mode);
+            let proven = known.proven_mode();
             match known.asked.as_ref().map(|asked| asked.mode) {
                 Some(Mode::Mute) => proven != Mode::Mute,
                 // What is exactly of its EID-prefix is told in any case.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use wire::address::EidPrefix;
 use wire::control::XtrIdentity;
 
+use super::owed::tellers;
 use super::queue::{Content, Receiver};
 use super::subscription::{Agreement, Mode, Subscription, SubscriptionKey};
 use super::{Subscriptions, answer, wall_seconds};
@@ -54,8 +55,9 @@ impl Subscriptions {
     fn make(&mut self, now: Now, key: SubscriptionKey, configured: &Configured) {
         let Some(subscriber) = self.subscribers.get(&key.xtr) else { return };
         let known = self.book.get(&key).cloned().unwrap_or_else(|| Subscription::new(subscriber.key_id()));
-        if known.is_configured && known.is_memory() && !configured.is_fixed && known.proven.is_some() {
-            // Its xTR has ended it, and asks for it when it wants it again.
+        let is_ended = known.proven.is_some() && known.proven_mode() == Mode::Gone;
+        if known.is_configured && is_ended && !configured.is_fixed {
+            // Its xTR has, and asks for it when it wants it again: what was asked for since may not be its own.
             return;
         }
         let on_disk = known.kept(&key, wall_seconds(now, known.until));
@@ -122,14 +124,12 @@ impl Subscriptions {
             let inside = server.registrations().inside(&key.prefix).map(|(inner, _)| (inner, now.monotonic));
             let known = self.book.get(&key).into_iter().flat_map(|known| known.parts.iter());
             let gone = known.filter(|part| server.registrations().get(part).is_none()).map(|part| (part, settled));
-            let all = inside.filter(|(inner, _)| *inner != key.prefix).chain(gone);
-            let all = all.map(|(about, at)| (Receiver { key, about }, at));
-            let parts: Vec<(Receiver, Instant)> = all.filter(|(receiver, _)| self.is_told_by(receiver)).collect();
+            let parts: Vec<_> = inside.filter(|(inner, _)| *inner != key.prefix).chain(gone).collect();
             let at = if answer::is_present(server, &key.prefix) { now.monotonic } else { settled };
             let receiver = Receiver { key, about: key.prefix };
             self.enqueue(now, at, receiver, Content::Registered { is_exact: false });
-            for (receiver, at) in parts {
-                self.enqueue(now, at, receiver, Content::Registered { is_exact: true });
+            for (about, at) in parts {
+                self.tell_of_part(now, at, Receiver { key, about });
             }
         }
     }
@@ -142,22 +142,33 @@ impl Subscriptions {
         self.parts_at = None;
         for receiver in self.parts() {
             if server.registrations().get(&receiver.about).is_none() {
-                self.enqueue(now, now.monotonic, receiver, Content::Registered { is_exact: true });
+                self.tell_of_part(now, now.monotonic, receiver);
+            }
+        }
+    }
+
+    /// Tells the xTR of a part of what the operator has subscribed it to, or has that told when it is known whether it has ended that, muted the
+    /// part, or subscribed to it itself. What another subscription tells of is left to that.
+    fn tell_of_part(&mut self, now: Now, at: Instant, receiver: Receiver) {
+        let Receiver { key, about } = receiver;
+        for teller in tellers(self.book.lasting(key.xtr, &about)) {
+            if !teller.is_in_doubt {
+                if teller.key == key {
+                    self.enqueue(now, at, receiver, Content::Registered { is_exact: true });
+                }
+            } else if at > now.monotonic {
+                // Then all parts that are gone are told of.
+                self.parts_at.get_or_insert(at);
+            } else {
+                self.owe(now, Receiver { key: teller.key, about });
             }
         }
     }
 
     /// What xTRs may have inside what the operator has subscribed them to.
     pub(super) fn parts(&self) -> Vec<Receiver> {
-        let configured = self.book.iter().filter(|(_, known)| known.is_configured && known.mode() == Mode::Publish);
-        let parts = configured.flat_map(|(key, known)| known.parts.iter().map(move |about| Receiver { key, about }));
-        parts.filter(|receiver| self.is_told_by(receiver)).collect()
-    }
-
-    /// Whether it is this subscription that tells of a part: each is told by the most specific one, as its changes are.
-    pub(super) fn is_told_by(&self, receiver: &Receiver) -> bool {
-        let Receiver { key, about } = receiver;
-        self.book.longest(&key.xtr, about).is_some_and(|(longest, _)| longest == *key)
+        let configured = self.book.iter().filter(|(_, known)| known.is_configured && known.may_be(Mode::Publish));
+        configured.flat_map(|(key, known)| known.parts.iter().map(move |about| Receiver { key, about })).collect()
     }
 
     /// Whether a wish to change or end it, or a part of it, is against what is configured.

@@ -275,12 +275,14 @@ impl Subscriptions {
     /// a part of a wider one, which goes on.
     fn left(&self, wish: &Wish) -> (SubscriptionKey, Mode) {
         let exact = SubscriptionKey { xtr: wish.xtr, prefix: wish.asked };
-        match self.book.longest(&wish.xtr, &wish.asked) {
-            Some((key, known)) if known.mode() == Mode::Mute => (if key == exact { key } else { exact }, Mode::Mute),
+        // One that somebody else may have ended, or asked for in other words, is there all the same.
+        let is_asked = |known: &Subscription| {
+            [&known.asked, &known.proven].into_iter().flatten().any(|agreed| agreed.asked == wish.asked.net)
+        };
+        match self.book.lasting(wish.xtr, &wish.asked).next() {
+            Some((_, known)) if known.mode() == Mode::Mute => (exact, Mode::Mute),
             Some((key, _)) if key == exact => (key, Mode::Gone),
-            Some((key, known)) if known.agreement().is_some_and(|agreed| agreed.asked == wish.asked.net) => {
-                (key, Mode::Gone)
-            }
+            Some((key, known)) if is_asked(known) => (key, Mode::Gone),
             Some(_) => (exact, Mode::Mute),
             None => (exact, Mode::Gone),
         }

@@ -8,7 +8,7 @@ use wire::address::EidPrefix;
 use super::Subscriptions;
 use super::queue::{Content, Receiver};
 use super::subscriber::Denial;
-use super::subscription::{Mode, SubscriptionKey};
+use super::subscription::{Mode, Subscription, SubscriptionKey};
 use crate::limits::OWED_PREFIXES;
 use crate::refusal::Refusal;
 use crate::transport::Now;
@@ -72,15 +72,49 @@ impl Subscriptions {
 
     /// A part goes on to be told of with the subscription around it: what has changed in it meanwhile is told.
     pub(super) fn tell_around(&mut self, now: Now, part: &SubscriptionKey, owed: &BTreeMap<EidPrefix, bool>) {
-        let around = self.book.around(part);
-        let Some((key, known)) = around.filter(|(_, known)| known.mode() == Mode::Publish) else { return };
-        if known.is_foreign {
-            return self.watches.hurry(now.monotonic, key.prefix);
-        }
         for (about, _) in owed.iter().filter(|(_, has_changed)| **has_changed) {
-            // A mapping of what is wider would stay there when that changes.
-            let content = Content::Registered { is_exact: true };
-            self.enqueue(now, now.monotonic, Receiver { key, about: *about }, content);
+            // With each anew: too much of it takes back what was asked for, and then there is no doubt.
+            let around = self.book.lasting(part.xtr, &part.prefix).filter(|(key, _)| key != part);
+            for teller in tellers(around) {
+                let receiver = Receiver { key: teller.key, about: *about };
+                if teller.is_in_doubt {
+                    self.owe(now, receiver);
+                } else if teller.is_foreign {
+                    self.watches.hurry(now.monotonic, teller.key.prefix);
+                } else {
+                    // A mapping of what is wider would stay there when that changes.
+                    self.enqueue(now, now.monotonic, receiver, Content::Registered { is_exact: true });
+                }
+            }
         }
     }
+}
+
+/// A subscription by which a change is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Teller {
+    pub(super) key: SubscriptionKey,
+    pub(super) is_foreign: bool,
+    /// Whether that is so only when it is known whether it is the xTR that has asked for something else.
+    pub(super) is_in_doubt: bool,
+}
+
+/// Which of the subscriptions `around` a change, the most specific first, tell of it: the first one, unless that is muted. One that its xTR may have ended
+/// does if it has not, and the next one in any case.
+pub(super) fn tellers<'a>(around: impl Iterator<Item = (SubscriptionKey, &'a Subscription)>) -> Vec<Teller> {
+    let mut tellers = Vec::new();
+    for (key, known) in around {
+        let (mode, proven, is_foreign) = (known.mode(), known.proven_mode(), known.is_foreign);
+        let is_teller = match mode {
+            Mode::Publish => true,
+            Mode::Mute => proven != Mode::Mute,
+            Mode::Gone => proven == Mode::Publish,
+        };
+        let is_in_doubt = mode != Mode::Publish || proven != Mode::Publish;
+        tellers.extend(is_teller.then_some(Teller { key, is_foreign, is_in_doubt }));
+        if mode != Mode::Gone {
+            break;
+        }
+    }
+    tellers
 }

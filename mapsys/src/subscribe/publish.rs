@@ -21,6 +21,12 @@ impl Subscriptions {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now, server: &MapServer, tally: &mut Tally) {
         while let Some((_, key)) = self.ends.first().copied().filter(|(until, _)| *until <= now.monotonic) {
+            if let Some(since) = self.book.get(&key).and_then(|known| known.asked_since) {
+                // Not before it is known who has asked: its mapping may have come meanwhile.
+                let until = (since + UNPROVEN_LONGEST).max(now.monotonic) + PUBLICATION_PAUSE;
+                self.amend(now, &key, |subscription| subscription.until = Some(until));
+                continue;
+            }
             self.retire(now, &key);
         }
         let is_over = |since: &Instant| *since + UNPROVEN_LONGEST <= now.monotonic;
@@ -74,8 +80,9 @@ impl Subscriptions {
             if self.book.has_foreign(&prefix) {
                 // Until it is heard of.
                 self.watches.begin(now.monotonic, prefix, REREAD_SHORTEST);
-                return Some(EidPrefix::host(prefix.iid, prefix.net.addr()));
+                return Some(self.watches.host(&prefix));
             }
+            self.watches.forget(&prefix);
         }
     }
 
@@ -85,7 +92,7 @@ impl Subscriptions {
     }
 
     /// The DHT has said something of an EID. An answer may be about a part: what is subscribed to has changed if the mapping around it has,
-    /// or if there is nothing at its first EID, by which it is looked up. Of a mapping that has more than the DHT can say, or whose site answers itself, it has not what
+    /// or if there is nothing at the EID by which it is looked up: its first one that no more-specific has. Of a mapping that has more than the DHT can say, or whose site answers itself, it has not what
     /// is so: a subscription to it ends here, and its xTR, which asks when it hears that, is sent on to who has it.
     pub fn heard(&mut self, now: Now, found: &Found) {
         if matches!(found, Found::Unknown(_)) {
@@ -95,11 +102,14 @@ impl Subscriptions {
         for key in self.book.concerned_by(&registered, &part) {
             let Some(known) = self.book.get(&key).filter(|known| known.is_foreign) else { continue };
             let is_temporary = known.until.is_some();
-            let is_of_first = part.covers(&EidPrefix::host(key.prefix.iid, key.prefix.net.addr()));
+            let is_of_first = part.covers(&self.watches.host(&key.prefix));
             let is_nothing = is_of_first && !matches!(found, Found::Mapping(_));
             let about = if registered.covers(&key.prefix) || is_nothing { key.prefix } else { registered };
-            if is_of_first {
-                self.watches.begin(now.monotonic, key.prefix, found.lifetime(now.monotonic));
+            let lifetime = found.lifetime(now.monotonic);
+            if is_of_first && about != key.prefix {
+                self.watches.step(now.monotonic, key.prefix, &registered, lifetime);
+            } else if is_of_first {
+                self.watches.begin(now.monotonic, key.prefix, lifetime);
             }
             let (record, lifetime) = match found {
                 Found::Mapping(mapping) if mapping.proxy => {
@@ -174,7 +184,7 @@ impl Subscriptions {
         known.until = (!is_present && !known.is_configured).then_some(until);
         let is_part_of_dht = known.is_foreign && about != key.prefix;
         if is_part_of_dht && self.said.is_last(&receiver, digest) {
-            return;
+            return self.store(now, key, known);
         }
         if about == key.prefix {
             if known.sent.or(known.told) == Some(digest) {
@@ -255,6 +265,8 @@ impl Subscriptions {
             return self.forget(now, key);
         }
         (known.told, known.sent) = (None, None);
+        // Long enough to hear whether there is something now.
+        known.until = known.until.map(|until| until.max(now.monotonic + REREAD_SHORTEST));
         let is_foreign = known.is_foreign;
         let is_live = known.mode() == Mode::Publish;
         self.store(now, *key, known);

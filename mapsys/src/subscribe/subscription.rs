@@ -163,6 +163,16 @@ impl Subscription {
         self.agreement().map_or(Mode::Gone, |agreement| agreement.mode)
     }
 
+    /// What of it is proven.
+    pub(super) fn proven_mode(&self) -> Mode {
+        self.proven.as_ref().map_or(Mode::Gone, |proven| proven.mode)
+    }
+
+    /// Whether its xTR wants that now, or will when what was asked for is taken back.
+    pub(super) fn may_be(&self, mode: Mode) -> bool {
+        self.mode() == mode || self.proven_mode() == mode
+    }
+
     /// Whether nothing but a nonce is left of it.
     pub fn is_memory(&self) -> bool {
         self.asked.is_none() && self.mode() == Mode::Gone

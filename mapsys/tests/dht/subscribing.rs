@@ -246,6 +246,47 @@ fn what_is_withdrawn_is_told_as_a_whole_though_there_is_a_more_specific_in_it() 
 }
 
 #[test]
+fn what_is_subscribed_to_is_heard_of_and_withdrawn_though_more_specifics_have_its_first_eids() {
+    let (mut world, mut nonces) = (world_of_parts(), 1);
+    let parts = ["2001:db8:a::/64", PART].map(|part| record(prefix(part), &["198.51.100.7"]));
+    let with = |rloc: &str| [&[record(prefix(SITE), &[rloc])][..], &parts].concat();
+    for_an_hour(&mut world, &mut nonces, &with("198.51.100.1"));
+    assert_eq!(for_an_hour(&mut world, &mut nonces, &with("198.51.100.1")), [], "nothing is told twice");
+    let heard = for_an_hour(&mut world, &mut nonces, &with("198.51.100.2"));
+    let [said] = heard.as_slice() else { panic!("{heard:?}") };
+    assert_eq!((&said.eid, locators(said)), (&prefix(SITE).into(), vec!["198.51.100.2".to_owned()]));
+    nonces += 1;
+    site_says(&mut world, nonces, vec![MappingRecord { ttl: Ttl(0), ..record(prefix(SITE), &[]) }]);
+    let heard = for_an_hour(&mut world, &mut nonces, &parts);
+    let of_site: Vec<_> = heard.iter().filter(|said| said.eid == prefix(SITE).into()).map(|said| said.ttl).collect();
+    assert_eq!(of_site.first(), Some(&Ttl(0)), "{heard:?}");
+}
+
+#[test]
+fn a_more_specific_that_is_known_already_keeps_what_is_subscribed_to_from_ending() {
+    let (mut world, mut nonces) = (world_of_parts(), 1);
+    let part = record(prefix(PART), &["198.51.100.7"]);
+    let before = [record(prefix(SITE), &["198.51.100.1"]), part.clone()];
+    assert_eq!(for_an_hour(&mut world, &mut nonces, &before), []);
+    assert_eq!(when_asked_for(&mut world, 9).len(), 1, "told of it once");
+    assert_eq!(for_an_hour(&mut world, &mut nonces, &before), []);
+    let until = |world: &World| world.benches[1].engine.subscriptions().iter().find_map(|(_, known)| known.until);
+    nonces += 1;
+    site_says(&mut world, nonces, vec![MappingRecord { ttl: Ttl(0), ..record(prefix(SITE), &[]) }, part.clone()]);
+    for _ in 0..20 {
+        nonces += 1;
+        site_says(&mut world, nonces, vec![part.clone()]);
+        told(&world.pass(Duration::from_secs(60))).iter().for_each(|notify| acknowledge(&mut world, notify));
+        if until(&world).is_some() {
+            break;
+        }
+    }
+    assert!(until(&world).is_some(), "nothing is at its first EID");
+    assert_eq!(when_asked_for(&mut world, 10), []);
+    assert_eq!(until(&world), None);
+}
+
+#[test]
 fn a_temporary_subscription_in_the_dht_hears_of_the_registration() {
     let mut world = world();
     world.pass(Duration::from_secs(11));

@@ -11,6 +11,7 @@ use mapsys::limits::{
 use mapsys::refusal::Refusal;
 use mapsys::subscribe::subscription::Mode;
 use mapsys::transport::Via;
+use wire::address::EidPrefix;
 use wire::control::auth::{self, Algorithm, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapRequest, Nonce};
 use wire::record::{Action, Ttl};
@@ -476,6 +477,70 @@ fn what_changes_in_a_part_that_is_subscribed_to_by_a_forger_is_told_when_that_is
     let heard: std::collections::BTreeSet<_> = own.map(|(_, it)| (about(&it), rlocs(&it.records[0]))).collect();
     assert_eq!(heard.into_iter().collect::<Vec<_>>(), [(part, vec!["198.51.100.2".to_owned()])]);
     assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+}
+
+#[test]
+fn a_temporary_subscription_whose_mapping_comes_while_a_forged_end_is_open_goes_on() {
+    let mut bench = Bench::new(served());
+    subscribe(&mut bench, 10, host(EID));
+    let until = bench.engine.subscriptions().iter().find_map(|(_, known)| known.until).expect("nothing is there");
+    bench.pass(until - bench.now.monotonic - seconds(10));
+    told_once(&bench.datagram(FROM_TWO, &ecm(&leaving(1 << 60, prefix(SITE)))));
+    bench.pass(seconds(2));
+    site_says(&mut bench, 1, vec![record(prefix(SITE), &["198.51.100.1"])]);
+    let later = told_at_one(&bench.pass(seconds(100)));
+    assert!(later.contains(&(prefix(SITE), vec!["198.51.100.1".to_owned()])), "{later:?}");
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+}
+
+/// Of a part that somebody forges `of_part` about, and an end of the whole a while later, its xTR hears when both are over.
+fn what_is_told_of_a_part_in_two_doubts(of_part: &MapRequest) {
+    for later in 0..12 {
+        let mut bench = registered();
+        let part = prefix(PART);
+        site_says(&mut bench, 2, vec![record(part, &["198.51.100.1"])]);
+        let mut outputs = bench.datagram(FROM_ONE, &ecm(&subscribing(10, &[prefix(SITE)], &[ONE])));
+        hear_all(&mut bench, &mut outputs);
+        bench.datagram(FROM_TWO, &ecm(of_part));
+        let mut outputs = site_says(&mut bench, 3, vec![record(part, &["198.51.100.2"])]);
+        outputs.extend(bench.pass(seconds(later)));
+        outputs.extend(bench.datagram("192.0.2.3:5000", &ecm(&leaving(1 << 60, prefix(SITE)))));
+        outputs.extend(bench.pass(seconds(80)));
+        let heard = told_at_one(&outputs);
+        assert!(heard.contains(&(part, vec!["198.51.100.2".to_owned()])), "{later}: {heard:?}");
+        assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+    }
+}
+
+/// What the xTR is told at its first ITR-RLOC under nonces of its own.
+fn told_at_one(outputs: &[Output]) -> Vec<(EidPrefix, Vec<String>)> {
+    let own = told(outputs).into_iter().filter(|(to, it)| *to == address("192.0.2.1:4342") && it.nonce.0 < 1 << 50);
+    own.map(|(_, it)| (about(&it), rlocs(&it.records[0]))).collect()
+}
+
+const PART: &str = "2001:db8:a:1::/64";
+
+#[test]
+fn what_changes_in_a_part_is_told_though_an_end_of_the_part_and_then_one_of_the_whole_are_forged() {
+    what_is_told_of_a_part_in_two_doubts(&leaving(1 << 60, prefix(PART)));
+}
+
+#[test]
+fn what_changes_in_a_part_is_told_though_somebody_subscribes_to_it_and_then_an_end_of_the_whole_is_forged() {
+    what_is_told_of_a_part_in_two_doubts(&subscribing(1 << 60, &[prefix(PART)], &[TWO]));
+}
+
+#[test]
+fn a_part_is_kept_quiet_though_an_end_of_the_whole_is_forged_meanwhile() {
+    let mut bench = registered();
+    subscribe(&mut bench, 10, host(EID));
+    bench.pass(seconds(5));
+    bench.datagram(FROM_TWO, &ecm(&leaving(1 << 60, prefix(SITE))));
+    let (to, confirmed) = told_once(&bench.datagram(FROM_ONE, &ecm(&leaving(20, prefix(PART)))));
+    acknowledge(&mut bench, to, &confirmed);
+    bench.pass(seconds(160));
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true), (prefix(PART), Mode::Mute, true)]);
+    assert_eq!(told(&site_says(&mut bench, 2, vec![record(prefix(PART), &["198.51.100.2"])])), []);
 }
 
 fn what_is_told_after(forged: &MapRequest) {

@@ -71,21 +71,24 @@ fn nonces(told: &[(SocketAddr, MapNotify)]) -> Vec<u64> {
 
 #[test]
 fn what_is_told_anew_while_a_forged_end_is_open_is_told_when_that_is_over() {
-    let both = vec![record(prefix(SITE), &["198.51.100.1"]), record(prefix(PART), &["198.51.100.2"])];
-    let rows = site_says(&mut Bench::new(served()), 1, both).into_iter().filter_map(|output| match output {
-        Output::Persist(Mark::Registration(_, row)) => Some((Box::default(), row)),
-        _ => None,
-    });
-    let mut bench = Bench::with(with(told_after(40)), Memory { registrations: rows.collect(), ..Memory::default() });
-    // Before anything that is due.
-    let via = Via::Socket { local: address(SERVER), remote: address(FROM_TWO) };
-    let bytes = ecm(&leaving(1 << 60, prefix(SITE)));
-    bench.engine.take(bench.now, Input::Datagram { via, bytes });
-    let later = told(&bench.pass(seconds(80)));
-    let own = later.iter().filter(|(to, notify)| *to == address("192.0.2.1:4342") && notify.nonce.0 < 60);
-    let heard: std::collections::BTreeSet<_> = own.map(|(_, it)| (about(it), rlocs(&it.records[0]))).collect();
-    for (eid, rloc) in [(SITE, "198.51.100.1"), (PART, "198.51.100.2")] {
-        assert!(heard.contains(&(prefix(eid), vec![rloc.to_owned()])), "{heard:?}");
+    for ended in [SITE, PART, "2001:db8:a::/60"] {
+        let both = vec![record(prefix(SITE), &["198.51.100.1"]), record(prefix(PART), &["198.51.100.2"])];
+        let rows = site_says(&mut Bench::new(served()), 1, both).into_iter().filter_map(|output| match output {
+            Output::Persist(Mark::Registration(_, row)) => Some((Box::default(), row)),
+            _ => None,
+        });
+        let memory = Memory { registrations: rows.collect(), ..Memory::default() };
+        let mut bench = Bench::with(with(told_after(40)), memory);
+        // Before anything that is due.
+        let via = Via::Socket { local: address(SERVER), remote: address(FROM_TWO) };
+        let bytes = ecm(&leaving(1 << 60, prefix(ended)));
+        bench.engine.take(bench.now, Input::Datagram { via, bytes });
+        let later = told(&bench.pass(seconds(80)));
+        let own = later.iter().filter(|(to, notify)| *to == address("192.0.2.1:4342") && notify.nonce.0 < 60);
+        let heard: std::collections::BTreeSet<_> = own.map(|(_, it)| (about(it), rlocs(&it.records[0]))).collect();
+        for (eid, rloc) in [(SITE, "198.51.100.1"), (PART, "198.51.100.2")] {
+            assert!(heard.contains(&(prefix(eid), vec![rloc.to_owned()])), "{ended}: {heard:?}");
+        }
     }
 }
 
@@ -345,6 +348,43 @@ fn a_part_that_nobody_registers_after_a_restart_is_withdrawn_and_one_that_is_the
         let heard: Vec<_> = heard.iter().map(|(_, notify)| (about(notify), notify.records[0].ttl)).collect();
         assert_eq!(heard, [(prefix(PART), last)]);
     }
+}
+
+#[test]
+fn a_part_that_nobody_registers_after_a_restart_is_withdrawn_though_an_end_or_the_part_is_forged_then() {
+    let forged = [SITE, PART, "2001:db8:a::/60"].map(|eid| leaving(1 << 60, prefix(eid)));
+    for request in forged.into_iter().chain([subscribing(1 << 60, &[prefix(PART)], &[TWO])]) {
+        let (_, memory) = before_with_a_part();
+        let mut bench = Bench::with(with(told_after(40)), memory);
+        says(&mut bench, 1, "198.51.100.1");
+        bench.pass(seconds(170));
+        says(&mut bench, 2, "198.51.100.1");
+        bench.pass(seconds(11));
+        bench.datagram(FROM_TWO, &ecm(&request));
+        let mut heard = Vec::new();
+        for nonce in 3..6 {
+            heard.extend(told(&bench.pass(seconds(100))));
+            says(&mut bench, nonce, "198.51.100.1");
+        }
+        let own = heard.iter().filter(|(to, it)| *to == address("192.0.2.1:4342") && it.nonce.0 < 1 << 50);
+        let heard: Vec<_> = own.map(|(_, it)| (about(it), it.records[0].ttl)).collect();
+        assert!(heard.contains(&(prefix(PART), Ttl(0))), "{request:?}: {heard:?}");
+    }
+}
+
+#[test]
+fn what_its_xtr_has_ended_no_forged_request_and_reload_bring_back() {
+    let (mut bench, _) = before();
+    let (to, confirmed) = told_once(&bench.datagram(FROM_ONE, &ecm(&leaving(50, prefix(SITE)))));
+    bench.datagram(&to.to_string(), &ack(&confirmed));
+    assert_eq!(subscriptions(&bench), []);
+    bench.pass(seconds(5));
+    told_once(&bench.datagram(FROM_TWO, &ecm(&subscribing(1 << 60, &[prefix(SITE)], &[TWO]))));
+    let mut outputs = reload(&mut bench, told_after(40));
+    outputs.extend(bench.pass(seconds(80)));
+    outputs.extend(says(&mut bench, 2, "198.51.100.2"));
+    assert_eq!(told(&outputs).into_iter().filter(|(_, it)| it.nonce.0 < 1 << 50).collect::<Vec<_>>(), []);
+    assert_eq!(subscriptions(&bench), []);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The keyed hash of the tables: cheap, and with a proof that nobody who does not know the key finds EIDs that collide.
+//! The keyed hash of the tables: cheap, and with a proof that EIDs which are chosen without the key do not collide but by chance.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::InstanceId;
 
 /// The key of a strongly universal hash: multiply-shift over a vector, the upper 64 of 128 bits (Thorup, "High Speed Hashing
-/// for Integers and Strings"). For any two addresses, whoever chose them, all pairs of hashes are equally likely; `SipHash`
-/// promises no more to a table, and costs four times as much.
+/// for Integers and Strings"). For any two addresses that are chosen without knowledge of the key, all pairs of hashes are equally
+/// likely; `SipHash`, which costs four times as much, is made to hold also against who chooses by hashes that he has seen.
 #[derive(Debug, Clone, Copy)]
 pub struct Keys {
     beside: u128,
