@@ -92,13 +92,15 @@ impl Subscriptions {
     }
 
     /// The DHT has said something of an EID. An answer may be about a part: what is subscribed to has changed if the mapping around it has,
-    /// or if there is nothing at the EID by which it is looked up: its first one that no more-specific has. Of a mapping that has more than the DHT can say, or whose site answers itself, it has not what
-    /// is so: a subscription to it ends here, and its xTR, which asks when it hears that, is sent on to who has it.
+    /// or if there is nothing at the EID by which it is looked up: its first one that no more-specific has. Of a mapping that has more than
+    /// the DHT can say, or whose site answers itself, it has not what is so: a subscription to it ends here, and its xTR, which asks when it
+    /// hears that, is sent on to who has it.
     pub fn heard(&mut self, now: Now, found: &Found) {
         if matches!(found, Found::Unknown(_)) {
             return;
         }
         let (part, registered) = (found.prefix(), found.registered());
+        let mut read = Vec::new();
         for key in self.book.concerned_by(&registered, &part) {
             let Some(known) = self.book.get(&key).filter(|known| known.is_foreign) else { continue };
             let is_temporary = known.until.is_some();
@@ -109,6 +111,7 @@ impl Subscriptions {
             if is_of_first && about != key.prefix {
                 self.watches.step(now.monotonic, key.prefix, &registered, lifetime);
             } else if is_of_first {
+                read.push(key.prefix);
                 self.watches.begin(now.monotonic, key.prefix, lifetime);
             }
             let (record, lifetime) = match found {
@@ -129,6 +132,8 @@ impl Subscriptions {
             let digest = answer::digest(std::slice::from_ref(&record), lifetime);
             self.enqueue(now, now.monotonic, Receiver { key, about }, Content::Found { record, digest });
         }
+        // Next the first EID again: the more-specific that has it may have changed too.
+        read.iter().for_each(|prefix| self.watches.forget(prefix));
     }
 
     /// Puts a publication into the queue, no sooner than its receiver may be told something again.

@@ -263,6 +263,18 @@ fn what_is_subscribed_to_is_heard_of_and_withdrawn_though_more_specifics_have_it
 }
 
 #[test]
+fn a_more_specific_that_has_the_first_eid_is_heard_of_again_and_again() {
+    let (mut world, mut nonces) = (world_of_parts(), 1);
+    let first = "2001:db8:a::/64";
+    for rloc in ["198.51.100.7", "198.51.100.8", "198.51.100.9"] {
+        let records = [record(prefix(SITE), &["198.51.100.1"]), record(prefix(first), &[rloc])];
+        let heard = for_an_hour(&mut world, &mut nonces, &records);
+        let [said] = heard.as_slice() else { panic!("{rloc}: {heard:?}") };
+        assert_eq!((&said.eid, locators(said)), (&prefix(first).into(), vec![rloc.to_owned()]));
+    }
+}
+
+#[test]
 fn a_more_specific_that_is_known_already_keeps_what_is_subscribed_to_from_ending() {
     let (mut world, mut nonces) = (world_of_parts(), 1);
     let part = record(prefix(PART), &["198.51.100.7"]);

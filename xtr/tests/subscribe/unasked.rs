@@ -2,6 +2,7 @@
 //! What is told without a Map-Request: what the operators of both ends have made, and what a Map-Server says of its own accord (RFC
 //! 9437, section 5).
 
+use wire::control::Nonce;
 use wire::control::auth::{AuthKey, Secret};
 use wire::record::{Action, MappingRecord};
 use xtr::engine::Input;
@@ -167,7 +168,12 @@ fn what_was_asked_for_and_is_then_configured_goes_on_under_the_nonce_that_there_
     let (mut node, last) = subscribed();
     tell(&mut node, &notify(last + 1, vec![record(SITE, &[SECOND])]));
     node.control.set_unasked(node.now, configured(40).configured, false);
+    node.control.handle_timeout(node.now);
+    node.collect();
     node.sent.clear();
+    let mut later = again(&node, Config { nonce_floor: Nonce(2000), ..configured(40) });
+    tell(&mut later, &notify(last + 2, vec![record(SITE, &[SECOND])]));
+    assert_eq!(acknowledged(&mut later), [last + 2], "after another start too");
     for old in [41, last] {
         tell(&mut node, &notify(old, vec![record(SITE, &[FIRST])]));
         assert_eq!(
@@ -178,6 +184,20 @@ fn what_was_asked_for_and_is_then_configured_goes_on_under_the_nonce_that_there_
     }
     tell(&mut node, &notify(last + 2, vec![record(SITE, &[FIRST])]));
     assert_eq!((acknowledged(&mut node), led_to(&node, "2001:db8:b::2")), (vec![last + 2], vec![FIRST.to_owned()]));
+}
+
+#[test]
+fn what_the_subscription_around_is_told_of_a_part_does_not_come_by_the_configured_one_of_that_part() {
+    let (mut node, last) = subscribed();
+    let part = "2001:db8:b:1::/64";
+    let of_part = configured(40).configured.into_iter().map(|one| Configured { prefix: prefix(part), ..one });
+    node.control.set_unasked(node.now, of_part.collect(), false);
+    node.sent.clear();
+    tell(&mut node, &notify(41, vec![record(part, &[FIRST])]));
+    assert_eq!(acknowledged(&mut node), [41]);
+    tell(&mut node, &notify(last + 1, vec![record(part, &[SECOND])]));
+    assert_eq!(acknowledged(&mut node), [last + 1]);
+    assert_eq!(led_to(&node, "2001:db8:b:1::2"), [SECOND]);
 }
 
 #[test]

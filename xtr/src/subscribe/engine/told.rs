@@ -109,7 +109,9 @@ impl Subscriber {
             Some(key) => auth::verify(payload, key, ACCEPTED).is_ok(),
             None => self.associations.get(known.association).is_some_and(|by| by.signs(payload)),
         };
-        let may_be_of = |known: &Subscription| !known.is_ahead(message.nonce.0) && is_signed(known);
+        let may_be_of = |known: &Subscription| {
+            !known.is_ahead(message.nonce.0) && is_signed(known) && !self.may_be_of_former(known, message.nonce)
+        };
         // One that is told of unasked has any nonce: what is too far ahead of the other would come by it.
         let tells = |known: &Subscription| known.is_live() && !known.is_told_only() && may_be_of(known);
         let is_old = |known: &Subscription| known.order(first, message.nonce.0) == Some(Order::Old);

@@ -75,6 +75,10 @@ impl Subscriber {
                 made.server = before.server.filter(|_| before.heard() == Some(nonce));
             }
             self.put(one.prefix, made);
+            if heard > last.0 && nonce == heard {
+                // The Map-Server goes on from there, after a start of ours too.
+                self.remember(one.association, one.prefix, nonce);
+            }
         }
     }
 
