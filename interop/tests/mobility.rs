@@ -376,6 +376,8 @@ fn what_the_operators_of_both_ends_have_subscribed_an_xtr_to_it_has_without_aski
     // Nobody is at the address of its Map-Resolver: what it has, it was told.
     let more = subscribing(&world, "subscribed = [\"10.2.0.0/24=40\"]\nmap-resolver = [\"203.0.113.54\"]");
     let more = more.replace("subscribe = [\"203.0.113.53\"]", "subscribe = [\"203.0.113.54\"]");
+    // Not probed, the other xTR knows nothing of this one: nobody can solicit it.
+    let more = format!("{more}\ngpe-peer = [\"203.0.113.2\", \"203.0.113.12\"]");
     world.configure(XTRS[0], &["10.1.0.0/24"], &more);
     world.configure(XTRS[1], &["10.2.0.0/24"], "");
     world.start_xtr("a", "10.1.0.1");

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use wire::address::InstanceId;
-use wire::data::{LispHeader, TrafficClass};
+use wire::data::{LispHeader, TrafficClass, checksum};
 use xtr::counters::{Count, Counters, DropReason};
 use xtr::etr::{Etr, OuterInfo};
 use xtr::itr::{Itr, ItrConfig};
@@ -418,17 +418,25 @@ impl Mill {
     }
 }
 
-/// The identification of a right packet with DF says nothing.
+/// The identification of a right packet with DF says nothing, nor does it where an ICMP error quotes one.
 fn without_identification(mut packet: Vec<u8>) -> Vec<u8> {
-    if packet.len() >= 20
-        && packet[0] == 0x45
-        && packet[6] & 0x40 != 0
-        && wire::data::checksum::internet(&packet[..20]) == 0
-    {
+    forget_identification(&mut packet);
+    let is_error = packet.len() >= 28 && packet[0] == 0x45 && packet[9] == 1 && matches!(packet[20], 3 | 11 | 12);
+    if is_error && checksum::internet(&packet[20..]) == 0 && forget_identification(&mut packet[28..]) {
+        packet[22..24].fill(0);
+    }
+    packet
+}
+
+/// Whether there was one.
+fn forget_identification(packet: &mut [u8]) -> bool {
+    let is_atomic =
+        packet.len() >= 20 && packet[0] == 0x45 && packet[6] & 0x40 != 0 && checksum::internet(&packet[..20]) == 0;
+    if is_atomic {
         packet[4..6].fill(0);
         packet[10..12].fill(0);
     }
-    packet
+    is_atomic
 }
 
 fn in_ip(source: IpAddr, destination: IpAddr, protocol: u8, segment: &[u8]) -> Vec<u8> {
@@ -459,7 +467,7 @@ fn tcp((source, destination): (IpAddr, IpAddr), port: u16, sequence: u32, payloa
     segment[4..8].copy_from_slice(&sequence.to_be_bytes());
     (segment[12], segment[13]) = (5 << 4, 0x10);
     segment.extend_from_slice(payload);
-    let sum = wire::data::checksum::transport(source, destination, 6, &segment);
+    let sum = checksum::transport(source, destination, 6, &segment);
     segment[16..18].copy_from_slice(&sum.to_be_bytes());
     in_ip(source, destination, 6, &segment)
 }
@@ -467,7 +475,7 @@ fn tcp((source, destination): (IpAddr, IpAddr), port: u16, sequence: u32, payloa
 fn udp_packet((source, destination): (IpAddr, IpAddr), payload: &[u8]) -> Vec<u8> {
     let header = wire::data::UdpHeader { source: 9, destination: 53, checksum: 0 }.emit(payload.len()).unwrap();
     let mut segment = [header.as_slice(), payload].concat();
-    let sum = wire::data::checksum::udp(source, destination, &segment);
+    let sum = checksum::udp(source, destination, &segment);
     segment[6..8].copy_from_slice(&sum.to_be_bytes());
     in_ip(source, destination, 17, &segment)
 }
