@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use interop::lab::Namespace;
@@ -15,15 +15,14 @@ use wire::control::{ControlMessage, Ecm, MapNotify, MapReply, MapRequest};
 use wire::data::{IpPacket, UdpHeader, protocol};
 use wire::record::{LocatorRecord, MappingRecord, Ttl};
 
+use super::inbox::{InPacket, Inbox, MOST, lock};
 use super::packet::Packet;
-use super::port::{Mouth, Port, lock};
+use super::port::{Mouth, Port};
 use crate::exchange;
 use crate::suite::probe::{Fault, broken, missing};
 
 /// What the map system shares with those who register.
 const SECRET: &str = "conformance";
-/// Messages of a run: what comes beyond is answered and not kept. A suite sees some thousand.
-const MOST: usize = 100_000;
 /// Life of the mappings.
 pub(in crate::suite) const LOCATOR_TTL: Ttl = Ttl(60);
 
@@ -54,6 +53,12 @@ pub(in crate::suite) struct Heard {
     pub(in crate::suite) message: ControlMessage,
     /// The whole packet.
     octets: Arc<[u8]>,
+}
+
+impl InPacket for Heard {
+    fn octets(&self) -> &Arc<[u8]> {
+        &self.octets
+    }
 }
 
 impl Heard {
@@ -90,8 +95,7 @@ struct State {
     servers: Vec<IpAddr>,
     mappings: Mutex<Vec<MappingRecord>>,
     habits: Mutex<HashMap<IpAddr, Habit>>,
-    heard: Mutex<Vec<Heard>>,
-    bell: Condvar,
+    heard: Inbox<Heard>,
 }
 
 /// The core, running.
@@ -119,8 +123,7 @@ impl Core {
             servers: servers.to_vec(),
             mappings: Mutex::default(),
             habits: Mutex::default(),
-            heard: Mutex::default(),
-            bell: Condvar::new(),
+            heard: Inbox::default(),
         });
         let hook = {
             let state = state.clone();
@@ -153,7 +156,7 @@ impl Core {
 
     /// How many messages have come.
     pub(in crate::suite) fn mark(&self) -> usize {
-        lock(&self.state.heard).len()
+        self.state.heard.mark()
     }
 
     /// The first `count` messages from a mark on that are wanted, or those that came in time.
@@ -164,26 +167,7 @@ impl Core {
         patience: Duration,
         wanted: impl Fn(&Heard) -> bool,
     ) -> Vec<Heard> {
-        let until = Instant::now() + patience;
-        let (mut found, mut next) = (Vec::new(), mark);
-        let mut heard = lock(&self.state.heard);
-        loop {
-            while let Some(message) = heard.get(next).filter(|_| found.len() < count) {
-                if wanted(message) {
-                    exchange::packet_came(&message.octets);
-                    found.push(message.clone());
-                }
-                next += 1;
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if found.len() >= count || left.is_zero() {
-                if found.is_empty() {
-                    exchange::no_packet(patience);
-                }
-                return found;
-            }
-            heard = self.state.bell.wait_timeout(heard, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        self.state.heard.wait(mark, count, patience, |message| wanted(message).then(|| message.clone()))
     }
 
     /// The first message from a mark on that is wanted.
@@ -195,7 +179,7 @@ impl Core {
         wanted: impl Fn(&Heard) -> bool,
     ) -> Result<Heard, Fault> {
         let found = self.wait(mark, 1, patience, wanted).pop();
-        if found.is_none() && self.mark() >= MOST {
+        if found.is_none() && self.state.heard.is_full() {
             return Err(broken(format!("a flood: {MOST} messages came, and no more are kept")));
         }
         found.ok_or_else(|| broken(format!("expected {what}; nothing came in {} ms", patience.as_millis())))
@@ -241,12 +225,7 @@ impl State {
             ControlMessage::MapRegister(_) if is_server => self.registered(&payload, source, destination),
             _ => None,
         };
-        let mut all = lock(&self.heard);
-        if all.len() < MOST {
-            all.push(heard);
-        }
-        drop(all);
-        self.bell.notify_all();
+        self.heard.push(heard);
         // A cable that is gone shows in what does not come.
         let _ = answer.map(|octets| mouth.send(&octets));
     }

@@ -3,6 +3,7 @@
 //! It plays the hosts of the site, the other xTRs and the map system, and sees every octet.
 
 mod core;
+mod inbox;
 mod needs;
 mod packet;
 mod port;
@@ -11,9 +12,10 @@ mod rig;
 mod tier;
 
 pub(super) use self::core::{Core, Habit, Heard, LOCATOR_TTL, key_file, locator};
+pub(super) use inbox::lock;
 pub(super) use needs::{is_ours, run_beside};
 pub(super) use packet::{Checksum, Encapsulated, Outer, Packet, ends, forwarded, icmp, udp};
-pub(super) use port::{Came, Hook, Port, lock};
+pub(super) use port::{Came, Hook, Port};
 pub(super) use program::{Dut, absent};
 pub(super) use rig::{Family, Flow, Rig, SERVER, families, pairs};
 pub(super) use tier::{Tier, open_tiers};

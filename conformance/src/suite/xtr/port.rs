@@ -3,14 +3,15 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use interop::lab::Namespace;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::inbox::{InPacket, Inbox, MOST};
 use super::packet::ends;
 use crate::exchange;
 use crate::suite::probe::{Fault, broken, missing};
@@ -21,8 +22,6 @@ const ETHER_TYPES: [u16; 2] = [0x0800, 0x86dd];
 const WHOLE: i32 = 255;
 /// How often a thread that reads looks whether it may end.
 const LOOK: Duration = Duration::from_millis(50);
-/// Packets that one cable brings in a run: what comes beyond is a flood, and not kept. A suite sees some ten thousand.
-const MOST: usize = 100_000;
 /// Room for packets that no thread has read yet, octets.
 const BUFFER: usize = 8 << 20;
 /// Longest packet of a cable without offload.
@@ -60,10 +59,10 @@ pub(in crate::suite) struct Came {
     pub(in crate::suite) octets: Arc<[u8]>,
 }
 
-#[derive(Default)]
-struct Inbox {
-    came: Mutex<Vec<Came>>,
-    bell: Condvar,
+impl InPacket for Came {
+    fn octets(&self) -> &Arc<[u8]> {
+        &self.octets
+    }
 }
 
 /// What is done with each packet as it comes.
@@ -72,7 +71,7 @@ pub(in crate::suite) type Hook = Box<dyn Fn(&[u8], &Arc<Mouth>) + Send + Sync>;
 /// The end of the only cable of a namespace.
 pub(in crate::suite) struct Port {
     mouth: Arc<Mouth>,
-    inbox: Arc<Inbox>,
+    inbox: Arc<Inbox<Came>>,
     done: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -121,7 +120,7 @@ impl Port {
 
     /// How many packets have come: what comes from now on has a higher number.
     pub(in crate::suite) fn mark(&self) -> usize {
-        lock(&self.inbox.came).len()
+        self.inbox.mark()
     }
 
     /// The first `count` packets from a mark on in which `read` finds something, or those that came in time.
@@ -130,36 +129,17 @@ impl Port {
         mark: usize,
         count: usize,
         patience: Duration,
-        mut read: impl FnMut(&Came) -> Option<T>,
+        read: impl FnMut(&Came) -> Option<T>,
     ) -> Vec<T> {
-        let until = Instant::now() + patience;
-        let (mut found, mut next) = (Vec::new(), mark);
-        let mut came = lock(&self.inbox.came);
-        loop {
-            while let Some(packet) = came.get(next).filter(|_| found.len() < count) {
-                if let Some(one) = read(packet) {
-                    exchange::packet_came(&packet.octets);
-                    found.push(one);
-                }
-                next += 1;
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if found.len() >= count || left.is_zero() {
-                if found.is_empty() {
-                    exchange::no_packet(patience);
-                }
-                return found;
-            }
-            came = self.inbox.bell.wait_timeout(came, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        self.inbox.wait(mark, count, patience, read)
     }
 
     /// All that came was kept.
     pub(in crate::suite) fn holds(&self) -> Result<(), Fault> {
-        if self.mark() < MOST {
-            Ok(())
-        } else {
+        if self.inbox.is_full() {
             Err(broken(format!("a flood: {MOST} packets came, and no more are kept")))
+        } else {
+            Ok(())
         }
     }
 
@@ -170,7 +150,7 @@ impl Port {
     }
 }
 
-fn listen(ear: &Socket, inbox: &Inbox, done: &AtomicBool, tell: impl Fn(&[u8])) {
+fn listen(ear: &Socket, inbox: &Inbox<Came>, done: &AtomicBool, tell: impl Fn(&[u8])) {
     use std::io::Read as _;
     let mut octets = vec![0; LONGEST];
     while !done.load(Ordering::Relaxed) {
@@ -178,19 +158,11 @@ fn listen(ear: &Socket, inbox: &Inbox, done: &AtomicBool, tell: impl Fn(&[u8])) 
             Ok(length) => {
                 let packet = Came { at: Instant::now(), octets: octets[..length].into() };
                 tell(&packet.octets);
-                let mut came = lock(&inbox.came);
-                if came.len() < MOST {
-                    came.push(packet);
-                }
-                inbox.bell.notify_all();
+                inbox.push(packet);
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             // The cable is gone, or down: what else comes is heard again.
             Err(_) => std::thread::sleep(LOOK),
         }
     }
-}
-
-pub(in crate::suite) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

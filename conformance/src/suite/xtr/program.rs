@@ -10,7 +10,7 @@ use interop::lab::process::Process;
 use interop::lab::{LabError, Namespace, privilege};
 use serde_json::Value;
 
-use super::port::lock;
+use super::inbox::lock;
 use crate::exchange;
 use crate::suite::bounded;
 use crate::suite::probe::{Fault, broken, missing};

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
-use super::port::lock;
+use super::inbox::lock;
 use super::rig::Rig;
 use crate::suite::probe::Fault;
 use crate::target::{self, Started, TunnelRouter};
