@@ -78,8 +78,9 @@ fn ip(arguments: &str) -> String {
 
 /// Rules, routes and addresses that bear our number or lie in the network of the CGEIDs.
 fn ours() -> Vec<String> {
-    let ours =
-        |line: &&str| ["4341", "4342", "4343", "4344", "4345"].iter().any(|rule| line.starts_with(&format!("{rule}:")));
+    let ours = |line: &&str| {
+        ["4341", "4342", "4343", "4344", "4345", "4346"].iter().any(|rule| line.starts_with(&format!("{rule}:")))
+    };
     let mut found: Vec<String> = ["-4", "-6"]
         .iter()
         .flat_map(|family| {
@@ -242,7 +243,7 @@ fn what_a_killed_node_left_is_repaired_by_the_next_start() {
         let directory = tempfile::tempdir().unwrap();
         let arguments = |prefix| ["--eid-prefix", prefix];
         let mut node = Node::start(directory.path(), &arguments("2001:db8:a::/48"));
-        let whole = wait_for("rules, route and address", || Some(ours()).filter(|found| found.len() == 8));
+        let whole = wait_for("rules, route and address", || Some(ours()).filter(|found| found.len() == 9));
         node.0.kill().unwrap();
         node.0.wait().unwrap();
         let left = ours();
@@ -255,7 +256,7 @@ fn what_a_killed_node_left_is_repaired_by_the_next_start() {
 
         let mut node = Node::start(directory.path(), &arguments("2001:db8:b::/48"));
         let repaired =
-            wait_for("repair", || Some(ours()).filter(|found| count(found, "2001:db8:b::") == 2 && found.len() == 8));
+            wait_for("repair", || Some(ours()).filter(|found| count(found, "2001:db8:b::") == 2 && found.len() == 9));
         let renamed: Vec<String> = repaired.iter().map(|line| line.replace("2001:db8:b::", "2001:db8:a::")).collect();
         assert_eq!(renamed, whole, "each once, and none of the killed one's");
         node.0.kill().unwrap();
@@ -266,7 +267,49 @@ fn what_a_killed_node_left_is_repaired_by_the_next_start() {
         let mut node =
             Node::start(elsewhere.path(), &[&arguments("2001:db8:b::/48")[..], &["--tun", "other"]].concat());
         let found = wait_for("repair", || Some(ours()).filter(|found| count(found, "other") >= 3));
-        assert_eq!((found.len(), count(&found, TUN)), (8, 0), "{found:?}");
+        assert_eq!((found.len(), count(&found, TUN)), (9, 0), "{found:?}");
+        node.end();
+        assert_eq!(ours(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn what_others_take_away_is_there_again_and_cgeids_never_leave_as_they_are() {
+    in_namespace(&[RLOC], || {
+        let directory = tempfile::tempdir().unwrap();
+        let prefixes = ["--eid-prefix", "2001:db8:a::/48", "--eid-prefix", "10.1.0.0/16"];
+        let mut node = Node::start(directory.path(), &[&prefixes[..], &["--pitr-for", "2001:db8:99::/48"]].concat());
+        // From-TUN, to and from the site, PITR of both families; three of CGEIDs and one to them, their refusal; routes and an address.
+        let whole = wait_for("rules, routes and address", || {
+            Some(ours()).filter(|found| {
+                let count = |text: &str| found.iter().filter(|line| line.contains(text)).count();
+                count("table 4341 ") == 2 && count("table 4342 ") == 1 && count("/128") == 1 && count("4346:") == 1
+            })
+        });
+        let is_whole = || Some(ours()).filter(|found| *found == whole);
+        for taken in [
+            vec!["-6 rule del pref 4344".to_owned()],
+            vec!["-4 rule del pref 4343".into(), "-6 rule del pref 4345".into()],
+            vec!["-6 route flush table 4341".into(), "-4 route flush table 4341".into()],
+            vec![format!("-6 route flush dev {TUN} table 4342")],
+            vec![format!("link set {TUN} down"), format!("link set {TUN} up")],
+        ] {
+            taken.iter().for_each(|command| drop(ip(command)));
+            wait_for(&taken.join(", "), is_whole);
+        }
+        node.0.kill().unwrap();
+        node.0.wait().unwrap();
+        let way = || Command::new("ip").args(["-6", "route", "get", "3fff:ce1::1"]).output().unwrap();
+        // There is a default route, by which all else leaves.
+        for command in
+            ["link add out type veth peer in", "link set in up", "link set out up", "-6 route add default dev out"]
+        {
+            ip(command);
+        }
+        wait_for("refusal", || (!way().status.success()).then_some(()));
+        ip("-6 route get 2001:db8:7::1");
+        let mut node = Node::start(directory.path(), &prefixes);
+        wait_for("start", || show(directory.path(), &["show", "locators"]));
         node.end();
         assert_eq!(ours(), Vec::<String>::new());
     });

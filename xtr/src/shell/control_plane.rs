@@ -21,7 +21,8 @@ use super::interfaces::{Locators, Machine, Wanted, Watch};
 use super::look::{Look, look};
 use super::map_version::KeptVersion;
 use super::metrics;
-use super::netlink::Netlink;
+use super::netlink;
+use super::netlink::{Netlink, Plan};
 use super::notify_nonces::NotifyNonces;
 use super::packets::Packets;
 use super::pitr::PitrRoutes;
@@ -69,6 +70,8 @@ pub struct ControlPlane {
     pub changes: Changes,
     /// The kernel's routing.
     pub netlink: Netlink,
+    /// What it is to do.
+    pub plan: Plan,
     /// Says that addresses or links may have changed.
     pub watch: Watch,
     /// The look at them that is under way.
@@ -116,7 +119,10 @@ impl ControlPlane {
             match step {
                 Ok(Step::Done) => {}
                 Ok(Step::Change(change)) => self.on_change(change).await,
-                Ok(Step::Look) => self.look_at_addresses(),
+                Ok(Step::Look) => {
+                    self.look_at_addresses();
+                    self.lead_again().await;
+                }
                 Ok(Step::Seen(machine)) => self.on_seen(machine),
                 Ok(Step::Reload(answer)) => {
                     let came_of_it = self.reload().await;
@@ -150,6 +156,7 @@ impl ControlPlane {
                 .into_iter()
                 .chain(self.notify_nonces.due())
                 .chain(self.told_nonces.due())
+                .chain(self.pitr.due())
                 .min(),
         );
         tokio::select! {
@@ -191,6 +198,7 @@ impl ControlPlane {
                 self.add_identity(key).await;
                 self.control.handle(Instant::now(), Input::AddEid(cgeid_prefix(address)));
                 self.drain();
+                self.plan.site.push(netlink::host(address));
                 self.netlink.add_cgeid(address).await
             }
             Change::Removed { cn, address } => {
@@ -198,11 +206,29 @@ impl ControlPlane {
                 self.control.handle(Instant::now(), Input::RemoveEid(cgeid_prefix(address)));
                 self.drain();
                 self.remove_identity(cn).await;
+                self.plan.site.retain(|prefix| *prefix != netlink::host(address));
                 self.netlink.remove_cgeid(address).await
             }
         };
         if let Err(error) = led {
             tracing::error!(%error, "packets of an identity that has come or gone are led as before");
+        }
+    }
+
+    /// Where somebody has taken away what leads packets into the tunnel, it is set up again: until then they leave as they are.
+    async fn lead_again(&mut self) {
+        if !self.watch.take_lost() {
+            return;
+        }
+        self.netlink.revive();
+        self.pitr.again();
+        match self.netlink.lead(&self.plan).await {
+            Ok(true) => tracing::warn!("rules, routes or addresses of this node were taken away, and are there again"),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(%error, "packets of the site are not led into the tunnel");
+                self.watch.still_lost();
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedReceiver;
@@ -24,7 +25,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Failure;
-use super::netlink::{Netlink, or_none, refused};
+use super::netlink::{Lost, Netlink, or_none, refused};
 use crate::config::{Config, InterfaceLocator};
 use crate::database::OwnLocator;
 use crate::map_cache::is_unicast;
@@ -37,12 +38,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(5);
 
 /// What the kernel is asked to tell.
-const GROUPS: [MulticastGroup; 5] = [
+const GROUPS: [MulticastGroup; 7] = [
     MulticastGroup::Link,
     MulticastGroup::Ipv4Ifaddr,
     MulticastGroup::Ipv6Ifaddr,
     MulticastGroup::Ipv4Route,
     MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv6Rule,
 ];
 
 /// What the operator said about locators. Nothing = the addresses of the default routes' interfaces.
@@ -229,6 +232,8 @@ impl Locators {
 pub struct Watch {
     task: JoinHandle<()>,
     news: Arc<Notify>,
+    /// What this node has told the kernel about packets may not be so any more.
+    has_lost: Arc<AtomicBool>,
     /// News are to be looked at then.
     due: Option<Instant>,
     /// Without any news the next look is then.
@@ -242,15 +247,27 @@ impl Drop for Watch {
 }
 
 impl Watch {
-    /// Listens, in the network namespace of the thread.
+    /// Listens, in the network namespace of the thread, also for the loss of what leads packets into this TUN device.
     ///
     /// # Errors
     /// If the kernel has no netlink for us.
-    pub fn start() -> Result<Self, Failure> {
+    pub fn start(tun: &str) -> Result<Self, Failure> {
         let listener = Listener::open().map_err(|error| Failure::Machine(format!("netlink: {error}")))?;
-        let news = Arc::new(Notify::new());
-        let task = tokio::spawn(listen(listener, news.clone()));
-        Ok(Self { task, news, due: None, retry: None })
+        let (news, has_lost) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        let lost = Lost { tun: tun.to_owned() };
+        let task = tokio::spawn(listen(listener, news.clone(), (lost, has_lost.clone())));
+        Ok(Self { task, news, has_lost, due: None, retry: None })
+    }
+
+    /// Whether what leads packets may have been lost since it was asked last.
+    pub fn take_lost(&self) -> bool {
+        self.has_lost.swap(false, Ordering::Relaxed)
+    }
+
+    /// It is lost still: asks for another look in a while.
+    pub fn still_lost(&mut self) {
+        self.has_lost.store(true, Ordering::Relaxed);
+        self.again();
     }
 
     /// Waits for a change, and for those that come with it, or for the time of another look. May be cancelled.
@@ -303,14 +320,17 @@ impl Listener {
 }
 
 /// Takes the messages as they come, so that none waits in memory, and says whether any matters.
-async fn listen(mut listener: Listener, news: Arc<Notify>) {
+async fn listen(mut listener: Listener, news: Arc<Notify>, (lost, has_lost): (Lost, Arc<AtomicBool>)) {
     loop {
         while let Some((message, _)) = listener.messages.next().await {
-            if matters(&message.payload) {
+            let is_lost = matches!(&message.payload, NetlinkPayload::InnerMessage(message) if lost.is_told_by(message));
+            has_lost.fetch_or(is_lost, Ordering::Relaxed);
+            if is_lost || matters(&message.payload) {
                 news.notify_one();
             }
         }
         // The kernel had more to say than the socket holds: what was said is lost, and may have mattered.
+        has_lost.store(true, Ordering::Relaxed);
         tokio::time::sleep(PAUSE).await;
         match Listener::open() {
             Ok(next) => listener = next,

@@ -32,6 +32,15 @@ pub fn look(wanted: &Wanted) -> Result<Look, Failure> {
     Ok(look)
 }
 
+/// The same, waited for.
+///
+/// # Errors
+/// If there is no thread for it, or the kernel does not say.
+pub async fn look_once(wanted: &Wanted) -> Result<Machine, Failure> {
+    let ended = |_| Failure::Machine("reading the interfaces has ended".into());
+    look(wanted)?.await.map_err(ended)?
+}
+
 fn read_alone(wanted: &Wanted) -> Result<Machine, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Machine(format!("reading the interfaces: {error}")))?;

@@ -118,7 +118,7 @@ async fn run_as(
     privileges.at_the_start(config.tier)?;
     let netlink = Netlink::connect()?;
     netlink.refuse_a_second_node(&config.tun).await?;
-    let interfaces = Watch::start()?;
+    let interfaces = Watch::start(&config.tun)?;
     let (wanted, locators) = (Wanted::of(&config), locators(&config, &netlink).await?);
     let rlocs: Vec<IpAddr> = locators.iter().map(|locator| locator.address).collect();
     // First: it waits for addresses that are still looked at for duplicates.
@@ -176,6 +176,7 @@ async fn run_as(
         cgeid_network: cgeid_network(&config),
         changes,
         netlink,
+        plan: plan(&config, &site, &cgeids),
         watch: interfaces,
         look: None,
         wanted,
@@ -183,7 +184,7 @@ async fn run_as(
         settings,
         pitr: pitr::PitrRoutes::new(&config),
     };
-    let mut result = plane.netlink.set_up(&plan(&config, &site, &cgeids)).await;
+    let mut result = plane.netlink.set_up(&mut plane.plan).await;
     if result.is_ok() {
         manager::ready();
         result = serve(&config, &mut plane, clocks, sender, stop).await;

@@ -11,10 +11,14 @@
 //! | 4343 | from an EID of ours | table 4341 |
 //! | 4344 | to the network of the CGEIDs | table 4341 |
 //! | 4345 | all, if this node is a PITR | table 4342, where nothing is found the main table |
+//! | 4346 | to the network of the CGEIDs, if the device is gone or down | nowhere: as they are they must not leave |
 //!
 //! Table 4341 has a default route into the TUN device, table 4342 a route for each EID-prefix of others that the node is PITR for: there
 //! may be a thousand, and the kernel walks rules one by one. No routing daemon reads these tables unless it is told to. There is room for one node: a second in the same network namespace is
 //! refused.
+//!
+//! Others may take that away while a node runs: a service that owns all rules is started again, the device goes down and up. [`Lost`] hears of
+//! it, and [`Netlink::lead`] sets up what is lacking.
 //!
 //! A killed node leaves its rules, and where somebody else keeps the TUN device, its route and addresses too. All of it bears our
 //! number, and the next start removes it before it sets up its own, whatever device or prefixes the killed one had.
@@ -23,11 +27,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::TryStreamExt as _;
 use ipnet::{IpNet, Ipv6Net};
-use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressProtocol, CacheInfo};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, IpVersion, RouteMessageBuilder};
 
 use super::Failure;
@@ -47,9 +51,10 @@ const PRIORITY_TO_SITE: u32 = 4342;
 const PRIORITY_FROM_SITE: u32 = 4343;
 const PRIORITY_TO_CGEIDS: u32 = 4344;
 const PRIORITY_PITR: u32 = 4345;
+const PRIORITY_NO_WAY_OUT: u32 = 4346;
 
-const PRIORITIES: [u32; 5] =
-    [PRIORITY_FROM_TUN, PRIORITY_TO_SITE, PRIORITY_FROM_SITE, PRIORITY_TO_CGEIDS, PRIORITY_PITR];
+const PRIORITIES: [u32; 6] =
+    [PRIORITY_FROM_TUN, PRIORITY_TO_SITE, PRIORITY_FROM_SITE, PRIORITY_TO_CGEIDS, PRIORITY_PITR, PRIORITY_NO_WAY_OUT];
 
 /// Errors of a kernel that was built or started without an address family.
 const NO_SUCH_FAMILY: [i32; 2] = [-libc::EAFNOSUPPORT, -libc::EOPNOTSUPP];
@@ -147,29 +152,45 @@ impl Netlink {
         Ok(())
     }
 
-    /// Leads packets into the TUN device, which is up; what an earlier run left behind is removed first.
+    /// Leads packets into the TUN device, which is up; what an earlier run left behind is removed first. Of the CGEIDs the plan keeps
+    /// those that no host has.
     ///
     /// # Errors
     /// Names what the kernel refused.
-    pub async fn set_up(&self, plan: &Plan) -> Result<(), Failure> {
+    pub async fn set_up(&self, plan: &mut Plan) -> Result<(), Failure> {
         self.take_down().await?;
         loosen_source_check(&plan.tun);
+        let index = self.index_of(&plan.tun).await?;
+        let mut own_cgeids = Vec::new();
+        for cgeid in &plan.own_cgeids {
+            if !self.is_routed_to_a_host(index, *cgeid).await? {
+                own_cgeids.push(*cgeid);
+            }
+        }
+        plan.own_cgeids = own_cgeids;
+        self.lead(plan).await.map(drop)
+    }
+
+    /// Leads packets as the plan says. Whether they were not led so before; may be done again and again.
+    ///
+    /// # Errors
+    /// Names what the kernel refused.
+    pub async fn lead(&self, plan: &Plan) -> Result<bool, Failure> {
         if plan.families().any(|family| family == AddressFamily::Inet6) {
             allow_ipv6(&plan.tun);
         }
         let index = self.index_of(&plan.tun).await?;
+        let mut is_new = false;
         for cgeid in &plan.own_cgeids {
-            if !self.is_routed_to_a_host(index, *cgeid).await? {
-                self.add_own_address(index, *cgeid).await?;
-            }
+            is_new |= self.add_own_address(index, *cgeid).await?;
         }
         for route in plan.families().map(|family| default_route(family, index)) {
-            self.handle.route().add(route).replace().execute().await.map_err(refused("a route into the TUN device"))?;
+            is_new |= self.add_route(route).await?;
         }
         for rule in rules(plan) {
-            self.add_rule(rule).await?;
+            is_new |= self.add_rule(rule).await?;
         }
-        Ok(())
+        Ok(is_new)
     }
 
     /// Leads the packets of one more CGEID of this node as [`Self::set_up`] leads those of the others. May be done twice.
@@ -190,15 +211,7 @@ impl Netlink {
     pub async fn add_site(&self, tun: &str, prefix: IpNet) -> Result<(), Failure> {
         let (own_cgeids, others) = (Vec::new(), Vec::new());
         let plan = Plan { tun: tun.to_owned(), site: vec![prefix], cgeid_network: None, own_cgeids, others };
-        if prefix.addr().is_ipv6() {
-            allow_ipv6(tun);
-        }
-        let route = default_route(family(&prefix), self.index_of(tun).await?);
-        self.handle.route().add(route).replace().execute().await.map_err(refused("a route into the TUN device"))?;
-        for rule in rules(&plan) {
-            self.add_rule(rule).await?;
-        }
-        Ok(())
+        self.lead(&plan).await.map(drop)
     }
 
     /// Leads packets to an EID-prefix of others, whoever sends them (RFC 6832, section 5), which may be the first of its address family.
@@ -215,7 +228,7 @@ impl Netlink {
         let main = u32::from(RouteHeader::RT_TABLE_MAIN);
         let from_tun = rule(family(&prefix), PRIORITY_FROM_TUN, main, &[RuleAttribute::Iifname(tun.to_owned())]);
         self.add_rule(from_tun).await?;
-        self.add_rule(rule(family(&prefix), PRIORITY_PITR, PITR_TABLE, &[])).await
+        self.add_rule(rule(family(&prefix), PRIORITY_PITR, PITR_TABLE, &[])).await.map(drop)
     }
 
     /// The contrary of [`Self::add_pitr`]; the rules stay for the other EID-prefixes.
@@ -284,10 +297,8 @@ impl Netlink {
     async fn remove_addresses(&self) -> Result<(), Failure> {
         let addresses = self.handle.address().get().execute().try_collect();
         let addresses: Vec<AddressMessage> = or_none(addresses.await).map_err(refused("reading the addresses"))?;
-        let is_ours =
-            |address: &AddressMessage| address.attributes.contains(&AddressAttribute::Protocol(ADDRESS_PROTOCOL));
         let mut result = Ok(());
-        for address in addresses.into_iter().filter(is_ours) {
+        for address in addresses.into_iter().filter(is_our_address) {
             let removed = unless(-libc::EADDRNOTAVAIL, self.handle.address().del(address).execute().await);
             result = result.and(removed.map_err(refused("removing an address")));
         }
@@ -310,8 +321,9 @@ impl Netlink {
         link.map(|link| link.header.index).ok_or_else(|| Failure::Machine(format!("no interface {name}")))
     }
 
-    async fn add_own_address(&self, index: u32, address: Ipv6Addr) -> Result<(), Failure> {
-        let mut request = self.handle.address().add(index, address.into(), 128).replace();
+    /// Whether it was not there.
+    async fn add_own_address(&self, index: u32, address: Ipv6Addr) -> Result<bool, Failure> {
+        let mut request = self.handle.address().add(index, address.into(), 128);
         let message = request.message_mut();
         message.header.flags |= AddressHeaderFlags::Nodad;
         // Deprecated at once: answers come from it, but no connection is begun with it.
@@ -319,7 +331,7 @@ impl Netlink {
         (info.ifa_preferred, info.ifa_valid) = (0, FOR_EVER);
         message.attributes.push(AddressAttribute::CacheInfo(info));
         message.attributes.push(AddressAttribute::Protocol(ADDRESS_PROTOCOL));
-        request.execute().await.map_err(refused("giving the TUN device a CGEID"))
+        is_new(request.execute().await).map_err(refused("giving the TUN device a CGEID"))
     }
 
     /// Whether the main table leads to this very address, and not into the TUN device, whose own addresses are there too:
@@ -343,11 +355,7 @@ impl Netlink {
     async fn our_routes(&self) -> Result<Vec<RouteMessage>, Failure> {
         let mut routes = self.routes(IpVersion::V4).await?;
         routes.extend(self.routes(IpVersion::V6).await?);
-        let is_ours = |route: &RouteMessage| {
-            let is_in = |table| route.attributes.contains(&RouteAttribute::Table(table));
-            route.header.protocol == PROTOCOL && (is_in(TABLE) || is_in(PITR_TABLE))
-        };
-        Ok(routes.into_iter().filter(is_ours).collect())
+        Ok(routes.into_iter().filter(is_our_route).collect())
     }
 
     /// The routes of all tables.
@@ -360,12 +368,46 @@ impl Netlink {
         or_none(routes.await).map_err(refused("reading the routes"))
     }
 
-    async fn add_rule(&self, rule: RuleMessage) -> Result<(), Failure> {
+    /// Whether there was none such. One of somebody else in our table is replaced.
+    async fn add_route(&self, route: RouteMessage) -> Result<bool, Failure> {
+        let what = "a route into the TUN device";
+        let is_new = is_new(self.handle.route().add(route.clone()).execute().await).map_err(refused(what))?;
+        if !is_new {
+            self.handle.route().add(route).replace().execute().await.map_err(refused(what))?;
+        }
+        Ok(is_new)
+    }
+
+    /// Whether it was not there.
+    async fn add_rule(&self, rule: RuleMessage) -> Result<bool, Failure> {
         let mut request = self.handle.rule().add();
         *request.message_mut() = rule;
         // With `replace` the kernel would have the same rule twice.
-        let added = request.execute().await;
-        unless(-libc::EEXIST, added).map_err(refused("a routing rule"))
+        is_new(request.execute().await).map_err(refused("a routing rule"))
+    }
+}
+
+/// Hears from messages of the kernel that somebody has taken away what [`Netlink::lead`] has set up.
+#[derive(Debug, Clone)]
+pub(super) struct Lost {
+    /// Name of the TUN device.
+    pub(super) tun: String,
+}
+
+impl Lost {
+    /// Whether this may be so. What we take away ourselves counts too: nothing is lacking then.
+    pub(super) fn is_told_by(&self, message: &RouteNetlinkMessage) -> bool {
+        match message {
+            RouteNetlinkMessage::DelRule(rule) => is_ours(rule),
+            RouteNetlinkMessage::DelRoute(route) => is_our_route(route),
+            RouteNetlinkMessage::DelAddress(address) => is_our_address(address),
+            // Of a device that goes down the kernel drops IPv4 routes without a word; when it is up again, it says that.
+            RouteNetlinkMessage::NewLink(link) => {
+                link.header.flags.contains(LinkFlags::Up)
+                    && link.attributes.contains(&LinkAttribute::IfName(self.tun.clone()))
+            }
+            _ => false,
+        }
     }
 }
 
@@ -383,7 +425,14 @@ fn rules(plan: &Plan) -> Vec<RuleMessage> {
         let to = [RuleAttribute::Destination(network.addr().into())];
         let mut to = rule(AddressFamily::Inet6, PRIORITY_TO_CGEIDS, TABLE, &to);
         to.header.dst_len = network.prefix_len();
-        rules.push(to);
+        let mut nowhere = to.clone();
+        nowhere.header.action = RuleAction::Unreachable;
+        nowhere.attributes = vec![
+            RuleAttribute::Destination(network.addr().into()),
+            RuleAttribute::Priority(PRIORITY_NO_WAY_OUT),
+            RuleAttribute::Protocol(PROTOCOL),
+        ];
+        rules.extend([to, nowhere]);
     }
     rules
 }
@@ -418,6 +467,15 @@ fn is_ours(rule: &RuleMessage) -> bool {
     rule.attributes.contains(&RuleAttribute::Protocol(PROTOCOL)) && rule.attributes.iter().any(is_priority)
 }
 
+fn is_our_route(route: &RouteMessage) -> bool {
+    let is_in = |table| route.attributes.contains(&RouteAttribute::Table(table));
+    route.header.protocol == PROTOCOL && (is_in(TABLE) || is_in(PITR_TABLE))
+}
+
+fn is_our_address(address: &AddressMessage) -> bool {
+    address.attributes.contains(&AddressAttribute::Protocol(ADDRESS_PROTOCOL))
+}
+
 fn family(prefix: &IpNet) -> AddressFamily {
     match prefix {
         IpNet::V4(_) => AddressFamily::Inet,
@@ -442,8 +500,16 @@ fn pitr_route(prefix: IpNet, interface: u32) -> Result<RouteMessage, Failure> {
     Ok(if prefix.addr().is_ipv4() { route.scope(RouteScope::Link).build() } else { route.build() })
 }
 
-fn host(address: Ipv6Addr) -> IpNet {
+pub(super) fn host(address: Ipv6Addr) -> IpNet {
     IpNet::from(IpAddr::V6(address))
+}
+
+/// What is there already is no error, and not new.
+fn is_new(added: Result<(), rtnetlink::Error>) -> Result<bool, rtnetlink::Error> {
+    match added {
+        Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::EEXIST => Ok(false),
+        added => added.map(|()| true),
+    }
 }
 
 /// An error that says that it is so already is none.
@@ -514,7 +580,7 @@ mod tests {
             others: vec![],
         };
         let rules = rules(&plan);
-        assert_eq!(rules.len(), 2 + 2 * 2 + 1);
+        assert_eq!(rules.len(), 2 + 2 * 2 + 2);
         assert!(rules.iter().all(is_ours));
         let priority = |rule: &RuleMessage| {
             rule.attributes
@@ -523,10 +589,12 @@ mod tests {
                 .unwrap()
         };
         let table = |rule: &RuleMessage| {
-            rule.attributes.iter().find_map(|a| if let RuleAttribute::Table(t) = a { Some(*t) } else { None }).unwrap()
+            rule.attributes.iter().find_map(|a| if let RuleAttribute::Table(t) = a { Some(*t) } else { None })
         };
-        let first_into_tunnel = rules.iter().filter(|rule| table(rule) == TABLE).map(priority).min();
-        let last_past_it = rules.iter().filter(|rule| table(rule) != TABLE).map(priority).max();
-        assert!(last_past_it < first_into_tunnel);
+        let into_tunnel = || rules.iter().filter(|rule| table(rule) == Some(TABLE)).map(priority);
+        let past_it = rules.iter().filter(|rule| table(rule).is_some_and(|table| table != TABLE)).map(priority);
+        assert!(past_it.max() < into_tunnel().min());
+        let nowhere = rules.iter().filter(|rule| rule.header.action == RuleAction::Unreachable).map(priority);
+        assert!(into_tunnel().max() < nowhere.min(), "only what found no way into the tunnel");
     }
 }

@@ -1,54 +1,73 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The routes of a PITR (RFC 6832, section 5): packets to EID-prefixes of others go into the TUN device, whoever sends them.
 
+use std::time::{Duration, Instant};
+
 use ipnet::IpNet;
 use wire::address::EidPrefix;
 
 use super::netlink::Netlink;
 use crate::config::Config;
 
+/// After this time what the kernel has refused is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
 /// What the kernel leads for us, and what it is to lead.
 #[derive(Debug)]
 pub struct PitrRoutes {
     tun: String,
     leads: Vec<IpNet>,
-    wanted: Option<Vec<IpNet>>,
+    wanted: Vec<IpNet>,
+    /// Both differ, or may; then it is told.
+    due: Option<Instant>,
 }
 
 impl PitrRoutes {
     /// None yet.
     pub fn new(config: &Config) -> Self {
-        Self { tun: config.tun.clone(), leads: Vec::new(), wanted: None }
+        Self { tun: config.tun.clone(), leads: Vec::new(), wanted: Vec::new(), due: None }
     }
 
     /// These, and no others, from the next [`Self::apply`] on.
     pub(super) fn want(&mut self, prefixes: &[EidPrefix]) {
-        self.wanted = Some(prefixes.iter().map(|prefix| prefix.net).collect());
+        self.wanted = prefixes.iter().map(|prefix| prefix.net).collect();
+        self.due = Some(Instant::now());
     }
 
-    /// Tells the kernel. What it refuses is tried again with the next change.
+    /// Somebody may have taken the routes away: from the next [`Self::apply`] on there are all again.
+    pub(super) fn again(&mut self) {
+        // One that is not wanted any more is gone, or is removed.
+        self.leads.retain(|net| !self.wanted.contains(net));
+        self.due = Some(Instant::now());
+    }
+
+    /// When [`Self::apply`] has to do something.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Tells the kernel, if it is time. What it refuses is tried again after a while.
     pub(super) async fn apply(&mut self, netlink: &mut Netlink) {
-        let Some(wanted) = self.wanted.take() else { return };
+        if self.due.is_none_or(|due| due > Instant::now()) {
+            return;
+        }
         netlink.revive();
-        let is_new = |net: &&IpNet| !self.leads.contains(net);
-        let mut leads: Vec<IpNet> = Vec::with_capacity(wanted.len());
-        for net in wanted.iter().filter(is_new) {
-            match netlink.add_pitr(&self.tun, *net).await {
+        let mut leads = Vec::with_capacity(self.wanted.len());
+        for net in &self.wanted {
+            let led = if self.leads.contains(net) { Ok(()) } else { netlink.add_pitr(&self.tun, *net).await };
+            match led {
                 Ok(()) => leads.push(*net),
                 Err(error) => tracing::error!(prefix = %net, %error, "its packets are not led into the tunnel"),
             }
         }
-        for net in std::mem::take(&mut self.leads) {
-            let goes = !wanted.contains(&net);
-            match if goes { netlink.remove_pitr(&self.tun, net).await } else { Ok(()) } {
-                Ok(()) if goes => {}
-                Ok(()) => leads.push(net),
-                Err(error) => {
-                    tracing::error!(prefix = %net, %error, "its packets are led into the tunnel as before");
-                    leads.push(net);
-                }
+        let is_whole = leads.len() == self.wanted.len();
+        for net in self.leads.extract_if(.., |net| !self.wanted.contains(net)) {
+            if let Err(error) = netlink.remove_pitr(&self.tun, net).await {
+                tracing::error!(prefix = %net, %error, "its packets are led into the tunnel as before");
+                leads.push(net);
             }
         }
-        self.leads = leads;
+        let is_done = is_whole && leads.len() == self.wanted.len();
+        (self.leads, self.due) = (leads, (!is_done).then(|| Instant::now() + RETRY));
     }
 }

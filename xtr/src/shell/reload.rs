@@ -14,7 +14,8 @@ use wire::address::EidPrefix;
 use super::Failure;
 use super::control_plane::ControlPlane;
 use super::control_socket::{Ask, ask_for};
-use super::interfaces::{Machine, Wanted};
+use super::interfaces::Wanted;
+use super::look::look_once;
 use super::map_systems;
 use crate::config::{Config, Flags, Mapping, Running};
 use crate::engine::Input;
@@ -84,7 +85,8 @@ impl ControlPlane {
             return Err(Failure::Configuration(format!("{names}: cannot change while the node runs; start it again")));
         }
         let wanted = Wanted::of(&newer);
-        let found = Machine::read(&self.netlink, &wanted).await?.locators(&wanted, &self.locators);
+        self.netlink.revive();
+        let found = look_once(&wanted).await?.locators(&wanted, &self.locators);
         newer.check_locators(&found.all)?;
         let before = &self.settings.prefixes;
         let added: Vec<_> = newer.eid_prefixes.iter().filter(|prefix| !before.contains(prefix)).copied().collect();
@@ -107,6 +109,8 @@ impl ControlPlane {
         removed.iter().for_each(|prefix| self.tell(Input::RemoveEid(*prefix)));
         self.lead_no_longer(&removed).await;
         self.wanted = wanted;
+        self.plan.site.extend(added.iter().map(|prefix| prefix.net));
+        self.plan.site.retain(|net| !removed.iter().any(|prefix| prefix.net == *net));
         self.settings.prefixes = newer.eid_prefixes.clone();
         self.settings.running = newer.running();
         self.look_now().await;

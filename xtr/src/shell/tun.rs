@@ -31,7 +31,7 @@ pub enum TunError {
     Closed,
     /// We may not.
     #[error(
-        "no permission for TUN device {0}: run as root, or give the program CAP_NET_ADMIN (`setcap cap_net_admin,cap_net_raw+ep`)"
+        "no permission for TUN device {0}: run as root, or give the program CAP_NET_ADMIN (`setcap cap_net_admin+ep`)"
     )]
     Permission(String),
     /// It belongs to somebody else.

@@ -84,7 +84,8 @@ fn while_no_default_route_is_left_the_former_locators_serve_as_far_as_they_can()
 #[tokio::test]
 async fn news_are_heard_while_another_look_is_due_later() {
     let news = Arc::new(Notify::new());
-    let mut watch = Watch { task: tokio::spawn(async {}), news: news.clone(), due: None, retry: None };
+    let mut watch =
+        Watch { task: tokio::spawn(async {}), news: news.clone(), has_lost: Arc::default(), due: None, retry: None };
     let started = Instant::now();
     watch.again();
     news.notify_one();
