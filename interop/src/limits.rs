@@ -21,9 +21,6 @@ pub const LOG_OCTETS: usize = 1 << 20;
 /// Lines of a process's log shown when a step fails.
 pub const LOG_TAIL: usize = 12;
 
-/// How long the sweeper tries to remove a folder whose writers are being killed.
-pub const SWEEP_TIME: Duration = Duration::from_secs(5);
-
 /// How long a lab may take to fall: its processes get [`TERM_GRACE`], side by side.
 pub const DOWN_TIME: Duration = Duration::from_secs(10);
 

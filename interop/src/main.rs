@@ -15,7 +15,7 @@ use interop::delaybox::{Delay, Delaybox};
 use interop::demo::{self, Options, UsageError};
 use interop::hold::{self, LabName, Record};
 use interop::interrupt::{self, Interrupted};
-use interop::lab::{LabError, workspace};
+use interop::lab::LabError;
 use interop::peers::{self, Peer};
 use program::{Completions, Json, Man, Manual};
 use serde::Serialize;
@@ -127,12 +127,6 @@ enum Command {
         /// In a user namespace
         #[arg(long)]
         user_namespace: bool,
-    },
-    /// Removes a folder when its owner is gone
-    #[command(name = workspace::SWEEP, hide = true)]
-    Sweep {
-        /// The folder
-        folder: PathBuf,
     },
 }
 
@@ -281,7 +275,6 @@ fn main() -> ExitCode {
         }
         Command::Completions(completions) => told(completions.run(CommandLine::command())),
         Command::Man(man) => told(man.run(CommandLine::command(), &MANUAL)),
-        Command::Sweep { folder } => status(workspace::sweep(&folder).map_err(Into::into)),
     }
 }
 

@@ -4,12 +4,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::Instant;
 
-use crate::limits::{POLL, SWEEP_TIME};
-
-/// The hidden verb of the sweeper.
-pub const SWEEP: &str = "sweep-when-orphaned";
+/// What the sweeper does: waits until nobody holds its standard input any more, then removes the folder. For five seconds, since a
+/// process that is being killed may still have written a file. A shell, since whoever has a lab may be any program, a test too.
+const SWEEP: &str =
+    r#"cat >/dev/null; left=50; until rm -rf -- "$1" || [ $left = 0 ]; do left=$((left - 1)); sleep 0.1; done"#;
 
 /// A folder of our own that is removed when this is dropped; should we be killed, a child of ours does it.
 #[derive(Debug)]
@@ -31,8 +30,8 @@ impl Workspace {
         let folder = tempfile::Builder::new().prefix("ipv6mesh-lab-").tempdir()?;
         let logs = logs.map_or_else(|| folder.path().join("logs"), Path::to_path_buf);
         std::fs::create_dir_all(&logs)?;
-        let mut sweeper = Command::new("/proc/self/exe")
-            .arg(SWEEP)
+        let mut sweeper = Command::new("sh")
+            .args(["-c", SWEEP, "sweeper"])
             .arg(folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -81,20 +80,32 @@ impl Drop for Workspace {
     }
 }
 
-/// What the sweeper does: waits until nobody holds its standard input any more, then removes the folder.
-///
-/// # Errors
-/// When the folder is still there in the end.
-pub fn sweep(folder: &Path) -> io::Result<()> {
-    io::copy(&mut io::stdin(), &mut io::sink())?;
-    let deadline = Instant::now() + SWEEP_TIME;
-    loop {
-        match std::fs::remove_dir_all(folder) {
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
-            // A process that is being killed may still have written a file.
-            Err(cause) if Instant::now() > deadline => return Err(cause),
-            Err(_) => std::thread::sleep(POLL),
-            Ok(()) => return Ok(()),
-        }
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_goes_with_whoever_made_it_and_the_logs_that_are_kept_do_not() {
+        let mut workspace = Workspace::create(None).unwrap();
+        let path = workspace.path.clone();
+        let node = workspace.folder("node").unwrap();
+        std::fs::write(node.join("state"), "x").unwrap();
+        std::fs::write(workspace.log("node"), "said").unwrap();
+        let kept = workspace.keep_logs().unwrap();
+        drop(workspace);
+        assert!(!path.exists());
+        assert_eq!(std::fs::read_to_string(kept.join("node.log")).unwrap(), "said");
+        std::fs::remove_dir_all(kept).unwrap();
+    }
+
+    #[test]
+    fn the_folder_goes_when_its_maker_is_gone_without_a_word() {
+        let mut workspace = Workspace::create(None).unwrap();
+        let path = workspace.path.clone();
+        // What the kernel does of one that is killed.
+        drop(workspace.lifeline.take());
+        assert!(workspace.sweeper.wait().unwrap().success());
+        assert!(!path.exists());
     }
 }
