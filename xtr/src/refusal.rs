@@ -43,6 +43,8 @@ pub enum Refusal {
     NotifyBadTag,
     /// A Map-Notify that does not contain every prefix that was registered.
     NotifyIncomplete,
+    /// A Map-Notify that says that a part of an EID-prefix of ours has moved, and no room to note it.
+    MovedTableFull,
     /// A Map-Request without records.
     RequestWithoutRecord,
     /// A record of a Map-Request beyond those that one request may have answered.
@@ -141,7 +143,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 66] = [
+    pub const ALL: [Self; 67] = [
         Self::Malformed,
         Self::UnknownType,
         Self::NotForXtr,
@@ -161,6 +163,7 @@ impl Refusal {
         Self::NotifyUnasked,
         Self::NotifyBadTag,
         Self::NotifyIncomplete,
+        Self::MovedTableFull,
         Self::RequestWithoutRecord,
         Self::RequestTooManyRecords,
         Self::RequestNotOurs,
@@ -232,6 +235,7 @@ impl Refusal {
             Self::NotifyUnasked => "notify-unasked",
             Self::NotifyBadTag => "notify-bad-tag",
             Self::NotifyIncomplete => "notify-incomplete",
+            Self::MovedTableFull => "moved-table-full",
             Self::RequestWithoutRecord => "request-without-record",
             Self::RequestTooManyRecords => "request-too-many-records",
             Self::RequestNotOurs => "request-not-ours",
