@@ -31,6 +31,8 @@ pub enum Refusal {
     LocatorUnusable,
     /// No room for another outstanding Map-Request.
     RequestTableFull,
+    /// A packet missed, and its source has as many outstanding Map-Requests as there is room left for all others.
+    RequestShareFull,
     /// A packet missed while its EID rests after ten unanswered requests, or after a request a moment ago.
     RequestPaused,
     /// An SMR for an EID that is not cached (RFC 9301, section 6.1).
@@ -143,7 +145,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 67] = [
+    pub const ALL: [Self; 68] = [
         Self::Malformed,
         Self::UnknownType,
         Self::NotForXtr,
@@ -157,6 +159,7 @@ impl Refusal {
         Self::RecordNotIp,
         Self::LocatorUnusable,
         Self::RequestTableFull,
+        Self::RequestShareFull,
         Self::RequestPaused,
         Self::SmrNotCached,
         Self::SmrRateLimited,
@@ -229,6 +232,7 @@ impl Refusal {
             Self::RecordNotIp => "record-not-ip",
             Self::LocatorUnusable => "locator-unusable",
             Self::RequestTableFull => "request-table-full",
+            Self::RequestShareFull => "request-share-full",
             Self::RequestPaused => "request-paused",
             Self::SmrNotCached => "smr-not-cached",
             Self::SmrRateLimited => "smr-rate-limited",

@@ -299,8 +299,24 @@ impl Resolver {
         if self.conversations.len() >= room {
             return Err(Refusal::RequestTableFull);
         }
+        if let Cause::Miss { source } = cause
+            && !self.has_share(source)
+        {
+            return Err(Refusal::RequestShareFull);
+        }
         self.conversations.insert(eid, Conversation::new(now, cause));
         Ok(())
+    }
+
+    /// Whether a host of the site may have another conversation: no more than there is room left for all others. So one host that asks
+    /// for what does not resolve takes half of the table, a second one half of the rest, and whoever comes then finds room.
+    fn has_share(&self, source: IpAddr) -> bool {
+        if self.conversations.len() < limits::CONVERSATIONS / 2 {
+            return true;
+        }
+        let open = || self.conversations.values().filter(|conversation| !conversation.is_over());
+        let of_source = open().filter(|conversation| conversation.cause.source() == Some(source)).count();
+        of_source < limits::CONVERSATIONS.saturating_sub(open().count())
     }
 
     fn advance(&mut self, now: Instant, eid: EidPrefix) -> Result<(), Refusal> {
