@@ -171,6 +171,7 @@ impl DataPlane {
                 | Update::Moved(_)
                 | Update::EchoAnswer { .. }
                 | Update::PathMtu { .. }
+                | Update::CoreMtu(_)
         );
         let concerns_etr_only =
             matches!(update, Update::Source { .. } | Update::Relayed { .. } | Update::Rtrs(_) | Update::Behind(_));
