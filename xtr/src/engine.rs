@@ -66,8 +66,8 @@ pub struct Control {
 impl Control {
     /// Starts at `now`: the first Map-Registers are due at once.
     pub fn new(now: Instant, config: Config) -> Self {
-        let policy =
-            Policy { own: config.database.prefixes().to_vec(), cgeid_network: config.cgeid_network, pitr_for: None };
+        let own = config.database.prefixes().to_vec();
+        let policy = Policy { own, moved: Vec::new(), cgeid_network: config.cgeid_network, pitr_for: None };
         let resolve = resolve::Config { resolvers: config.resolvers, rlocs: config.database.rlocs(), policy };
         let database = config.database;
         let register = register::Config {
@@ -120,8 +120,8 @@ impl Control {
 
     /// Finds path MTUs by probes as long as the longest packets (RFC 8899).
     #[must_use]
-    pub fn finding_path_mtus(mut self, longest: reach::Longest) -> Self {
-        self.prober.find_path_mtus(longest);
+    pub fn finding_path_mtus(mut self, now: Instant, longest: reach::Longest) -> Self {
+        self.prober.find_path_mtus(now, longest);
         self
     }
 
@@ -144,6 +144,10 @@ impl Control {
                 if let Err(refusal) = self.prober.too_big(now, quoted, mtu) {
                     self.tally.count(refusal);
                 }
+            }
+            Input::Longest(longest) => {
+                self.prober.find_path_mtus(now, longest);
+                self.outputs.push_back(Output::Update(Update::CoreMtu(longest.outer)));
             }
             Input::Event(event) => self.on_event(now, event),
             Input::Locators(locators) => self.on_locators(now, locators, Vec::new()),
@@ -212,6 +216,10 @@ impl Control {
                 register::Output::Moved(prefix) => {
                     tracing::warn!(%prefix, "a Map-Server has another xTR for an EID-prefix of ours");
                     self.solicitor.changed(now, [prefix]);
+                }
+                register::Output::AllMoved(moved) => {
+                    self.resolver.handle(now, resolve::Input::Moved(moved.clone()));
+                    self.outputs.push_back(Output::Update(Update::Moved(moved)));
                 }
                 register::Output::Returned(prefix) => {
                     tracing::info!(%prefix, "no other xTR has an EID-prefix of ours any more");

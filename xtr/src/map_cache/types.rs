@@ -161,6 +161,8 @@ pub enum Update {
     },
     /// The EID-prefixes that packets are decapsulated for; replaces the former list.
     LocalEids(Vec<EidPrefix>),
+    /// Of these the EID-prefixes, and parts of them, that another xTR has now: packets to them go there. Replaces the former list.
+    Moved(Vec<EidPrefix>),
     /// EID-prefixes of others that this node is PITR for (RFC 6832, section 5); replaces the former list.
     PitrFor(Vec<EidPrefix>),
     /// Our RLOCs, the preferred one of each family first; replaces the former list.
@@ -210,6 +212,8 @@ pub enum Update {
         /// Ours.
         source: IpAddr,
     },
+    /// The MTU towards the core, octets: packets of that length are sent where no lower path MTU is known.
+    CoreMtu(u16),
     /// The path MTU to a locator, in whatever mappings it is, as probing has found (RFC 8899).
     PathMtu {
         /// The locator.

@@ -18,6 +18,7 @@ use super::control_sockets::{ControlSockets, Received};
 use super::embedded::{Embedded, FromMapSystem, cgeid_prefix};
 use super::identities::{Change, Changes};
 use super::interfaces::{Locators, Machine, Wanted, Watch};
+use super::led::Led;
 use super::look::{Look, look};
 use super::map_version::KeptVersion;
 use super::metrics;
@@ -25,7 +26,6 @@ use super::netlink;
 use super::netlink::{Netlink, Plan};
 use super::notify_nonces::NotifyNonces;
 use super::packets::Packets;
-use super::pitr::PitrRoutes;
 use super::reload::Settings;
 use super::show;
 use super::state::StateFile;
@@ -83,7 +83,9 @@ pub struct ControlPlane {
     /// What the operator said.
     pub settings: Settings,
     /// Of a PITR.
-    pub pitr: PitrRoutes,
+    pub pitr: Led,
+    /// Of ours that other xTRs have now.
+    pub moved: Led,
 }
 
 /// What a step leaves to be done.
@@ -112,6 +114,7 @@ impl ControlPlane {
         tokio::pin!(stop);
         let result = loop {
             self.pitr.apply(&mut self.netlink).await;
+            self.moved.apply(&mut self.netlink).await;
             let step = tokio::select! {
                 () = &mut stop => break Ok(()),
                 step = self.step() => step,
@@ -157,6 +160,7 @@ impl ControlPlane {
                 .chain(self.notify_nonces.due())
                 .chain(self.told_nonces.due())
                 .chain(self.pitr.due())
+                .chain(self.moved.due())
                 .min(),
         );
         tokio::select! {
@@ -222,6 +226,7 @@ impl ControlPlane {
         }
         self.netlink.revive();
         self.pitr.again();
+        self.moved.again();
         match self.netlink.lead(&self.plan).await {
             Ok(true) => tracing::warn!("rules, routes or addresses of this node were taken away, and are there again"),
             Ok(false) => {}
@@ -269,15 +274,24 @@ impl ControlPlane {
             found.unreachable.extend(missing);
             self.watch.again();
         }
+        self.follow_mtu(found.mtu, found.core_mtu());
         if found == self.locators {
             return;
         }
         tracing::info!(all = ?addresses(&found), unreachable = ?found.unreachable, "the locators have changed");
         self.locators = found.clone();
-        let Locators { all: locators, unreachable } = found;
+        let Locators { all: locators, unreachable, mtu: _ } = found;
         self.name_senders();
         self.control.handle(Instant::now(), Input::Reached { locators, unreachable });
         self.drain();
+    }
+
+    fn follow_mtu(&mut self, found: Option<u16>, core_mtu: u16) {
+        if core_mtu != self.locators.core_mtu() {
+            tracing::info!(mtu = core_mtu, "the MTU towards the core has changed");
+            self.tell(Input::Longest(self.packets.longest(core_mtu)));
+        }
+        self.locators.mtu = found;
     }
 
     /// Takes an input, and does what follows at once.
@@ -413,8 +427,10 @@ impl ControlPlane {
                     self.settle(false);
                 }
                 Output::Update(update) => {
-                    if let Update::PitrFor(prefixes) = &update {
-                        self.pitr.want(prefixes);
+                    match &update {
+                        Update::PitrFor(prefixes) => self.pitr.want(prefixes),
+                        Update::Moved(prefixes) => self.moved.want(prefixes),
+                        _ => {}
                     }
                     self.packets.update(update);
                 }

@@ -1,20 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The routes of a PITR (RFC 6832, section 5): packets to EID-prefixes of others go into the TUN device, whoever sends them.
+//! What the kernel is to lead into the TUN device beside what the operator says: packets to EID-prefixes of others, if this node is a
+//! PITR (RFC 6832, section 5), and to those of ours that have moved; whoever sends them.
 
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use wire::address::EidPrefix;
 
+use super::Failure;
 use super::netlink::Netlink;
 use crate::config::Config;
 
 /// After this time what the kernel has refused is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// Why packets to an EID-prefix are led.
+#[derive(Debug, Clone, Copy)]
+pub enum Why {
+    /// It is one of others, and this node its PITR.
+    Pitr,
+    /// It is one of ours, or a part of one, and another xTR has it now.
+    Moved,
+}
+
 /// What the kernel leads for us, and what it is to lead.
 #[derive(Debug)]
-pub struct PitrRoutes {
+pub struct Led {
+    why: Why,
     tun: String,
     leads: Vec<IpNet>,
     wanted: Vec<IpNet>,
@@ -22,10 +34,10 @@ pub struct PitrRoutes {
     due: Option<Instant>,
 }
 
-impl PitrRoutes {
+impl Led {
     /// None yet.
-    pub fn new(config: &Config) -> Self {
-        Self { tun: config.tun.clone(), leads: Vec::new(), wanted: Vec::new(), due: None }
+    pub fn new(why: Why, config: &Config) -> Self {
+        Self { why, tun: config.tun.clone(), leads: Vec::new(), wanted: Vec::new(), due: None }
     }
 
     /// These, and no others, from the next [`Self::apply`] on.
@@ -54,20 +66,34 @@ impl PitrRoutes {
         netlink.revive();
         let mut leads = Vec::with_capacity(self.wanted.len());
         for net in &self.wanted {
-            let led = if self.leads.contains(net) { Ok(()) } else { netlink.add_pitr(&self.tun, *net).await };
+            let led = if self.leads.contains(net) { Ok(()) } else { self.add(netlink, *net).await };
             match led {
                 Ok(()) => leads.push(*net),
                 Err(error) => tracing::error!(prefix = %net, %error, "its packets are not led into the tunnel"),
             }
         }
         let is_whole = leads.len() == self.wanted.len();
-        for net in self.leads.extract_if(.., |net| !self.wanted.contains(net)) {
-            if let Err(error) = netlink.remove_pitr(&self.tun, net).await {
+        for net in std::mem::take(&mut self.leads).into_iter().filter(|net| !self.wanted.contains(net)) {
+            if let Err(error) = self.remove(netlink, net).await {
                 tracing::error!(prefix = %net, %error, "its packets are led into the tunnel as before");
                 leads.push(net);
             }
         }
         let is_done = is_whole && leads.len() == self.wanted.len();
         (self.leads, self.due) = (leads, (!is_done).then(|| Instant::now() + RETRY));
+    }
+
+    async fn add(&self, netlink: &Netlink, net: IpNet) -> Result<(), Failure> {
+        match self.why {
+            Why::Pitr => netlink.add_pitr(&self.tun, net).await,
+            Why::Moved => netlink.add_moved(net).await,
+        }
+    }
+
+    async fn remove(&self, netlink: &Netlink, net: IpNet) -> Result<(), Failure> {
+        match self.why {
+            Why::Pitr => netlink.remove_pitr(&self.tun, net).await,
+            Why::Moved => netlink.remove_moved(net).await,
+        }
     }
 }
