@@ -66,8 +66,8 @@ pub struct Control {
 impl Control {
     /// Starts at `now`: the first Map-Registers are due at once.
     pub fn new(now: Instant, config: Config) -> Self {
-        let policy =
-            Policy { own: config.database.prefixes().to_vec(), cgeid_network: config.cgeid_network, pitr_for: None };
+        let own = config.database.prefixes().to_vec();
+        let policy = Policy { own, moved: Vec::new(), cgeid_network: config.cgeid_network, pitr_for: None };
         let resolve = resolve::Config { resolvers: config.resolvers, rlocs: config.database.rlocs(), policy };
         let database = config.database;
         let register = register::Config {
@@ -212,6 +212,10 @@ impl Control {
                 register::Output::Moved(prefix) => {
                     tracing::warn!(%prefix, "a Map-Server has another xTR for an EID-prefix of ours");
                     self.solicitor.changed(now, [prefix]);
+                }
+                register::Output::AllMoved(moved) => {
+                    self.resolver.handle(now, resolve::Input::Moved(moved.clone()));
+                    self.outputs.push_back(Output::Update(Update::Moved(moved)));
                 }
                 register::Output::Returned(prefix) => {
                     tracing::info!(%prefix, "no other xTR has an EID-prefix of ours any more");

@@ -31,6 +31,8 @@ pub enum Refusal {
     LocatorUnusable,
     /// No room for another outstanding Map-Request.
     RequestTableFull,
+    /// A packet missed, and its source has as many outstanding Map-Requests as there is room left for all others.
+    RequestShareFull,
     /// A packet missed while its EID rests after ten unanswered requests, or after a request a moment ago.
     RequestPaused,
     /// An SMR for an EID that is not cached (RFC 9301, section 6.1).
@@ -43,6 +45,8 @@ pub enum Refusal {
     NotifyBadTag,
     /// A Map-Notify that does not contain every prefix that was registered.
     NotifyIncomplete,
+    /// A Map-Notify that says that a part of an EID-prefix of ours has moved, and no room to note it.
+    MovedTableFull,
     /// A Map-Request without records.
     RequestWithoutRecord,
     /// A record of a Map-Request beyond those that one request may have answered.
@@ -141,7 +145,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 66] = [
+    pub const ALL: [Self; 68] = [
         Self::Malformed,
         Self::UnknownType,
         Self::NotForXtr,
@@ -155,12 +159,14 @@ impl Refusal {
         Self::RecordNotIp,
         Self::LocatorUnusable,
         Self::RequestTableFull,
+        Self::RequestShareFull,
         Self::RequestPaused,
         Self::SmrNotCached,
         Self::SmrRateLimited,
         Self::NotifyUnasked,
         Self::NotifyBadTag,
         Self::NotifyIncomplete,
+        Self::MovedTableFull,
         Self::RequestWithoutRecord,
         Self::RequestTooManyRecords,
         Self::RequestNotOurs,
@@ -226,12 +232,14 @@ impl Refusal {
             Self::RecordNotIp => "record-not-ip",
             Self::LocatorUnusable => "locator-unusable",
             Self::RequestTableFull => "request-table-full",
+            Self::RequestShareFull => "request-share-full",
             Self::RequestPaused => "request-paused",
             Self::SmrNotCached => "smr-not-cached",
             Self::SmrRateLimited => "smr-rate-limited",
             Self::NotifyUnasked => "notify-unasked",
             Self::NotifyBadTag => "notify-bad-tag",
             Self::NotifyIncomplete => "notify-incomplete",
+            Self::MovedTableFull => "moved-table-full",
             Self::RequestWithoutRecord => "request-without-record",
             Self::RequestTooManyRecords => "request-too-many-records",
             Self::RequestNotOurs => "request-not-ours",

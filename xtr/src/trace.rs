@@ -127,8 +127,10 @@ impl Packet {
             let entry = Entry { forwarding: Forwarding::Binding(binding), expires: now + BINDING };
             thought.update(now, Update::Upsert { prefix, entry });
         }
-        let own = control.database().answer(&EidPrefix::host(self.iid, self.flow.destination));
-        let end = match (own.first(), thought.handle(now, &octets)) {
+        let host = EidPrefix::host(self.iid, self.flow.destination);
+        let has_moved = control.all_moved().iter().any(|moved| moved.covers(&host));
+        let own = control.database().answer(&host);
+        let end = match (own.first().filter(|_| !has_moved), thought.handle(now, &octets)) {
             (Some(own), _) => End::Local(*own),
             (None, Verdict::Encapsulate(outer, _)) => End::Encapsulated(outer),
             (None, Verdict::Native(_)) => End::Native,
@@ -169,6 +171,7 @@ fn updates(control: &Control, entry: Option<(EidPrefix, &Installed)>) -> Vec<Upd
     let database = control.database();
     let mut updates =
         vec![Update::LocalEids(database.prefixes().to_vec()), Update::LocalRlocs(database.preferred_rlocs())];
+    updates.push(Update::Moved(control.all_moved().to_vec()));
     updates.push(Update::PitrFor(control.pitr_for().to_vec()));
     let Some((prefix, installed)) = entry else { return updates };
     updates.push(Update::Upsert { prefix, entry: control.petrs().lead(control.entry_of(&prefix, installed)) });

@@ -302,11 +302,37 @@ fn every_record_of_an_smr_is_looked_at() {
 }
 
 #[test]
+fn a_host_that_asks_for_what_does_not_resolve_leaves_room_for_others() {
+    let mut node = Node::plain();
+    let scan = |node: &mut Node, network: u8, source: &str| {
+        for host in 0..2000u32 {
+            let eid = format!("10.{network}.{}.{}/32", host / 250, host % 250 + 1);
+            node.event(Event::Miss { eid: prefix(&eid), source: source.parse().unwrap() });
+        }
+        node.requests().len()
+    };
+    let half = xtr::resolve::limits::CONVERSATIONS / 2;
+    let shares = [(200, "10.1.0.1"), (201, "10.1.0.3"), (202, "2001:db8:a::3")]
+        .map(|(network, source)| scan(&mut node, network, source));
+    assert_eq!(shares, [half, half / 2, half / 4]);
+    let refused = (3 * 2000 - shares.iter().sum::<usize>()) as u64;
+    assert_eq!((node.refused(Refusal::RequestShareFull), node.refused(Refusal::RequestTableFull)), (refused, 0));
+    // Whoever sends what resolves goes on, and so does the scan when it is told that nobody answers.
+    for site in 0..2000 {
+        let (_, request) = node.miss(&format!("10.{}.{}.1/32", 210 + site / 250, site % 250));
+        node.reply(&reply_to(&request, &[(&format!("10.{}.{}.0/24", 210 + site / 250, site % 250), 1440)]));
+    }
+    node.advance(secs(120));
+    node.requests();
+    assert_eq!(scan(&mut node, 200, "10.1.0.1"), half);
+}
+
+#[test]
 fn a_scan_fills_the_table_and_no_more() {
     let mut node = Node::plain();
     for host in 0..3000u32 {
-        let eid = format!("10.200.{}.{}/32", host / 250, host % 250 + 1);
-        node.event(Event::Miss { eid: prefix(&eid), source: "10.1.0.1".parse().unwrap() });
+        let [eid, source] = [200, 1].map(|network| format!("10.{network}.{}.{}", host / 250, host % 250 + 1));
+        node.event(Event::Miss { eid: prefix(&format!("{eid}/32")), source: source.parse().unwrap() });
     }
     assert_eq!(node.requests().len(), xtr::resolve::limits::CONVERSATIONS);
     assert_eq!(node.refused(Refusal::RequestTableFull), 3000 - xtr::resolve::limits::CONVERSATIONS as u64);

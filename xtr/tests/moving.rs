@@ -6,11 +6,13 @@ mod double;
 
 use std::net::IpAddr;
 
-use double::{Node, RESOLVER, SERVER, key, prefix, reply_to, secs};
+use double::{Node, RESOLVER, RLOC, SERVER, key, prefix, reply_to, secs};
+use wire::address::EidPrefix;
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
 use wire::control::{ControlMessage, EidRequest, MapNotify, MapRegister, MapRequest, Nonce};
 use wire::record::{MappingRecord, Ttl};
 use xtr::engine::Input;
+use xtr::map_cache::{Event, SourceVerdict, Update};
 use xtr::refusal::Refusal;
 use xtr::register::{Server, limits};
 use xtr::transport::MapSystem;
@@ -108,6 +110,102 @@ fn of_a_part_that_moves_the_rest_stays_registered() {
     ask(&mut node);
     says(&mut node, 2, nobodys("10.1.2.3/32"));
     assert_eq!(solicited(&mut node), ["10.1.2.3/32"], "it is behind us again");
+}
+
+/// What the packet half was told last of what has moved.
+fn moved(node: &mut Node) -> Option<Vec<EidPrefix>> {
+    let moved = |update| if let Update::Moved(prefixes) = update { Some(prefixes) } else { None };
+    node.updates().into_iter().filter_map(moved).last()
+}
+
+/// A registered node that asks a Map-Resolver, and what has moved from it.
+fn left_behind(parts: &[&str]) -> Node {
+    let (mut node, _) = registered();
+    take(&mut node, vec![server(SERVER, ours())], &[RESOLVER]);
+    parts.iter().zip(1..).for_each(|(part, nonce)| says(&mut node, nonce, behind_other(part)));
+    node
+}
+
+#[test]
+fn what_has_moved_is_said_to_the_packet_half_until_it_is_back() {
+    let mut node = left_behind(&["10.1.2.0/24", "10.1.0.0/16"]);
+    assert_eq!(moved(&mut node), Some(vec![prefix("10.1.0.0/16"), prefix("10.1.2.0/24")]));
+    assert_eq!(node.control.all_moved(), [prefix("10.1.0.0/16"), prefix("10.1.2.0/24")]);
+    assert_eq!(node.control.registrations(node.now).filter(|row| row.moved).count(), 2);
+    says(&mut node, 3, nobodys("10.1.0.0/16"));
+    node.sent.clear();
+    assert_eq!(moved(&mut node), Some(vec![prefix("10.1.2.0/24")]));
+    says(&mut node, 4, behind_other("10.1.2.0/24"));
+    assert_eq!(moved(&mut node), None, "that is no news");
+    says(&mut node, 5, nobodys("10.1.2.0/24"));
+    assert_eq!(moved(&mut node), Some(vec![]));
+    says(&mut node, 6, behind_other("10.1.2.0/24"));
+    node.input(Input::RemoveEid(prefix("10.1.0.0/16")));
+    assert_eq!(moved(&mut node), Some(vec![]), "the operator takes the whole away");
+}
+
+#[test]
+fn what_a_map_server_that_goes_has_said_of_moves_goes_with_it() {
+    let mut node = left_behind(&["10.1.2.0/24"]);
+    node.updates();
+    take(&mut node, vec![], &[RESOLVER]);
+    assert_eq!(moved(&mut node), Some(vec![]));
+}
+
+#[test]
+fn no_more_parts_are_noted_than_there_is_room_for() {
+    let mut node = left_behind(&[]);
+    for part in 0..=limits::MOVED_PARTS {
+        let part = format!("10.1.{}.{}/32", part / 256, part % 256);
+        says(&mut node, 1, behind_other(&part));
+    }
+    assert_eq!(node.control.all_moved().len(), limits::MOVED_PARTS);
+    assert_eq!(node.refused(Refusal::MovedTableFull), 1);
+}
+
+#[test]
+fn a_mapping_of_what_has_moved_is_taken_as_far_as_it_has_and_its_packets_may_come() {
+    let mut node = left_behind(&["10.1.2.0/24"]);
+    let (_, request) = node.miss("10.1.2.3/32");
+    node.updates();
+    node.reply(&reply_to(&request, &[("10.1.2.0/24", 1440)]));
+    assert_eq!(node.upsert().0, prefix("10.1.2.0/24"));
+    let come = |node: &mut Node, eid: &str, rloc: &str| {
+        node.event(Event::Source { eid: prefix(eid), rloc: ip(rloc) });
+        match node.updates().as_slice() {
+            [Update::Source { verdict, .. }] => *verdict,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(come(&mut node, "10.1.2.9/32", "198.51.100.1"), SourceVerdict::Here);
+    assert_eq!(come(&mut node, "10.1.3.9/32", "198.51.100.1"), SourceVerdict::Elsewhere, "that one is ours");
+    says(&mut node, 2, nobodys("10.1.2.0/24"));
+    assert!(node.updates().contains(&Update::Remove { prefix: prefix("10.1.2.0/24") }));
+    assert_eq!(come(&mut node, "10.1.2.9/32", "198.51.100.1"), SourceVerdict::Elsewhere);
+}
+
+#[test]
+fn an_answer_that_leads_back_is_not_kept_and_believed_of_a_part_when_the_move_is_a_minute_ago() {
+    let mut node = left_behind(&["10.1.2.3/32"]);
+    let leads_back = |node: &mut Node| {
+        let (_, request) = node.miss("10.1.2.3/32");
+        let mut reply = reply_to(&request, &[("10.1.0.0/16", 1440)]);
+        reply.records[0].locators[0].rloc = ip(RLOC).into();
+        node.updates();
+        node.reply(&reply);
+        let upserts = node.updates().into_iter().filter_map(|update| match update {
+            Update::Upsert { prefix, entry } => Some((prefix, entry.expires - node.now)),
+            _ => None,
+        });
+        upserts.collect::<Vec<_>>()
+    };
+    let soon_over = [(prefix("10.1.2.3/32"), secs(10))];
+    assert_eq!(leads_back(&mut node), soon_over);
+    assert_eq!(node.control.all_moved(), [prefix("10.1.2.3/32")], "it may be from before the move");
+    node.advance(limits::MOVE_SETTLES);
+    node.sent.clear();
+    assert_eq!(leads_back(&mut node), soon_over);
+    assert_eq!(node.control.all_moved(), [], "it came back, and nobody said so");
 }
 
 /// A Map-Register that is on its way when the other's comes takes the EID-prefix from it again.

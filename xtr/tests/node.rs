@@ -320,7 +320,7 @@ fn confirm(server: &UdpSocket, to: &str, register: &MapRegister) {
 }
 
 fn our_rules() -> usize {
-    rules_of(|priority| (4341..=4344).contains(&priority))
+    rules_of(|priority| (4340..=4344).contains(&priority))
 }
 
 fn rules_of(wanted: impl Fn(u32) -> bool) -> usize {

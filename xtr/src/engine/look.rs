@@ -82,6 +82,11 @@ impl Control {
         self.registrar.registrations(now)
     }
 
+    /// The EID-prefixes of ours, and parts of them, that another xTR has now, ascending.
+    pub fn all_moved(&self) -> &[EidPrefix] {
+        self.registrar.all_moved()
+    }
+
     /// The mappings in use.
     pub fn map_cache(&self, now: Instant) -> impl Iterator<Item = (&EidPrefix, &Installed)> {
         self.resolver.installed(now)

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::{Control, Output};
 use crate::map_cache::{Event, Forwarding, Update};
 use crate::reach::Bits;
+use crate::register;
 use crate::resolve;
 
 impl Control {
@@ -43,10 +44,13 @@ impl Control {
             other => other,
         };
         let mut locators = Vec::new();
-        if let Update::Upsert { entry, .. } = &update
+        if let Update::Upsert { prefix, entry } = &update
             && let Forwarding::Locators(list) = &entry.forwarding
         {
             locators.extend(list.iter().map(|locator| locator.address));
+            if locators.iter().any(|rloc| self.database.rlocs().contains(rloc)) {
+                self.registrar.handle(now, register::Input::Here(*prefix));
+            }
             locators.iter().for_each(|rloc| self.prober.watch(now, *rloc));
             locators.iter().for_each(|rloc| self.echo.watch(now, *rloc));
         }

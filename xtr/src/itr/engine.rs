@@ -80,6 +80,8 @@ pub struct Itr {
     cache: MapCache,
     queue: MissQueue,
     local_eids: EidSet,
+    /// Those of them that another xTR has now.
+    moved: EidSet,
     pitr_for: EidSet,
     /// An RTR takes packets of sites elsewhere too; these it is PETR for. None = it is no RTR.
     relays: Option<EidSet>,
@@ -124,6 +126,7 @@ impl Itr {
             cache,
             queue: MissQueue::default(),
             local_eids: EidSet::default(),
+            moved: EidSet::default(),
             pitr_for: EidSet::default(),
             relays: None,
             rlocs: OwnRlocs::default(),
@@ -197,6 +200,7 @@ impl Itr {
                 }
             }
             Update::LocalEids(prefixes) => self.set_local_eids(&prefixes),
+            Update::Moved(prefixes) => self.moved = EidSet::new(&prefixes),
             Update::PitrFor(prefixes) => self.pitr_for = EidSet::new(&prefixes),
             Update::LocalRlocs(rlocs) => {
                 self.rlocs.set(rlocs);
@@ -405,9 +409,34 @@ impl Itr {
     #[inline(always)]
     fn decide(&mut self, packet: &IpPacket<'_>) -> Decision {
         let (iid, destination) = (self.config.iid, packet.destination());
-        if self.local_eids.contains(iid, destination) {
-            return Decision::Drop(DropReason::SiteOwnEid, Some(IcmpError::Unreachable));
+        if self.local_eids.contains(iid, destination) { self.decide_own(packet) } else { self.decide_mapped(packet) }
+    }
+
+    /// The kernel leads packets to our EIDs past us, but for those that have moved: these go after them, whether they come from a host
+    /// that stayed or from an ITR that has not heard of it. A mapping that leads here, or to nobody, would send them round.
+    #[cold]
+    #[inline(never)]
+    fn decide_own(&mut self, packet: &IpPacket<'_>) -> Decision {
+        let unreachable = |reason| Decision::Drop(reason, Some(IcmpError::Unreachable));
+        if !self.moved.contains(self.config.iid, packet.destination()) {
+            return unreachable(DropReason::SiteOwnEid);
         }
+        match self.decide_mapped(packet) {
+            Decision::Core(target) | Decision::Split(target, _) if self.is_ours(target) => {
+                unreachable(DropReason::MovedNowhere)
+            }
+            Decision::Native => unreachable(DropReason::MovedNowhere),
+            decision => decision,
+        }
+    }
+
+    fn is_ours(&self, target: Target) -> bool {
+        self.rlocs.all().contains(&self.cache.locators().get(target.locator).address())
+    }
+
+    #[inline(always)]
+    fn decide_mapped(&mut self, packet: &IpPacket<'_>) -> Decision {
+        let (iid, destination) = (self.config.iid, packet.destination());
         let Some(hit) = self.cache.lookup(iid, destination) else { return Decision::Ask };
         if hit.is_due && self.events.len() < limits::EVENTS {
             self.say_refresh(packet, hit.length);

@@ -539,6 +539,31 @@ fn packets_that_belong_in_no_tunnel_are_dropped_and_named() {
 }
 
 #[test]
+fn packets_to_a_part_of_ours_that_has_moved_go_after_it_and_never_back_here() {
+    let mut bench = Bench::new();
+    let to_part = packet("10.0.0.1", "10.0.0.77", UDP, &[]);
+    bench.itr.update(bench.now, Update::Moved(vec![prefix("10.0.0.64/26")]));
+    assert_eq!(bench.send(&packet("10.0.0.1", "10.0.0.2", UDP, &[])), Verdict::Dropped(DropReason::SiteOwnEid));
+    bench.site();
+    assert_eq!(bench.send(&to_part), Verdict::Later);
+    let asked = Event::Miss { eid: prefix("10.0.0.77/32"), source: ip("10.0.0.1") };
+    assert_eq!(bench.itr.poll_event(), Some(asked));
+    bench.map("10.0.0.64/26", &["198.51.100.1"]);
+    let outputs = bench.outputs();
+    let [Output::Core(header, _)] = outputs.as_slice() else { panic!("{outputs:?}") };
+    assert_eq!((header.destination, bench.header(&to_part).ttl), (ip("198.51.100.1"), 16));
+    // An old answer, which has us as its locator, and one that has nobody.
+    bench.map("10.0.0.64/26", &["192.0.2.1"]);
+    assert_eq!(bench.send(&to_part), Verdict::Dropped(DropReason::MovedNowhere));
+    assert_eq!(PnetV4::new(&bench.site()).unwrap().get_destination().to_string(), "10.0.0.1", "it is told");
+    bench.negative("10.0.0.64/26", Action::NativelyForward);
+    assert_eq!(bench.send(&to_part), Verdict::Dropped(DropReason::MovedNowhere), "it would come back");
+    bench.site();
+    bench.itr.update(bench.now, Update::Moved(vec![]));
+    assert_eq!(bench.send(&to_part), Verdict::Dropped(DropReason::SiteOwnEid));
+}
+
+#[test]
 fn an_entry_used_late_in_its_life_is_asked_for_once() {
     let mut bench = Bench::new();
     bench.map("2001:db8:b::/48", &["198.51.100.1"]);

@@ -161,6 +161,8 @@ pub enum Update {
     },
     /// The EID-prefixes that packets are decapsulated for; replaces the former list.
     LocalEids(Vec<EidPrefix>),
+    /// Of these the EID-prefixes, and parts of them, that another xTR has now: packets to them go there. Replaces the former list.
+    Moved(Vec<EidPrefix>),
     /// EID-prefixes of others that this node is PITR for (RFC 6832, section 5); replaces the former list.
     PitrFor(Vec<EidPrefix>),
     /// Our RLOCs, the preferred one of each family first; replaces the former list.

@@ -4,7 +4,7 @@
 mod moving;
 mod servers;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -98,6 +98,8 @@ pub enum Input<'a> {
     Way(Through),
     /// A NAT leads elsewhere than before: register anew, at once.
     Again,
+    /// The mapping system says that this EID-prefix leads to us.
+    Here(EidPrefix),
     /// The node goes away: take every registration back.
     Withdraw,
 }
@@ -115,6 +117,8 @@ pub enum Output {
     Moved(EidPrefix),
     /// A Map-Server says that nobody else has it any more.
     Returned(EidPrefix),
+    /// All that has moved and not returned, whatever Map-Server says so, has changed.
+    AllMoved(Vec<EidPrefix>),
 }
 
 /// State of one registration message, for `show registrations`.
@@ -149,6 +153,10 @@ pub struct Registrar {
     retired: BTreeSet<usize>,
     /// Prefixes that another xTR has registered with a server since we did.
     moved: BTreeSet<(usize, EidPrefix)>,
+    /// Parts of our prefixes that another xTR has registered with a server, and when that was last said.
+    moved_parts: BTreeMap<(usize, EidPrefix), Instant>,
+    /// What was last said to have moved.
+    all_moved: Vec<EidPrefix>,
     withdrawing: bool,
     outputs: VecDeque<Output>,
     tally: Tally,
@@ -187,6 +195,8 @@ impl Registrar {
             servers,
             retired: BTreeSet::new(),
             moved: BTreeSet::new(),
+            moved_parts: BTreeMap::new(),
+            all_moved: Vec::new(),
             cgeids,
             through: Through::default(),
             batches: Vec::new(),
@@ -240,12 +250,14 @@ impl Registrar {
                 self.hurry(now);
             }
             Input::Again => self.hurry(now),
+            Input::Here(prefix) => self.is_here(now, prefix),
             Input::Withdraw => {
                 self.withdrawing = true;
                 self.batches.iter_mut().for_each(|batch| batch.withdrawing = true);
                 self.hurry(now);
             }
         }
+        self.say_moved();
     }
 
     /// Sends what is due.
@@ -359,7 +371,7 @@ impl Registrar {
 
     /// Into a message that has room, one for each server; what else is in that is confirmed anew with it.
     fn add(&mut self, now: Instant, prefix: EidPrefix) {
-        self.moved.retain(|(_, moved)| *moved != prefix);
+        self.is_ours_again(prefix);
         for server in 0..self.servers.len() {
             self.add_to(now, server, prefix);
         }
@@ -389,7 +401,7 @@ impl Registrar {
 
     /// A message of its own takes the prefix back; the one that it was in goes on without it.
     fn remove(&mut self, now: Instant, prefix: EidPrefix) {
-        self.moved.retain(|(_, moved)| *moved != prefix);
+        self.is_ours_again(prefix);
         let mut registered_with = Vec::new();
         for batch in self.batches.iter_mut().filter(|batch| !batch.withdrawing && batch.prefixes.contains(&prefix)) {
             batch.prefixes.retain(|other| *other != prefix);

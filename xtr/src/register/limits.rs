@@ -35,6 +35,12 @@ pub const HEARD: usize = 64;
 /// EID-prefixes about which a Map-Server's last one is remembered, in memory: parts of ours that have others, of all Map-Servers.
 pub const HEARD_ABOUT: usize = 1024;
 
+/// Parts of our EID-prefixes that others have, of all Map-Servers: each is a rule in the kernel, which walks them one by one.
+pub const MOVED_PARTS: usize = 256;
+
+/// From when on after a move an answer that leads to us is believed: before, it may be what others had cached.
+pub const MOVE_SETTLES: Duration = Duration::from_secs(60);
+
 /// Largest UDP payload towards an IPv4 server: a packet of 576 octets (RFC 9301, section 5).
 pub const PAYLOAD_V4: usize = 576 - 20 - 8;
 

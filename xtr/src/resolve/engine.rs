@@ -105,6 +105,8 @@ pub enum Input<'a> {
     Locators(Vec<IpAddr>),
     /// Our EID-prefixes changed.
     Own(Vec<EidPrefix>),
+    /// Those of them, and parts of them, that another xTR has now.
+    Moved(Vec<EidPrefix>),
 }
 
 /// What the engine wants done.
@@ -182,6 +184,10 @@ impl Resolver {
             }
             Input::Own(prefixes) => {
                 self.on_own(prefixes);
+                Ok(())
+            }
+            Input::Moved(prefixes) => {
+                self.on_moved(prefixes);
                 Ok(())
             }
         };
@@ -293,8 +299,24 @@ impl Resolver {
         if self.conversations.len() >= room {
             return Err(Refusal::RequestTableFull);
         }
+        if let Cause::Miss { source } = cause
+            && !self.has_share(source)
+        {
+            return Err(Refusal::RequestShareFull);
+        }
         self.conversations.insert(eid, Conversation::new(now, cause));
         Ok(())
+    }
+
+    /// Whether a host of the site may have another conversation: no more than there is room left for all others. So one host that asks
+    /// for what does not resolve takes half of the table, a second one half of the rest, and whoever comes then finds room.
+    fn has_share(&self, source: IpAddr) -> bool {
+        if self.conversations.len() < limits::CONVERSATIONS / 2 {
+            return true;
+        }
+        let open = || self.conversations.values().filter(|conversation| !conversation.is_over());
+        let of_source = open().filter(|conversation| conversation.cause.source() == Some(source)).count();
+        of_source < limits::CONVERSATIONS.saturating_sub(open().count())
     }
 
     fn advance(&mut self, now: Instant, eid: EidPrefix) -> Result<(), Refusal> {
@@ -413,7 +435,7 @@ impl Resolver {
 
     /// What is cached says that packets may come from there, or the mapping system is asked: what else is cached may be old.
     fn on_source(&mut self, now: Instant, eid: EidPrefix, rloc: IpAddr) -> Result<(), Refusal> {
-        if self.config.policy.own.iter().any(|own| own.covers(&eid)) {
+        if self.config.policy.is_own(&eid) {
             // Nobody elsewhere speaks as one of ours.
             self.say_source(now, (eid, eid), rloc, SourceVerdict::Elsewhere);
             return Ok(());
@@ -501,6 +523,8 @@ impl Resolver {
         let end = self.mirror.first_end_inside(now, &prefix);
         // Round a part that is about to end it would be asked for again and again.
         let end = end.map(|end| end.saturating_duration_since(now).max(limits::LEAST_ROUND));
+        let leads_back = self.leads_back(accepted).then_some(limits::LEADS_BACK);
+        let end = end.into_iter().chain(leads_back).min();
         let lifetime = end.map_or(accepted.lifetime, |end| end.min(accepted.lifetime));
         let shortened = (lifetime < accepted.lifetime).then(|| Accepted { lifetime, ..accepted.clone() });
         let accepted = shortened.as_ref().unwrap_or(accepted);
@@ -512,6 +536,21 @@ impl Resolver {
             Update::Upsert { prefix, entry: entry(now, accepted) }
         };
         self.outputs.push_back(Output::Update(update));
+    }
+
+    fn leads_back(&self, accepted: &Accepted<'_>) -> bool {
+        let is_ours = |(address, _): &(IpAddr, _)| self.config.rlocs.contains(address);
+        self.config.policy.has_moved(&accepted.prefix) && accepted.locators.iter().any(is_ours)
+    }
+
+    /// What was learned about those that have come back ends.
+    fn on_moved(&mut self, prefixes: Vec<EidPrefix>) {
+        let former = std::mem::replace(&mut self.config.policy.moved, prefixes);
+        for prefix in former {
+            if !self.config.policy.moved.contains(&prefix) && self.mirror.remove(&prefix) {
+                self.outputs.push_back(Output::Update(Update::Remove { prefix }));
+            }
+        }
     }
 
     /// What was learned about an EID before it was ours ends.

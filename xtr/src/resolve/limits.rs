@@ -31,6 +31,9 @@ pub const NEGATIVE_TTL: Duration = Duration::from_secs(15 * 60);
 /// Longest life of any entry: the default TTL of RFC 9301.
 pub const POSITIVE_TTL: Duration = Duration::from_secs(24 * 3600);
 
+/// Longest life of an answer by which an EID that has moved away is here: it may be what others had cached before the move.
+pub const LEADS_BACK: Duration = Duration::from_secs(10);
+
 /// Least time between SMR-invoked Map-Requests for one EID-prefix (RFC 9301, section 6.1).
 pub const SMR_INTERVAL: Duration = Duration::from_secs(3);
 

@@ -26,6 +26,8 @@ use crate::refusal::{Refusal, Tally};
 pub struct Policy {
     /// Our own EID-prefixes.
     pub own: Vec<EidPrefix>,
+    /// Those of them, and the parts of them, that another xTR has now.
+    pub moved: Vec<EidPrefix>,
     /// The network in which each address belongs to one key: there only host mappings are taken.
     pub cgeid_network: Option<IpNet>,
     /// EID-prefixes that this node is PITR for (RFC 6832), if it is one.
@@ -150,7 +152,17 @@ impl Policy {
     pub(super) fn is_too_wide(&self, prefix: &EidPrefix) -> bool {
         let overlaps = |other: &EidPrefix| other.covers(prefix) || prefix.covers(other);
         let more_than_a_cgeid = self.network().is_some_and(|network| overlaps(&network)) && !self.is_cgeid(prefix);
-        more_than_a_cgeid || self.own.iter().any(overlaps)
+        more_than_a_cgeid || self.own.iter().any(overlaps) && !self.has_moved(prefix)
+    }
+
+    /// Whether this is ours, and here.
+    pub(super) fn is_own(&self, prefix: &EidPrefix) -> bool {
+        self.own.iter().any(|own| own.covers(prefix)) && !self.has_moved(prefix)
+    }
+
+    /// Whether another xTR has it now.
+    pub(super) fn has_moved(&self, prefix: &EidPrefix) -> bool {
+        self.moved.iter().any(|moved| moved.covers(prefix))
     }
 
     fn is_in_cgeid_network(&self, prefix: &EidPrefix) -> bool {
@@ -220,7 +232,8 @@ mod tests {
 
     fn policy() -> Policy {
         let cgeid_network = Some("3fff:ce1::/32".parse().unwrap());
-        Policy { own: vec![prefix("2001:db8:a::/48")], cgeid_network, pitr_for: Some(vec![prefix("2001:db8:c::/48")]) }
+        let (own, pitr_for) = (vec![prefix("2001:db8:a::/48")], Some(vec![prefix("2001:db8:c::/48")]));
+        Policy { own, moved: vec![], cgeid_network, pitr_for }
     }
 
     fn accept(asked: &str, records: Vec<MappingRecord>, cached: &[&str]) -> (Result<Vec<String>, Refusal>, Tally) {

@@ -18,13 +18,13 @@ use super::control_sockets::{ControlSockets, Received};
 use super::embedded::{Embedded, FromMapSystem, cgeid_prefix};
 use super::identities::{Change, Changes};
 use super::interfaces::{Locators, Machine, Wanted, Watch};
+use super::led::Led;
 use super::look::{Look, look};
 use super::map_version::KeptVersion;
 use super::metrics;
 use super::netlink::Netlink;
 use super::notify_nonces::NotifyNonces;
 use super::packets::Packets;
-use super::pitr::PitrRoutes;
 use super::reload::Settings;
 use super::show;
 use super::state::StateFile;
@@ -80,7 +80,9 @@ pub struct ControlPlane {
     /// What the operator said.
     pub settings: Settings,
     /// Of a PITR.
-    pub pitr: PitrRoutes,
+    pub pitr: Led,
+    /// Of ours that other xTRs have now.
+    pub moved: Led,
 }
 
 /// What a step leaves to be done.
@@ -109,6 +111,7 @@ impl ControlPlane {
         tokio::pin!(stop);
         let result = loop {
             self.pitr.apply(&mut self.netlink).await;
+            self.moved.apply(&mut self.netlink).await;
             let step = tokio::select! {
                 () = &mut stop => break Ok(()),
                 step = self.step() => step,
@@ -387,8 +390,10 @@ impl ControlPlane {
                     self.settle(false);
                 }
                 Output::Update(update) => {
-                    if let Update::PitrFor(prefixes) = &update {
-                        self.pitr.want(prefixes);
+                    match &update {
+                        Update::PitrFor(prefixes) => self.pitr.want(prefixes),
+                        Update::Moved(prefixes) => self.moved.want(prefixes),
+                        _ => {}
                     }
                     self.packets.update(update);
                 }

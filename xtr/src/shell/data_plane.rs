@@ -168,6 +168,7 @@ impl DataPlane {
             Update::Upsert { .. }
                 | Update::Remove { .. }
                 | Update::Unresolved { .. }
+                | Update::Moved(_)
                 | Update::EchoAnswer { .. }
                 | Update::PathMtu { .. }
         );

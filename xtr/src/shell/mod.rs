@@ -17,6 +17,7 @@ mod forwarding;
 pub mod gro_sockets;
 pub mod identities;
 pub mod interfaces;
+pub mod led;
 pub mod life;
 pub mod look;
 pub mod map_version;
@@ -26,7 +27,6 @@ pub mod netlink;
 pub mod notify_nonces;
 pub mod packet_loop;
 pub mod packets;
-pub mod pitr;
 pub mod port_pool;
 pub mod privileges;
 pub mod relay;
@@ -70,6 +70,7 @@ use embedded::{Embedded, Identities, KeyFiles, KeyWatch, cgeid_prefix};
 use forwarding::Forwarded;
 use identities::{Change, Changes};
 use interfaces::{Locators, Machine, Wanted, Watch};
+use led::{Led, Why};
 use map_version::KeptVersion;
 use netlink::Netlink;
 use notify_nonces::NotifyNonces;
@@ -181,7 +182,8 @@ async fn run_as(
         wanted,
         locators,
         settings,
-        pitr: pitr::PitrRoutes::new(&config),
+        pitr: Led::new(Why::Pitr, &config),
+        moved: Led::new(Why::Moved, &config),
     };
     let mut result = plane.netlink.set_up(&plan(&config, &site, &cgeids)).await;
     if result.is_ok() {

@@ -6,6 +6,7 @@
 //!
 //! | priority | packets | go to |
 //! |---|---|---|
+//! | 4340 | to an EID of ours that another xTR has now | table 4341 |
 //! | 4341 | out of the TUN device (decapsulated, or forwarded natively) | main table |
 //! | 4342 | to an EID of ours | main table, its default route apart |
 //! | 4343 | from an EID of ours | table 4341 |
@@ -42,14 +43,16 @@ const PROTOCOL: RouteProtocol = RouteProtocol::Other(143);
 /// of the temporary CGEIDs, which outlive a run and are others' to remove.
 const ADDRESS_PROTOCOL: AddressProtocol = AddressProtocol::Other(144);
 
+/// Before those out of the TUN device: what comes there from others goes back into it, with one hop less.
+const PRIORITY_MOVED: u32 = 4340;
 const PRIORITY_FROM_TUN: u32 = 4341;
 const PRIORITY_TO_SITE: u32 = 4342;
 const PRIORITY_FROM_SITE: u32 = 4343;
 const PRIORITY_TO_CGEIDS: u32 = 4344;
 const PRIORITY_PITR: u32 = 4345;
 
-const PRIORITIES: [u32; 5] =
-    [PRIORITY_FROM_TUN, PRIORITY_TO_SITE, PRIORITY_FROM_SITE, PRIORITY_TO_CGEIDS, PRIORITY_PITR];
+const PRIORITIES: [u32; 6] =
+    [PRIORITY_MOVED, PRIORITY_FROM_TUN, PRIORITY_TO_SITE, PRIORITY_FROM_SITE, PRIORITY_TO_CGEIDS, PRIORITY_PITR];
 
 /// Errors of a kernel that was built or started without an address family.
 const NO_SUCH_FAMILY: [i32; 2] = [-libc::EAFNOSUPPORT, -libc::EOPNOTSUPP];
@@ -228,6 +231,24 @@ impl Netlink {
         unless(-libc::ESRCH, removed).map_err(refused("removing a route of a PITR"))
     }
 
+    /// Leads packets to an EID-prefix of ours, or a part of one, that another xTR has now, whether they come from the site or out of the
+    /// tunnel. The address family has its route there.
+    ///
+    /// # Errors
+    /// Names what the kernel refused.
+    pub async fn add_moved(&self, prefix: IpNet) -> Result<(), Failure> {
+        self.add_rule(moved_rule(&prefix)).await
+    }
+
+    /// The contrary of [`Self::add_moved`].
+    ///
+    /// # Errors
+    /// Names what the kernel refused.
+    pub async fn remove_moved(&self, prefix: IpNet) -> Result<(), Failure> {
+        let removed = self.handle.rule().del(moved_rule(&prefix)).execute().await;
+        unless(-libc::ENOENT, removed).map_err(refused("removing a rule"))
+    }
+
     /// The contrary of [`Self::add_cgeid`].
     ///
     /// # Errors
@@ -400,6 +421,12 @@ fn site_rules(prefix: &IpNet) -> [RuleMessage; 2] {
     [to, from]
 }
 
+fn moved_rule(prefix: &IpNet) -> RuleMessage {
+    let mut to = rule(family(prefix), PRIORITY_MOVED, TABLE, &[RuleAttribute::Destination(prefix.addr())]);
+    to.header.dst_len = prefix.prefix_len();
+    to
+}
+
 fn rule(family: AddressFamily, priority: u32, table: u32, selector: &[RuleAttribute]) -> RuleMessage {
     let mut rule = RuleMessage::default();
     rule.header.family = family;
@@ -469,9 +496,12 @@ pub(super) fn or_none<T>(listed: Result<Vec<T>, rtnetlink::Error>) -> Result<Vec
 fn loosen_source_check(tun: &str) {
     let all = std::fs::read_to_string("/proc/sys/net/ipv4/conf/all/rp_filter");
     let value = if all.is_ok_and(|all| all.trim() == "0") { "0" } else { "2" };
-    let path = format!("/proc/sys/net/ipv4/conf/{tun}/rp_filter");
-    if let Err(error) = std::fs::write(&path, value) {
-        tracing::debug!(path, %error, "setting left as it is");
+    // Nor is it for a host to know that we send on what has moved: it may be anywhere.
+    for (setting, value) in [("rp_filter", value), ("send_redirects", "0")] {
+        let path = format!("/proc/sys/net/ipv4/conf/{tun}/{setting}");
+        if let Err(error) = std::fs::write(&path, value) {
+            tracing::debug!(path, %error, "setting left as it is");
+        }
     }
 }
 

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! EID-prefixes that move to another xTR of the site. The Map-Server tells whoever had one before; he leaves it to the other, which
-//! he would otherwise take it from again with his next Map-Register, and has those who send to him ask the mapping system.
+//! he would otherwise take it from again with his next Map-Register, and has those who send to him ask the mapping system. What they
+//! send until they have, and what hosts that stayed send, goes after it.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Instant;
 
 use wire::address::EidPrefix;
 use wire::record::{MappingRecord, Ttl};
 
+use super::super::limits;
 use super::{Batch, Output, Registrar, Registration};
+use crate::refusal::Refusal;
 
 impl Registrar {
     /// What a server says of its own accord of an EID-prefix of ours, or of a part of one.
@@ -26,7 +30,9 @@ impl Registrar {
             }
             return;
         }
-        if self.database.prefixes().contains(&prefix) && !self.withdrawing {
+        if !self.database.prefixes().contains(&prefix) {
+            self.note_part(now, server, prefix);
+        } else if !self.withdrawing {
             self.leave_to_others(now, server, prefix);
         }
         self.outputs.push_back(Output::Moved(prefix));
@@ -34,6 +40,7 @@ impl Registrar {
 
     /// The other has withdrawn it, or has fallen silent: it is ours again, or the rest around it is all that there is.
     fn returned(&mut self, now: Instant, server: usize, prefix: EidPrefix) {
+        self.moved_parts.remove(&(server, prefix));
         let was_moved = self.moved.remove(&(server, prefix));
         if was_moved {
             self.add_to(now, server, prefix);
@@ -59,9 +66,50 @@ impl Registrar {
         self.moved.insert((server, prefix));
     }
 
+    /// One for which there is no room is sent to as before.
+    fn note_part(&mut self, now: Instant, server: usize, prefix: EidPrefix) {
+        if self.moved_parts.len() < limits::MOVED_PARTS || self.moved_parts.contains_key(&(server, prefix)) {
+            self.moved_parts.insert((server, prefix), now);
+        } else {
+            self.tally.count(Refusal::MovedTableFull);
+        }
+    }
+
+    /// The mapping system still says so a while after the move: the part has come back, and the Map-Notify about that was lost. Of a
+    /// whole prefix nothing follows: that would be taken from the other by it.
+    pub(super) fn is_here(&mut self, now: Instant, prefix: EidPrefix) {
+        let has_settled = |at: &Instant| now.saturating_duration_since(*at) >= limits::MOVE_SETTLES;
+        let is_back = |part: &EidPrefix, at: &Instant| part.covers(&prefix) && has_settled(at);
+        let back: Vec<_> = self.moved_parts.extract_if(.., |(_, part), at| is_back(part, at)).collect();
+        self.outputs.extend(back.into_iter().map(|((_, part), _)| Output::Returned(part)));
+    }
+
+    /// The operator gives a prefix to this node, or takes it away with its parts.
+    pub(super) fn is_ours_again(&mut self, prefix: EidPrefix) {
+        self.moved.retain(|(_, moved)| *moved != prefix);
+        let prefixes = self.database.prefixes();
+        let is_part = |part: &EidPrefix| *part != prefix && prefixes.iter().any(|own| own.covers(part));
+        self.moved_parts.retain(|(_, part), _| is_part(part));
+    }
+
+    /// Says what has moved, if that has changed.
+    pub(super) fn say_moved(&mut self) {
+        let moved = self.moved.iter().chain(self.moved_parts.keys());
+        let moved: BTreeSet<EidPrefix> = moved.map(|(_, prefix)| *prefix).collect();
+        if !moved.iter().eq(&self.all_moved) {
+            self.all_moved = moved.into_iter().collect();
+            self.outputs.push_back(Output::AllMoved(self.all_moved.clone()));
+        }
+    }
+
+    /// All that has moved and not returned.
+    pub fn all_moved(&self) -> &[EidPrefix] {
+        &self.all_moved
+    }
+
     /// Those that are left to others, for `show registrations`.
     pub(super) fn moved(&self) -> impl Iterator<Item = Registration> + '_ {
-        self.moved.iter().map(|(server, prefix)| Registration {
+        self.moved.iter().chain(self.moved_parts.keys()).map(|(server, prefix)| Registration {
             server: self.servers[*server].to,
             prefixes: vec![*prefix],
             confirmed_ago: None,
