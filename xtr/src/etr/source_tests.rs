@@ -145,6 +145,33 @@ fn with_the_check_off_nobody_is_asked() {
 }
 
 #[test]
+fn nobody_sends_as_one_of_ours_from_elsewhere_not_once_and_nobody_is_asked() {
+    const OWN: &str = "2001:db8:b:7::1";
+    const PART: &str = "2001:db8:b:7::/64";
+    const ELSEWHERE: Became = Became::Dropped(DropReason::CoreSourceElsewhere);
+    for mode in [SourceMode::Loose, SourceMode::Strict] {
+        let mut bench = Bench::new(mode);
+        for rloc in [PEER, OTHER, "192.0.2.80"] {
+            assert_eq!(bench.come(OWN, rloc), ELSEWHERE, "{rloc}");
+        }
+        assert_eq!(bench.questions(), []);
+        bench.etr.update(&Update::Moved(vec![prefix(PART)]));
+        assert_ne!(bench.come(OWN, PEER), ELSEWHERE, "another xTR has it now");
+        assert_eq!(bench.questions().len(), 1);
+        bench.say(PART, PEER, SourceVerdict::Here);
+        assert_eq!(bench.come(OWN, PEER), Became::Entered);
+        assert_eq!(bench.come("2001:db8:b:8::1", PEER), ELSEWHERE, "the rest is here");
+        bench.etr.update(&Update::Moved(vec![]));
+        assert_eq!(bench.come(OWN, PEER), ELSEWHERE, "it is back, whatever was known of it before");
+        bench.say(SITE, PEER, SourceVerdict::Here);
+        assert_eq!(bench.come("2001:db8:a::1", PEER), Became::Entered);
+        bench.etr.set_local_eids(&[prefix("2001:db8:b::/48"), prefix(SITE)]);
+        assert_eq!(bench.come("2001:db8:a::1", PEER), ELSEWHERE, "it has come to be ours");
+    }
+    assert_eq!(Bench::new(SourceMode::Off).come(OWN, PEER), Became::Entered);
+}
+
+#[test]
 fn loose_lets_enter_what_is_not_known_and_asks_once() {
     let mut bench = Bench::new(SourceMode::Loose);
     for _ in 0..3 {

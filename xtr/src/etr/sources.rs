@@ -7,6 +7,8 @@
 //! * The locators of the mapping include the RLOC: packets enter.
 //! * They do not, or there is proof that the address is no EID: packets are dropped. What an RLOC of a PITR encapsulates need not
 //!   come from an EID (RFC 6832, section 5.2), so PITRs that the operator names are not asked about.
+//! * It is an EID of this node: nobody sends as one of ours from elsewhere, so packets are dropped without a question. What has moved to
+//!   another xTR is asked about as any other.
 //! * Nothing is known yet, or nobody answers: packets enter (loose), or wait for the answer (strict). CGEIDs are always strict:
 //!   their mappings are signed, so whoever has one can be told from whoever says so.
 //!
@@ -23,6 +25,7 @@ use ipnet::IpNet;
 use wire::address::{EidPrefix, InstanceId, Keys};
 
 use crate::counters::{Counters, DropReason};
+use crate::eid_set::EidSet;
 use crate::limits;
 use crate::map_cache::{Event, SourceVerdict};
 use crate::reply::RateTable;
@@ -91,6 +94,9 @@ struct Memo {
 pub(super) struct Sources {
     policy: SourcePolicy,
     counters: Arc<Counters>,
+    /// EID-prefixes of this node, and those of them, and parts of them, that another xTR has now.
+    own: EidSet,
+    moved: EidSet,
     keys: [Keys; 2],
     memos: Vec<Option<Memo>>,
     known: HashMap<Pair, Known>,
@@ -117,6 +123,8 @@ impl Sources {
         Self {
             policy,
             counters,
+            own: EidSet::default(),
+            moved: EidSet::default(),
             keys: [Keys::default(), Keys::default()],
             memos: vec![None; places],
             known: HashMap::new(),
@@ -132,6 +140,18 @@ impl Sources {
             released: VecDeque::new(),
             now: None,
         }
+    }
+
+    /// The EID-prefixes of this node.
+    pub(super) fn set_own(&mut self, prefixes: &[EidPrefix]) {
+        self.own = EidSet::new(prefixes);
+        self.memos.fill(None);
+    }
+
+    /// Those of them, and parts of them, that another xTR has now.
+    pub(super) fn set_moved(&mut self, prefixes: &[EidPrefix]) {
+        self.moved = EidSet::new(prefixes);
+        self.memos.fill(None);
     }
 
     /// Tells the time. Until it has been told nobody is asked.
@@ -170,7 +190,7 @@ impl Sources {
     pub(super) fn judge(&mut self, iid: InstanceId, source: IpAddr, rloc: IpAddr, into_site: bool) -> Judgement {
         let (Some(now), false) = (self.now, self.memos.is_empty()) else { return Judgement::Enters };
         if into_site && self.policy.pitrs.contains(&rloc) && !self.is_cgeid(&EidPrefix::host(iid, source)) {
-            return Judgement::Enters;
+            return self.judge_vouched(iid, source);
         }
         let place = self.place(iid, source, rloc);
         match &self.memos[place] {
@@ -181,6 +201,20 @@ impl Sources {
         }
     }
 
+    /// Whoever sends it has checked it, or need not: but nobody speaks as one of ours.
+    #[inline]
+    pub(super) fn judge_vouched(&self, iid: InstanceId, source: IpAddr) -> Judgement {
+        if !self.memos.is_empty() && self.is_own(iid, source) {
+            return decide(SourceVerdict::Elsewhere);
+        }
+        Judgement::Enters
+    }
+
+    #[inline]
+    fn is_own(&self, iid: InstanceId, source: IpAddr) -> bool {
+        self.own.contains(iid, source) && !self.moved.contains(iid, source)
+    }
+
     #[inline]
     fn place(&self, iid: InstanceId, source: IpAddr, rloc: IpAddr) -> usize {
         let hash = self.keys[0].hash(iid, source) ^ self.keys[1].hash(InstanceId(0), rloc);
@@ -189,6 +223,9 @@ impl Sources {
 
     #[cold]
     fn judge_anew(&mut self, now: Instant, place: usize, host: EidPrefix, rloc: IpAddr) -> Judgement {
+        if self.is_own(host.iid, host.net.addr()) {
+            return decide(SourceVerdict::Elsewhere);
+        }
         let memo = |verdict, until| Some(Memo { iid: host.iid, source: host.net.addr(), rloc, verdict, until });
         let Some((pair, known)) = self.find(now, host, rloc) else {
             return match self.ask_first(now, host, rloc) {

@@ -168,7 +168,6 @@ impl DataPlane {
             Update::Upsert { .. }
                 | Update::Remove { .. }
                 | Update::Unresolved { .. }
-                | Update::Moved(_)
                 | Update::EchoAnswer { .. }
                 | Update::PathMtu { .. }
         );
