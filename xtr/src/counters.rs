@@ -180,6 +180,8 @@ table! {
         StatusBitsForeign = "core-status-bits-foreign",
         /// Packets from the core that waited, or wait, for a verdict on their source.
         SourceWaited = "source-waited-packets",
+        /// Pairs of source and RLOC whose packets entered for a second unasked, as there were too many to ask about.
+        SourceUnasked = "source-unasked",
         /// Events that control had no room for; they are said again.
         EventLost = "events-lost",
         /// Packets decapsulated and encapsulated again, from or to an xTR behind a NAT.

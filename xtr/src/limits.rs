@@ -135,8 +135,10 @@ pub const VERSION_LOGGED: Duration = Duration::from_secs(60);
 
 /// Pairs of inner and outer source whose verdict is found by one look: 100 kB, which a cache of the second level holds.
 pub const SOURCE_MEMOS: usize = 1024;
-/// Verdicts on pairs of source prefix and RLOC: what [`SOURCES_ASKED`] brings within the life of one that is not asked about again.
-pub const SOURCE_VERDICTS: usize = 16_384;
+/// Verdicts on pairs of source prefix and RLOC: what [`SOURCES_ASKED_AGAIN`] keeps up within the life of one that is right
+/// ([`SOURCE_HERE`], [`SOURCE_UNANSWERED`]), roughly. About 110 octets each: 14 MB when full. A full table is searched once a second, in a
+/// millisecond; with as many as the map-cache has entries packets would wait for ten.
+pub const SOURCE_VERDICTS: usize = 131_072;
 /// Questions about sources in a [`SOURCES_WINDOW`], for all RLOCs: a fifth of what resolution bears.
 pub const SOURCES_ASKED: u32 = 200;
 /// The same for one RLOC: a site has fewer prefixes, and whoever invents sources sees most of them dropped.

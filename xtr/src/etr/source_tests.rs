@@ -257,14 +257,21 @@ fn a_pitr_need_not_send_from_eids_and_costs_no_questions() {
 }
 
 #[test]
-fn an_rloc_costs_twenty_questions_a_second_and_all_together_two_hundred() {
-    let mut bench = Bench::new(SourceMode::Loose);
-    bench.say(SITE, PEER, SourceVerdict::Here);
-    for host in 0..100 {
-        bench.come(&format!("2001:db9::{host:x}"), OTHER);
+fn an_rloc_costs_twenty_questions_a_second_and_all_together_two_hundred_and_loose_lets_enter_what_is_not_asked_about() {
+    for (mode, dropped, unasked) in [(SourceMode::Strict, 80, 0), (SourceMode::Loose, 0, 80)] {
+        let mut bench = Bench::new(mode);
+        bench.say(SITE, PEER, SourceVerdict::Here);
+        let became: Vec<_> = (0..100).map(|host| bench.come(&format!("2001:db9::{host:x}"), OTHER)).collect();
+        assert_eq!(became.iter().all(|became| *became == Became::Entered), mode == SourceMode::Loose, "{became:?}");
+        assert_eq!(bench.questions().len(), 20);
+        assert_eq!(bench.counters.dropped(DropReason::CoreSourceRate), dropped);
+        assert_eq!(bench.counters.get(Count::SourceUnasked), unasked);
+        all_together(&mut bench);
     }
-    assert_eq!(bench.questions().len(), 20);
-    assert_eq!(bench.counters.dropped(DropReason::CoreSourceRate), 80);
+}
+
+/// Behind the 20 questions about one RLOC.
+fn all_together(bench: &mut Bench) {
     let mut asked = 20;
     for rloc in 0..1000 {
         bench.come("2001:db9::1", &format!("198.18.{}.{}", rloc / 250, rloc % 250 + 1));
@@ -273,8 +280,24 @@ fn an_rloc_costs_twenty_questions_a_second_and_all_together_two_hundred() {
     assert_eq!(asked, 200);
     assert_eq!(bench.come("2001:db8:a::1", PEER), Became::Entered, "who is known does not feel it");
     bench.wait(Duration::from_secs(1));
-    bench.come("2001:db9::ffff", OTHER);
-    assert_eq!(bench.questions().len(), 1);
+    bench.come("2001:db9::63", OTHER);
+    assert_eq!(bench.questions().len(), 1, "what was not asked about is");
+}
+
+/// More than there are in a group of four digits.
+fn numbered(number: usize) -> String {
+    format!("2001:db9::{:x}:{:x}/128", number >> 16, number & 0xffff)
+}
+
+#[test]
+fn what_a_full_table_has_no_room_for_enters_unless_it_is_to_be_checked_strictly() {
+    let mut bench = Bench::new(SourceMode::Loose);
+    for number in 0..limits::SOURCE_VERDICTS {
+        bench.say(&numbered(number), OTHER, SourceVerdict::Here);
+    }
+    assert_eq!(bench.come("2001:db8:a::1", PEER), Became::Entered);
+    assert_eq!(bench.come(CGEID, PEER), Became::Dropped(DropReason::CoreSourceRate));
+    assert_eq!((bench.questions().len(), bench.counters.get(Count::SourceUnasked)), (0, 1));
 }
 
 #[test]
@@ -332,7 +355,7 @@ fn what_nobody_sends_as_any_more_makes_room_before_who_sends_is_asked_about_in_v
     let mut bench = Bench::new(SourceMode::Strict);
     bench.say(SITE, PEER, SourceVerdict::Here);
     for number in 1..limits::SOURCE_VERDICTS {
-        bench.say(&format!("2001:db9::{number:x}/128"), OTHER, SourceVerdict::Here);
+        bench.say(&numbered(number), OTHER, SourceVerdict::Here);
     }
     bench.wait(limits::SOURCE_HERE + limits::SOURCE_STALE - Duration::from_secs(1));
     assert_eq!(bench.come("2001:db8:a::1", PEER), Became::Entered);

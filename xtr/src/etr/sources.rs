@@ -12,8 +12,8 @@
 //! * Nothing is known yet, or nobody answers: packets enter (loose), or wait for the answer (strict). CGEIDs are always strict:
 //!   their mappings are signed, so whoever has one can be told from whoever says so.
 //!
-//! Questions have a rate for each RLOC and for all. Above it packets from unknown pairs are dropped: whoever invents sources costs
-//! the mapping system no more than that, and the pairs that are known do not feel it. What is known is asked about again before it
+//! Questions have a rate for each RLOC and for all. Above it packets from unknown pairs are dropped (strict), or enter unasked for a
+//! second (loose): whoever invents sources costs the mapping system no more than that, and the pairs that are known do not feel it. What is known is asked about again before it
 //! is forgotten. Who may send goes on doing so for a while although nobody answers: what crosses must not end with the mapping system.
 
 use std::collections::{HashMap, VecDeque};
@@ -24,7 +24,7 @@ use std::time::Instant;
 use ipnet::IpNet;
 use wire::address::{EidPrefix, InstanceId, Keys};
 
-use crate::counters::{Counters, DropReason};
+use crate::counters::{Count, Counters, DropReason};
 use crate::eid_set::EidSet;
 use crate::limits;
 use crate::map_cache::{Event, SourceVerdict};
@@ -36,7 +36,7 @@ pub enum SourceMode {
     /// Not at all.
     #[default]
     Off,
-    /// Packets enter until it is known that their source does not map to the RLOC that they come from.
+    /// Packets enter until it is known that their source does not map to the RLOC that they come from: what cannot be asked about enters too.
     Loose,
     /// Packets wait until it is known that it does.
     Strict,
@@ -229,12 +229,16 @@ impl Sources {
         let memo = |verdict, until| Some(Memo { iid: host.iid, source: host.net.addr(), rloc, verdict, until });
         let Some((pair, known)) = self.find(now, host, rloc) else {
             return match self.ask_first(now, host, rloc) {
-                Ok(_) if self.is_strict(&host) => Judgement::Waits,
-                Ok(ends) => {
-                    self.memos[place] = memo(SourceVerdict::Here, ends);
+                Some(_) if self.is_strict(&host) => Judgement::Waits,
+                None if self.is_strict(&host) => Judgement::Drop(DropReason::CoreSourceRate),
+                asked => {
+                    if asked.is_none() {
+                        self.counters.add(Count::SourceUnasked, 1);
+                    }
+                    let until = asked.unwrap_or(now + limits::SOURCES_WINDOW);
+                    self.memos[place] = memo(SourceVerdict::Here, until);
                     Judgement::Enters
                 }
-                Err(reason) => Judgement::Drop(reason),
             };
         };
         if now < known.ask {
@@ -257,24 +261,24 @@ impl Sources {
         found.find(|(_, known)| now < known.ends)
     }
 
-    /// Until when the answer is waited for. Of each pair one question is open at a time.
-    fn ask_first(&mut self, now: Instant, host: EidPrefix, rloc: IpAddr) -> Result<Instant, DropReason> {
+    /// Until when the answer is waited for; none if it cannot be asked about now. Of each pair one question is open at a time.
+    fn ask_first(&mut self, now: Instant, host: EidPrefix, rloc: IpAddr) -> Option<Instant> {
         let pair = (host, rloc);
         if let Some(open) = self.open.get(&pair).filter(|open| now < open.ends) {
-            return Ok(open.ends);
+            return Some(open.ends);
         }
         if self.known.len() >= limits::SOURCE_VERDICTS {
             self.sweep(now);
         }
         if self.known.len() >= limits::SOURCE_VERDICTS || !self.may_ask(now, rloc) {
-            return Err(DropReason::CoreSourceRate);
+            return None;
         }
         self.close(now);
         let ends = now + limits::SOURCE_PATIENCE;
         self.open.insert(pair, Open { ends, packets: Vec::new() });
         self.deadline = Some(self.deadline.map_or(ends, |deadline| deadline.min(ends)));
         self.events.push_back(Event::Source { eid: host, rloc });
-        Ok(ends)
+        Some(ends)
     }
 
     fn is_strict(&self, host: &EidPrefix) -> bool {
