@@ -88,6 +88,8 @@ pub const UNREACHABLE_TRACKED: usize = 256;
 pub const SENDERS: usize = 4096;
 /// Of them, those that are known to have been written down in the second that goes on; the others are written again.
 pub const SENDERS_WRITTEN: usize = 1024;
+/// Least time between two times that control hears of all of them: so long they are noted once.
+pub const SENDERS_NAMED: Duration = Duration::from_secs(1);
 /// RLOCs that have sent to one EID-prefix behind a NAT, at an RTR: the correspondents of a site in a minute. One that finds no room hears
 /// of no change, and has the old mapping until that ends.
 pub const SENDERS_OF_BINDING: usize = 1024;

@@ -117,6 +117,8 @@ pub enum Output {
     Moved(EidPrefix),
     /// A Map-Server says that nobody else has it any more.
     Returned(EidPrefix),
+    /// What came was a Map-Notify of a Map-Server, as its tag proves.
+    Verified,
     /// All that has moved and not returned, whatever Map-Server says so, has changed.
     AllMoved(Vec<EidPrefix>),
 }
@@ -228,8 +230,9 @@ impl Registrar {
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Notify { from, by, message, payload } => {
-                if let Err(refusal) = self.on_notify(now, (from, by), message, payload) {
-                    self.tally.count(refusal);
+                match self.on_notify(now, (from, by), message, payload) {
+                    Ok(()) => self.outputs.push_back(Output::Verified),
+                    Err(refusal) => self.tally.count(refusal),
                 }
             }
             Input::Locators(database) => {

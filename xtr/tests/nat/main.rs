@@ -114,6 +114,7 @@ impl Node {
             match output {
                 Output::Send(outgoing) => done.sent.push((outgoing.to, outgoing.bytes)),
                 Output::Update(update) => done.updates.push(update),
+                Output::WantAllSenders => self.control.handle(self.now, Input::PacketsFrom(&[])),
                 Output::WantSenders { bound, about } => done.wanted.push((bound, about)),
                 Output::PersistNonce(_) | Output::PersistHeard(_) | Output::PersistTold(_) => {}
             }
