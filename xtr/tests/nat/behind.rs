@@ -302,6 +302,19 @@ fn where_there_was_no_nat_another_address_brings_none_until_somebody_has_seen_it
 }
 
 #[test]
+fn what_is_registered_through_an_rtr_fits_a_packet_with_what_is_round_it() {
+    let prefixes: Vec<String> = (0..17).map(|number| format!("10.{number}.0.0/16")).collect();
+    let database = database(&[XTR], &prefixes.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut node = Node::natted_at(Mode::On, &[RTR], database);
+    let nonce = asked(&node.done(), at(RTR, 4342)).unwrap();
+    let done = node.come_to_data_port(at(RTR, 4342), seen(nonce, NAT, 50_001));
+    let relayed: Vec<_> = done.sent.iter().filter(|(_, bytes)| Ecm::decode(bytes).is_ok()).collect();
+    assert!(relayed.iter().all(|(_, bytes)| bytes.len() + 28 <= 576), "{relayed:?}");
+    let all = registers(&done);
+    assert_eq!((all.len(), all.iter().map(|(_, message)| message.records.len()).sum::<usize>()), (2, prefixes.len()));
+}
+
+#[test]
 fn without_a_nat_registration_goes_straight_also_where_nobody_answers() {
     let straight = |done: &Done| {
         let is_register = |(to, bytes): &(Destination, Vec<u8>)| {

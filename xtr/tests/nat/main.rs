@@ -94,7 +94,7 @@ impl Node {
     }
 
     fn natted_at(mode: Mode, rtrs: &[&str], database: Database) -> Self {
-        let server = server(SERVER, "of the site");
+        let server = Server { prefixes: database.prefixes().to_vec(), ..server(SERVER, "of the site") };
         Self::new(|now| {
             let config = natted::Config {
                 mode,
