@@ -150,6 +150,8 @@ table! {
         PathMtu = "path-mtu-changes",
         /// Reports of a path MTU that fit nothing we send.
         PathMtuRefused = "path-mtu-refused",
+        /// Reports of a path MTU to a locator that a long probe has lately shown to be greater: probes decide.
+        PathMtuDoubted = "path-mtu-doubted",
         /// Reports of the underlay that a locator of ours cannot be reached.
         Unreachable = "core-unreachable",
         /// The same about what we do not send, or too often.

@@ -81,6 +81,8 @@ pub const ECN_SAID: Duration = Duration::from_secs(60);
 
 /// Least time between two hints that a locator cannot be reached: a burst of probes follows, which takes longer.
 pub const UNREACHABLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Locators of which it is known that they lately got packets as long as their path MTU: those that are probed; 200 kB.
+pub const PROVEN_WAYS: usize = 4096;
 /// Locators whose hints are counted at once; what else is said within a second is not heard.
 pub const UNREACHABLE_TRACKED: usize = 256;
 

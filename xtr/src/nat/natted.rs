@@ -432,7 +432,16 @@ fn is_translated(rlocs: &[IpAddr], role: Role, seen: SocketAddr) -> bool {
 
 impl Peer {
     fn new(now: Instant, address: IpAddr, role: Role) -> Self {
-        Self { address, role, local: None, outstanding: VecDeque::new(), due: now, unanswered: 0, seen: None, is_translated: false }
+        Self {
+            address,
+            role,
+            local: None,
+            outstanding: VecDeque::new(),
+            due: now,
+            unanswered: 0,
+            seen: None,
+            is_translated: false,
+        }
     }
 
     fn asked(&mut self, now: Instant, requests: &[(Nonce, IpAddr)]) {

@@ -229,12 +229,10 @@ impl Registrar {
     /// Takes one input.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
-            Input::Notify { from, by, message, payload } => {
-                match self.on_notify(now, (from, by), message, payload) {
-                    Ok(()) => self.outputs.push_back(Output::Verified),
-                    Err(refusal) => self.tally.count(refusal),
-                }
-            }
+            Input::Notify { from, by, message, payload } => match self.on_notify(now, (from, by), message, payload) {
+                Ok(()) => self.outputs.push_back(Output::Verified),
+                Err(refusal) => self.tally.count(refusal),
+            },
             Input::Locators(database) => {
                 self.database = database;
                 self.split(now);

@@ -170,6 +170,7 @@ impl DataPlane {
                 | Update::Unresolved { .. }
                 | Update::EchoAnswer { .. }
                 | Update::PathMtu { .. }
+                | Update::PathProven { .. }
         );
         let concerns_etr_only =
             matches!(update, Update::Source { .. } | Update::Relayed { .. } | Update::Rtrs(_) | Update::Behind(_));

@@ -293,7 +293,10 @@ fn where_there_was_no_nat_another_address_brings_none_until_somebody_has_seen_it
     // Nobody answers: not how it was seen before counts.
     let done = node.wait(Duration::from_secs(120));
     for updates in [&at_once.updates, &done.updates] {
-        assert!(!updates.iter().any(|update| matches!(update, Update::Behind(_) | Update::Remove { .. })), "{updates:?}");
+        assert!(
+            !updates.iter().any(|update| matches!(update, Update::Behind(_) | Update::Remove { .. })),
+            "{updates:?}"
+        );
     }
     assert_eq!(node.control.natted().unwrap().standing(), &Standing::Direct);
     let nonce = asked_from(&done, RTR, NEXT).unwrap();
