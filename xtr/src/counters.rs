@@ -150,6 +150,8 @@ table! {
         PathMtu = "path-mtu-changes",
         /// Reports of a path MTU that fit nothing we send.
         PathMtuRefused = "path-mtu-refused",
+        /// Reports of a path MTU to a locator that a long probe has lately shown to be greater: probes decide.
+        PathMtuDoubted = "path-mtu-doubted",
         /// Reports of the underlay that a locator of ours cannot be reached.
         Unreachable = "core-unreachable",
         /// The same about what we do not send, or too often.
@@ -180,6 +182,8 @@ table! {
         StatusBitsForeign = "core-status-bits-foreign",
         /// Packets from the core that waited, or wait, for a verdict on their source.
         SourceWaited = "source-waited-packets",
+        /// Pairs of source and RLOC whose packets entered for a second unasked, as there were too many to ask about.
+        SourceUnasked = "source-unasked",
         /// Events that control had no room for; they are said again.
         EventLost = "events-lost",
         /// Packets decapsulated and encapsulated again, from or to an xTR behind a NAT.

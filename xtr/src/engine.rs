@@ -12,6 +12,7 @@ mod own;
 mod packet_half;
 mod peers;
 mod security;
+mod senders;
 mod subscriptions;
 
 use std::collections::VecDeque;
@@ -57,6 +58,7 @@ pub struct Control {
     natted: Option<Natted>,
     iid: InstanceId,
     smrs_received: u64,
+    naming: senders::Naming,
     /// Whether odd ECN fields are written to the log.
     logs_ecn: bool,
     outputs: VecDeque<Output>,
@@ -105,6 +107,7 @@ impl Control {
             natted: None,
             iid: InstanceId(0),
             smrs_received: 0,
+            naming: senders::Naming::default(),
             logs_ecn: true,
             outputs,
             tally: Tally::default(),
@@ -152,10 +155,7 @@ impl Control {
             Input::Event(event) => self.on_event(now, event),
             Input::Locators(locators) => self.on_locators(now, locators, Vec::new()),
             Input::Reached { locators, unreachable } => self.on_locators(now, locators, unreachable),
-            Input::PacketsFrom(rlocs) => rlocs.iter().for_each(|rloc| {
-                self.solicitor.heard(now, *rloc, &[], true);
-                self.prober.heard_data(now, *rloc);
-            }),
+            Input::PacketsFrom(rlocs) => self.on_packets_from(now, rlocs),
             Input::Senders { about, senders } => {
                 senders.iter().for_each(|(rloc, times)| self.solicitor.solicit_one(now, *rloc, about, *times));
             }
@@ -215,7 +215,7 @@ impl Control {
                 register::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
                 register::Output::Moved(prefix) => {
                     tracing::warn!(%prefix, "a Map-Server has another xTR for an EID-prefix of ours");
-                    self.solicitor.changed(now, [prefix]);
+                    self.tell_senders(now, prefix);
                 }
                 register::Output::AllMoved(moved) => {
                     self.resolver.handle(now, resolve::Input::Moved(moved.clone()));
@@ -223,8 +223,9 @@ impl Control {
                 }
                 register::Output::Returned(prefix) => {
                     tracing::info!(%prefix, "no other xTR has an EID-prefix of ours any more");
-                    self.solicitor.changed(now, [prefix]);
+                    self.tell_senders(now, prefix);
                 }
+                register::Output::Verified => self.want_senders(now),
             }
         }
     }

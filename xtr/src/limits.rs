@@ -81,6 +81,8 @@ pub const ECN_SAID: Duration = Duration::from_secs(60);
 
 /// Least time between two hints that a locator cannot be reached: a burst of probes follows, which takes longer.
 pub const UNREACHABLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Locators of which it is known that they lately got packets as long as their path MTU: those that are probed; 200 kB.
+pub const PROVEN_WAYS: usize = 4096;
 /// Locators whose hints are counted at once; what else is said within a second is not heard.
 pub const UNREACHABLE_TRACKED: usize = 256;
 
@@ -88,6 +90,8 @@ pub const UNREACHABLE_TRACKED: usize = 256;
 pub const SENDERS: usize = 4096;
 /// Of them, those that are known to have been written down in the second that goes on; the others are written again.
 pub const SENDERS_WRITTEN: usize = 1024;
+/// Least time between two times that control hears of all of them: so long they are noted once.
+pub const SENDERS_NAMED: Duration = Duration::from_secs(1);
 /// RLOCs that have sent to one EID-prefix behind a NAT, at an RTR: the correspondents of a site in a minute. One that finds no room hears
 /// of no change, and has the old mapping until that ends.
 pub const SENDERS_OF_BINDING: usize = 1024;
@@ -135,8 +139,10 @@ pub const VERSION_LOGGED: Duration = Duration::from_secs(60);
 
 /// Pairs of inner and outer source whose verdict is found by one look: 100 kB, which a cache of the second level holds.
 pub const SOURCE_MEMOS: usize = 1024;
-/// Verdicts on pairs of source prefix and RLOC: what [`SOURCES_ASKED`] brings within the life of one that is not asked about again.
-pub const SOURCE_VERDICTS: usize = 16_384;
+/// Verdicts on pairs of source prefix and RLOC: what [`SOURCES_ASKED_AGAIN`] keeps up within the life of one that is right
+/// ([`SOURCE_HERE`], [`SOURCE_UNANSWERED`]), roughly. About 110 octets each: 14 MB when full. A full table is searched once a second, in a
+/// millisecond; with as many as the map-cache has entries packets would wait for ten.
+pub const SOURCE_VERDICTS: usize = 131_072;
 /// Questions about sources in a [`SOURCES_WINDOW`], for all RLOCs: a fifth of what resolution bears.
 pub const SOURCES_ASKED: u32 = 200;
 /// The same for one RLOC: a site has fewer prefixes, and whoever invents sources sees most of them dropped.

@@ -11,9 +11,11 @@ use proptest::prelude::*;
 use wire::control::auth::{self, Algorithm, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapReply, MapRequest, Nonce};
 use wire::record::{Action, Ttl};
+use xtr::database::OwnLocator;
 use xtr::engine::Input;
 use xtr::map_cache::{Event, Forwarding, Update};
 use xtr::refusal::Refusal;
+use xtr::register::limits;
 use xtr::transport::{MapSystem, Via};
 
 const EID: &str = "2001:db8:b::2/128";
@@ -509,6 +511,30 @@ fn many_prefixes_are_split_over_packets_of_576_octets() {
     seen.sort_unstable();
     seen.dedup();
     assert_eq!(seen.len(), 50);
+}
+
+#[test]
+fn what_no_longer_fits_a_packet_with_more_locators_goes_on_as_several_messages() {
+    let prefixes: Vec<String> = (0..18).map(|n| format!("10.{n}.0.0/16")).collect();
+    let mut node = Node::registering_prefixes(&prefixes.iter().map(String::as_str).collect::<Vec<_>>());
+    let (payload, register) = node.register();
+    assert!(payload.len() + 28 <= 576 && register.records.len() == 18, "{}", payload.len());
+    node.notify(&register, |notify| notify);
+    let locators = ["192.0.2.1", "192.0.2.129", "2001:db8::1", "2001:db8::2"];
+    let locators = locators.map(|text| OwnLocator::new(text.parse().unwrap(), 1, 100));
+    node.input(Input::Locators(locators.to_vec()));
+    for round in 0..2 {
+        let registers = node.registers();
+        assert!(registers.iter().all(|(payload, _)| payload.len() + 28 <= 576), "{round}");
+        let records = || registers.iter().flat_map(|(_, register)| &register.records);
+        assert!(records().all(|record| record.locators.len() == locators.len()));
+        let mut seen: Vec<_> = records().filter_map(|record| record.eid.ip_prefix()).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, node.control.database().prefixes(), "{round}");
+        registers.iter().for_each(|(_, register)| node.notify(register, |notify| notify));
+        node.advance(limits::REFRESH);
+    }
+    assert!(node.control.registrations(node.now).all(|row| row.confirmed_ago.is_some()));
 }
 
 #[test]

@@ -99,6 +99,35 @@ fn what_another_xtr_has_registered_is_left_to_it_and_taken_back_when_it_is_free(
 }
 
 #[test]
+fn who_sends_to_us_is_named_when_a_map_server_has_said_something_and_once_a_second() {
+    let (mut node, register) = registered();
+    assert_eq!(node.named, 1);
+    node.senders = vec![ip(ITR)];
+    node.advance(secs(2));
+    // Forged, cut short, of no answer, and what was answered before.
+    for bytes in [&[0x40][..], &[0x40; 64], &[0x48, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9]] {
+        node.bytes(&format!("{SERVER}:4342"), bytes);
+    }
+    node.notify_with(
+        &register,
+        &AuthKey { secret: Secret::new("of another"), ..key(Algorithm::HkdfSha256) },
+        |notify| MapNotify { nonce: Nonce(1 << 61), records: vec![behind_other("10.1.0.0/16")], ..notify },
+    );
+    node.notify(&register, |notify| notify);
+    assert_eq!(node.named, 1, "whoever has not the key makes us look for nobody");
+    says(&mut node, 1, behind_other("10.1.2.0/24"));
+    assert_eq!(
+        (node.named, solicited(&mut node)),
+        (2, vec!["10.1.2.0/24".to_owned()]),
+        "who sends packets hears of it"
+    );
+    says(&mut node, 2, behind_other("10.1.3.0/24"));
+    node.advance(secs(10));
+    assert!(solicited(&mut node).contains(&"10.1.3.0/24".to_owned()), "it is known to send");
+    assert_eq!(node.named, 2, "in the same second");
+}
+
+#[test]
 fn of_a_part_that_moves_the_rest_stays_registered() {
     let (mut node, _) = registered();
     ask(&mut node);

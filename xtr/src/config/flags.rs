@@ -224,7 +224,8 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ecn_log: Option<Switch>,
     /// Check of packets from the core: strict = their inner source has to map to the locator that they come from, loose = it must not
-    /// be known to map elsewhere, off = none; CGEIDs are checked strictly unless off; default loose
+    /// be known to map elsewhere, and what there is too much of to ask about enters, off = none; unless off, CGEIDs are checked strictly, and no
+    /// EID of this node is taken for a source; default loose
     #[arg(long, global = true, value_name = "strict|loose|off")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_check: Option<SourceCheck>,

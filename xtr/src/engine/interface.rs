@@ -61,7 +61,8 @@ pub enum Input<'a> {
         /// The addresses of those that cannot be reached now.
         unreachable: Vec<IpAddr>,
     },
-    /// Packets came from these RLOCs and were decapsulated: they hear of our changes for the next minute.
+    /// Packets came from these RLOCs and were decapsulated: they hear of our changes for the next minute. The answer to
+    /// [`Output::WantAllSenders`], also if there are none.
     PacketsFrom(&'a [IpAddr]),
     /// The answer to [`Output::WantSenders`]: RLOCs that packets came from within the last minute, and how often each is to hear.
     Senders {
@@ -100,6 +101,9 @@ pub enum Output {
     PersistHeard(Vec<(MapSystem, Nonce)>),
     /// Keep the last nonces of what is told unasked on disk: what [`super::Control::having_been_told`] takes.
     PersistTold(Vec<(Told, Nonce)>),
+    /// Say who has sent packets to this node within the last minute, as [`Input::PacketsFrom`]. Wanted once a second at most, and because of
+    /// what is proven to be of a Map-Server.
+    WantAllSenders,
     /// Say who has sent packets to an EID-prefix behind a NAT that this RTR has, or had, a binding for, as [`Input::Senders`].
     WantSenders {
         /// The EID-prefix that was registered.

@@ -21,6 +21,7 @@ impl Control {
             Event::Refresh { prefix } => self.resolver.handle(now, resolve::Input::Refresh { prefix }),
             Event::Silent { rloc } => self.prober.suspect(now, rloc),
             Event::PathMtu { rloc, mtu } => self.prober.learned_mtu(now, rloc, mtu),
+            Event::MtuReported { rloc, mtu } => self.prober.reported_mtu(now, rloc, mtu),
             Event::Source { eid, rloc } => self.resolver.handle(now, resolve::Input::Source { eid, rloc }),
             Event::EchoAsked { rloc, nonce } => self.echo.asked(now, rloc, nonce),
             Event::Echoed { rloc, nonce } => self.echo.echoed(now, rloc, nonce),

@@ -121,6 +121,7 @@ impl Etr {
     pub fn update(&mut self, update: &Update) {
         match update {
             Update::LocalEids(prefixes) => self.set_local_eids(prefixes),
+            Update::Moved(prefixes) => self.sources.set_moved(prefixes),
             Update::Source { eid, prefix, rloc, verdict, ask } => {
                 self.sources.learn((*eid, *rloc), *prefix, *verdict, *ask);
             }
@@ -183,6 +184,7 @@ impl Etr {
     /// The EID-prefixes that packets are decapsulated for.
     pub fn set_local_eids(&mut self, prefixes: &[EidPrefix]) {
         self.local_eids = EidSet::new(prefixes);
+        self.sources.set_own(prefixes);
         self.peers.set_local_eids(prefixes);
     }
 
@@ -255,12 +257,14 @@ impl Etr {
         None
     }
 
-    /// What an RTR of ours sends has been checked by it, and is from EIDs that map to others. What is registered through this RTR comes
-    /// from its NAT, and maps to this RTR.
+    /// What an RTR of ours sends has been checked by it, and is from EIDs that map to others; that they are not ours this node knows better.
+    /// What is registered through this RTR comes from its NAT, and maps to this RTR.
     #[inline]
     fn judge(&mut self, outer: &OuterInfo, packet: &Decapsulated<'_>) -> Judgement {
-        let is_behind_its_nat = || self.relays.is_from(packet.iid, packet.source, outer.source);
-        if self.letters.is_relayed(outer) || !packet.leaves && is_behind_its_nat() {
+        if self.letters.is_relayed(outer) {
+            return self.sources.judge_vouched(packet.iid, packet.source);
+        }
+        if !packet.leaves && self.relays.is_from(packet.iid, packet.source, outer.source) {
             return Judgement::Enters;
         }
         self.sources.judge(packet.iid, packet.source, outer.source, !packet.leaves)

@@ -131,6 +131,9 @@ fn what_comes_from_an_rtr_is_taken_unchecked_behind_a_nat_only_and_from_its_port
     assert!(!enters(&mut etr, PEER, 4342), "it is asked, and that is all");
     etr.update(&Update::Behind(true));
     assert!(enters(&mut etr, PEER, 4342) && enters(&mut etr, PEER, 4341));
+    let mut as_ours = packet("2001:db8:b::2", FAR, 9);
+    let dropped = Arrival::Dropped(DropReason::CoreSourceElsewhere);
+    assert_eq!(etr.receive(&outer(PEER, 4341, 60), &mut as_ours), dropped, "what is ours this node knows better");
     assert!(!enters(&mut etr, PEER, 50_000) && !enters(&mut etr, NAT, 4342));
     etr.update(&Update::Behind(false));
     assert!(!enters(&mut etr, PEER, 4342));

@@ -145,6 +145,33 @@ fn with_the_check_off_nobody_is_asked() {
 }
 
 #[test]
+fn nobody_sends_as_one_of_ours_from_elsewhere_not_once_and_nobody_is_asked() {
+    const OWN: &str = "2001:db8:b:7::1";
+    const PART: &str = "2001:db8:b:7::/64";
+    const ELSEWHERE: Became = Became::Dropped(DropReason::CoreSourceElsewhere);
+    for mode in [SourceMode::Loose, SourceMode::Strict] {
+        let mut bench = Bench::new(mode);
+        for rloc in [PEER, OTHER, "192.0.2.80"] {
+            assert_eq!(bench.come(OWN, rloc), ELSEWHERE, "{rloc}");
+        }
+        assert_eq!(bench.questions(), []);
+        bench.etr.update(&Update::Moved(vec![prefix(PART)]));
+        assert_ne!(bench.come(OWN, PEER), ELSEWHERE, "another xTR has it now");
+        assert_eq!(bench.questions().len(), 1);
+        bench.say(PART, PEER, SourceVerdict::Here);
+        assert_eq!(bench.come(OWN, PEER), Became::Entered);
+        assert_eq!(bench.come("2001:db8:b:8::1", PEER), ELSEWHERE, "the rest is here");
+        bench.etr.update(&Update::Moved(vec![]));
+        assert_eq!(bench.come(OWN, PEER), ELSEWHERE, "it is back, whatever was known of it before");
+        bench.say(SITE, PEER, SourceVerdict::Here);
+        assert_eq!(bench.come("2001:db8:a::1", PEER), Became::Entered);
+        bench.etr.set_local_eids(&[prefix("2001:db8:b::/48"), prefix(SITE)]);
+        assert_eq!(bench.come("2001:db8:a::1", PEER), ELSEWHERE, "it has come to be ours");
+    }
+    assert_eq!(Bench::new(SourceMode::Off).come(OWN, PEER), Became::Entered);
+}
+
+#[test]
 fn loose_lets_enter_what_is_not_known_and_asks_once() {
     let mut bench = Bench::new(SourceMode::Loose);
     for _ in 0..3 {
@@ -230,14 +257,21 @@ fn a_pitr_need_not_send_from_eids_and_costs_no_questions() {
 }
 
 #[test]
-fn an_rloc_costs_twenty_questions_a_second_and_all_together_two_hundred() {
-    let mut bench = Bench::new(SourceMode::Loose);
-    bench.say(SITE, PEER, SourceVerdict::Here);
-    for host in 0..100 {
-        bench.come(&format!("2001:db9::{host:x}"), OTHER);
+fn an_rloc_costs_twenty_questions_a_second_and_all_together_two_hundred_and_loose_lets_enter_what_is_not_asked_about() {
+    for (mode, dropped, unasked) in [(SourceMode::Strict, 80, 0), (SourceMode::Loose, 0, 80)] {
+        let mut bench = Bench::new(mode);
+        bench.say(SITE, PEER, SourceVerdict::Here);
+        let became: Vec<_> = (0..100).map(|host| bench.come(&format!("2001:db9::{host:x}"), OTHER)).collect();
+        assert_eq!(became.iter().all(|became| *became == Became::Entered), mode == SourceMode::Loose, "{became:?}");
+        assert_eq!(bench.questions().len(), 20);
+        assert_eq!(bench.counters.dropped(DropReason::CoreSourceRate), dropped);
+        assert_eq!(bench.counters.get(Count::SourceUnasked), unasked);
+        all_together(&mut bench);
     }
-    assert_eq!(bench.questions().len(), 20);
-    assert_eq!(bench.counters.dropped(DropReason::CoreSourceRate), 80);
+}
+
+/// Behind the 20 questions about one RLOC.
+fn all_together(bench: &mut Bench) {
     let mut asked = 20;
     for rloc in 0..1000 {
         bench.come("2001:db9::1", &format!("198.18.{}.{}", rloc / 250, rloc % 250 + 1));
@@ -246,8 +280,24 @@ fn an_rloc_costs_twenty_questions_a_second_and_all_together_two_hundred() {
     assert_eq!(asked, 200);
     assert_eq!(bench.come("2001:db8:a::1", PEER), Became::Entered, "who is known does not feel it");
     bench.wait(Duration::from_secs(1));
-    bench.come("2001:db9::ffff", OTHER);
-    assert_eq!(bench.questions().len(), 1);
+    bench.come("2001:db9::63", OTHER);
+    assert_eq!(bench.questions().len(), 1, "what was not asked about is");
+}
+
+/// More than there are in a group of four digits.
+fn numbered(number: usize) -> String {
+    format!("2001:db9::{:x}:{:x}/128", number >> 16, number & 0xffff)
+}
+
+#[test]
+fn what_a_full_table_has_no_room_for_enters_unless_it_is_to_be_checked_strictly() {
+    let mut bench = Bench::new(SourceMode::Loose);
+    for number in 0..limits::SOURCE_VERDICTS {
+        bench.say(&numbered(number), OTHER, SourceVerdict::Here);
+    }
+    assert_eq!(bench.come("2001:db8:a::1", PEER), Became::Entered);
+    assert_eq!(bench.come(CGEID, PEER), Became::Dropped(DropReason::CoreSourceRate));
+    assert_eq!((bench.questions().len(), bench.counters.get(Count::SourceUnasked)), (0, 1));
 }
 
 #[test]
@@ -305,7 +355,7 @@ fn what_nobody_sends_as_any_more_makes_room_before_who_sends_is_asked_about_in_v
     let mut bench = Bench::new(SourceMode::Strict);
     bench.say(SITE, PEER, SourceVerdict::Here);
     for number in 1..limits::SOURCE_VERDICTS {
-        bench.say(&format!("2001:db9::{number:x}/128"), OTHER, SourceVerdict::Here);
+        bench.say(&numbered(number), OTHER, SourceVerdict::Here);
     }
     bench.wait(limits::SOURCE_HERE + limits::SOURCE_STALE - Duration::from_secs(1));
     assert_eq!(bench.come("2001:db8:a::1", PEER), Became::Entered);

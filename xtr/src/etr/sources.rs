@@ -7,11 +7,13 @@
 //! * The locators of the mapping include the RLOC: packets enter.
 //! * They do not, or there is proof that the address is no EID: packets are dropped. What an RLOC of a PITR encapsulates need not
 //!   come from an EID (RFC 6832, section 5.2), so PITRs that the operator names are not asked about.
+//! * It is an EID of this node: nobody sends as one of ours from elsewhere, so packets are dropped without a question. What has moved to
+//!   another xTR is asked about as any other.
 //! * Nothing is known yet, or nobody answers: packets enter (loose), or wait for the answer (strict). CGEIDs are always strict:
 //!   their mappings are signed, so whoever has one can be told from whoever says so.
 //!
-//! Questions have a rate for each RLOC and for all. Above it packets from unknown pairs are dropped: whoever invents sources costs
-//! the mapping system no more than that, and the pairs that are known do not feel it. What is known is asked about again before it
+//! Questions have a rate for each RLOC and for all. Above it packets from unknown pairs are dropped (strict), or enter unasked for a
+//! second (loose): whoever invents sources costs the mapping system no more than that, and the pairs that are known do not feel it. What is known is asked about again before it
 //! is forgotten. Who may send goes on doing so for a while although nobody answers: what crosses must not end with the mapping system.
 
 use std::collections::{HashMap, VecDeque};
@@ -22,7 +24,8 @@ use std::time::Instant;
 use ipnet::IpNet;
 use wire::address::{EidPrefix, InstanceId, Keys};
 
-use crate::counters::{Counters, DropReason};
+use crate::counters::{Count, Counters, DropReason};
+use crate::eid_set::EidSet;
 use crate::limits;
 use crate::map_cache::{Event, SourceVerdict};
 use crate::reply::RateTable;
@@ -33,7 +36,7 @@ pub enum SourceMode {
     /// Not at all.
     #[default]
     Off,
-    /// Packets enter until it is known that their source does not map to the RLOC that they come from.
+    /// Packets enter until it is known that their source does not map to the RLOC that they come from: what cannot be asked about enters too.
     Loose,
     /// Packets wait until it is known that it does.
     Strict,
@@ -91,6 +94,9 @@ struct Memo {
 pub(super) struct Sources {
     policy: SourcePolicy,
     counters: Arc<Counters>,
+    /// EID-prefixes of this node, and those of them, and parts of them, that another xTR has now.
+    own: EidSet,
+    moved: EidSet,
     keys: [Keys; 2],
     memos: Vec<Option<Memo>>,
     known: HashMap<Pair, Known>,
@@ -117,6 +123,8 @@ impl Sources {
         Self {
             policy,
             counters,
+            own: EidSet::default(),
+            moved: EidSet::default(),
             keys: [Keys::default(), Keys::default()],
             memos: vec![None; places],
             known: HashMap::new(),
@@ -132,6 +140,18 @@ impl Sources {
             released: VecDeque::new(),
             now: None,
         }
+    }
+
+    /// The EID-prefixes of this node.
+    pub(super) fn set_own(&mut self, prefixes: &[EidPrefix]) {
+        self.own = EidSet::new(prefixes);
+        self.memos.fill(None);
+    }
+
+    /// Those of them, and parts of them, that another xTR has now.
+    pub(super) fn set_moved(&mut self, prefixes: &[EidPrefix]) {
+        self.moved = EidSet::new(prefixes);
+        self.memos.fill(None);
     }
 
     /// Tells the time. Until it has been told nobody is asked.
@@ -170,7 +190,7 @@ impl Sources {
     pub(super) fn judge(&mut self, iid: InstanceId, source: IpAddr, rloc: IpAddr, into_site: bool) -> Judgement {
         let (Some(now), false) = (self.now, self.memos.is_empty()) else { return Judgement::Enters };
         if into_site && self.policy.pitrs.contains(&rloc) && !self.is_cgeid(&EidPrefix::host(iid, source)) {
-            return Judgement::Enters;
+            return self.judge_vouched(iid, source);
         }
         let place = self.place(iid, source, rloc);
         match &self.memos[place] {
@@ -181,6 +201,20 @@ impl Sources {
         }
     }
 
+    /// Whoever sends it has checked it, or need not: but nobody speaks as one of ours.
+    #[inline]
+    pub(super) fn judge_vouched(&self, iid: InstanceId, source: IpAddr) -> Judgement {
+        if !self.memos.is_empty() && self.is_own(iid, source) {
+            return decide(SourceVerdict::Elsewhere);
+        }
+        Judgement::Enters
+    }
+
+    #[inline]
+    fn is_own(&self, iid: InstanceId, source: IpAddr) -> bool {
+        self.own.contains(iid, source) && !self.moved.contains(iid, source)
+    }
+
     #[inline]
     fn place(&self, iid: InstanceId, source: IpAddr, rloc: IpAddr) -> usize {
         let hash = self.keys[0].hash(iid, source) ^ self.keys[1].hash(InstanceId(0), rloc);
@@ -189,15 +223,22 @@ impl Sources {
 
     #[cold]
     fn judge_anew(&mut self, now: Instant, place: usize, host: EidPrefix, rloc: IpAddr) -> Judgement {
+        if self.is_own(host.iid, host.net.addr()) {
+            return decide(SourceVerdict::Elsewhere);
+        }
         let memo = |verdict, until| Some(Memo { iid: host.iid, source: host.net.addr(), rloc, verdict, until });
         let Some((pair, known)) = self.find(now, host, rloc) else {
             return match self.ask_first(now, host, rloc) {
-                Ok(_) if self.is_strict(&host) => Judgement::Waits,
-                Ok(ends) => {
-                    self.memos[place] = memo(SourceVerdict::Here, ends);
+                Some(_) if self.is_strict(&host) => Judgement::Waits,
+                None if self.is_strict(&host) => Judgement::Drop(DropReason::CoreSourceRate),
+                asked => {
+                    if asked.is_none() {
+                        self.counters.add(Count::SourceUnasked, 1);
+                    }
+                    let until = asked.unwrap_or(now + limits::SOURCES_WINDOW);
+                    self.memos[place] = memo(SourceVerdict::Here, until);
                     Judgement::Enters
                 }
-                Err(reason) => Judgement::Drop(reason),
             };
         };
         if now < known.ask {
@@ -220,24 +261,24 @@ impl Sources {
         found.find(|(_, known)| now < known.ends)
     }
 
-    /// Until when the answer is waited for. Of each pair one question is open at a time.
-    fn ask_first(&mut self, now: Instant, host: EidPrefix, rloc: IpAddr) -> Result<Instant, DropReason> {
+    /// Until when the answer is waited for; none if it cannot be asked about now. Of each pair one question is open at a time.
+    fn ask_first(&mut self, now: Instant, host: EidPrefix, rloc: IpAddr) -> Option<Instant> {
         let pair = (host, rloc);
         if let Some(open) = self.open.get(&pair).filter(|open| now < open.ends) {
-            return Ok(open.ends);
+            return Some(open.ends);
         }
         if self.known.len() >= limits::SOURCE_VERDICTS {
             self.sweep(now);
         }
         if self.known.len() >= limits::SOURCE_VERDICTS || !self.may_ask(now, rloc) {
-            return Err(DropReason::CoreSourceRate);
+            return None;
         }
         self.close(now);
         let ends = now + limits::SOURCE_PATIENCE;
         self.open.insert(pair, Open { ends, packets: Vec::new() });
         self.deadline = Some(self.deadline.map_or(ends, |deadline| deadline.min(ends)));
         self.events.push_back(Event::Source { eid: host, rloc });
-        Ok(ends)
+        Some(ends)
     }
 
     fn is_strict(&self, host: &EidPrefix) -> bool {

@@ -15,6 +15,7 @@ use wire::record::Action;
 use super::miss_queue::{Held, Lost, MissQueue};
 use super::own::OwnRlocs;
 use super::peer;
+use super::proven::Proven;
 use super::quoted;
 use super::rate::IcmpRate;
 use crate::counters::{Count, Counters, DropReason};
@@ -23,6 +24,7 @@ use crate::eid_set::EidSet;
 use crate::limits;
 use crate::map_cache::{
     Event, Families, Form, Learned, LocatorIndex, MapCache, OwnMapping, SetIndex, Update, Way, is_unicast,
+    smallest_path_mtu,
 };
 use crate::reply::RateTable;
 use crate::trust::Trust;
@@ -91,6 +93,7 @@ pub struct Itr {
     trust: Trust,
     icmp_rate: IcmpRate,
     unreachable: RateTable<IpAddr>,
+    proven: Proven,
     outputs: VecDeque<Output>,
     events: VecDeque<Event>,
     counters: Arc<Counters>,
@@ -134,6 +137,7 @@ impl Itr {
             trust: Trust::default(),
             icmp_rate: IcmpRate::new(now),
             unreachable: RateTable::new(1, limits::UNREACHABLE_INTERVAL, limits::UNREACHABLE_TRACKED),
+            proven: Proven::new(),
             outputs: VecDeque::new(),
             events: VecDeque::new(),
             counters,
@@ -223,13 +227,33 @@ impl Itr {
                 let has_changed = self.cache.set_path_mtu(rloc, mtu);
                 self.counters.add(Count::PathMtu, usize::from(has_changed));
             }
+            Update::PathProven { rloc, until } => self.proven.set(now, rloc, until),
             // For the ETR.
             Update::Source { .. } | Update::Relayed { .. } | Update::Rtrs(_) | Update::Behind(_) => {}
         }
     }
 
-    /// Takes a report of a router or of our own kernel that `quoted`, the start of an encapsulated packet with its outer
-    /// IP header, was longer than `mtu` octets. Reports that fit nothing we send are refused (RFC 9300, section 7.2).
+    /// Takes a report of a router that `quoted`, the start of an encapsulated packet with its outer IP header, was longer than `mtu`
+    /// octets. It is believed, as what our own kernel says ([`Self::handle_too_big`]), unless a long probe has lately shown the opposite: then
+    /// probes decide (RFC 8899, section 4.6.1), as anybody can send one who guesses a port.
+    pub fn handle_report(&mut self, now: Instant, quoted: &[u8], mtu: usize) {
+        let Some(quoted::Way::Rloc(rloc)) = self.quoted_way(quoted).filter(|way| self.is_proven(now, *way)) else {
+            return self.handle_too_big(now, quoted, mtu);
+        };
+        self.counters.add(Count::PathMtuDoubted, 1);
+        if self.events.len() < limits::EVENTS && self.proven.is_to_be_looked_into(now, rloc) {
+            let mtu = u16::try_from(mtu).unwrap_or(u16::MAX).max(smallest_path_mtu(rloc));
+            self.events.push_back(Event::MtuReported { rloc, mtu });
+        }
+    }
+
+    fn is_proven(&self, now: Instant, way: quoted::Way) -> bool {
+        // Ways through NATs are not probed.
+        matches!(way, quoted::Way::Rloc(rloc) if self.proven.holds(now, rloc))
+    }
+
+    /// Takes what our own kernel says, or a router, if that is to be believed: that `quoted`, the start of an encapsulated packet with its
+    /// outer IP header, was longer than `mtu` octets. What fits nothing we send is refused (RFC 9300, section 7.2).
     pub fn handle_too_big(&mut self, now: Instant, quoted: &[u8], mtu: usize) {
         self.handle_timeout(now);
         let way = self.quoted_way(quoted);

@@ -16,6 +16,7 @@ mod own;
 mod peer;
 #[cfg(test)]
 mod peer_tests;
+mod proven;
 mod quoted;
 mod rate;
 #[cfg(test)]

@@ -457,6 +457,32 @@ fn a_reported_path_mtu_counts_only_if_the_quoted_packet_is_ours() {
 }
 
 #[test]
+fn against_what_a_long_probe_has_shown_a_report_is_a_hint_once_a_second() {
+    let mut bench = Bench::new();
+    bench.map("10.0.1.0/24", &["198.51.100.1"]);
+    let rloc = ip("198.51.100.1");
+    let mut buffer = [0; OuterHeader::LONGEST];
+    let quoted = bench.header(&v4_packet(&[])).emit(1464, &mut buffer).unwrap().to_vec();
+    bench.itr.update(bench.now, Update::PathProven { rloc, until: bench.now + Duration::from_secs(60) });
+    let full = dont_fragment(v4_packet(&[0; 1400 - 20]));
+    for mtu in [1300, 100, usize::MAX] {
+        bench.itr.handle_report(bench.now, &quoted, mtu);
+        bench.header(&full);
+    }
+    let hint = |mtu| Event::MtuReported { rloc, mtu };
+    assert_eq!((bench.itr.poll_event(), bench.itr.poll_event()), (Some(hint(1300)), None));
+    assert_eq!((bench.counters.get(Count::PathMtuDoubted), bench.counters.get(Count::PathMtu)), (3, 0));
+    bench.now += Duration::from_secs(1);
+    bench.itr.handle_report(bench.now, &quoted, 100);
+    assert_eq!(bench.itr.poll_event(), Some(hint(576)), "as low as is ever believed");
+    bench.itr.handle_too_big(bench.now, &quoted, 1450);
+    assert_eq!(bench.counters.get(Count::PathMtu), 1, "our own kernel knows");
+    bench.now += Duration::from_secs(59);
+    bench.itr.handle_report(bench.now, &quoted, 1300);
+    assert_eq!(bench.counters.get(Count::PathMtu), 2, "that was too long ago");
+}
+
+#[test]
 fn an_unreachable_locator_is_a_hint_once_a_second_and_only_of_what_we_sent() {
     let mut bench = Bench::new();
     bench.map("10.0.1.0/24", &["198.51.100.1"]);

@@ -356,7 +356,7 @@ impl Locators {
         let state = &mut self.states[index.0];
         let before = state.mtu(now, interface);
         (state.mtu, state.mtu_until) = match mtu {
-            Some(mtu) => (mtu.max(smallest(address)), now.plus(limits::PATH_MTU_TIME)),
+            Some(mtu) => (mtu.max(smallest_path_mtu(address)), now.plus(limits::PATH_MTU_TIME)),
             None => (0, Tick::NONE),
         };
         state.mtu(now, interface) != before
@@ -366,7 +366,7 @@ impl Locators {
         let referenced = self.find_at(place).filter(|index| self.get(*index).references > 0);
         let Some(index) = referenced else { return Learned::Stranger };
         let state = &mut self.states[index.0];
-        let believed = u16::try_from(mtu).unwrap_or(u16::MAX).max(smallest(place.address));
+        let believed = u16::try_from(mtu).unwrap_or(u16::MAX).max(smallest_path_mtu(place.address));
         if usize::from(believed) >= state.mtu(now, self.interface_mtu) {
             return Learned::Known;
         }
@@ -545,7 +545,7 @@ impl Locators {
 }
 
 /// The least path MTU that is believed.
-fn smallest(address: IpAddr) -> u16 {
+pub(crate) fn smallest_path_mtu(address: IpAddr) -> u16 {
     let smallest = match address {
         IpAddr::V4(_) => limits::SMALLEST_PATH_MTU_V4,
         IpAddr::V6(_) => MINIMUM_MTU,

@@ -221,6 +221,14 @@ pub enum Update {
         /// Octets of a whole IP packet, for as long as what a router says holds; none = packets are not as long as it is.
         mtu: Option<u16>,
     },
+    /// A packet as long as the path MTU to a locator has got there, as a long probe shows: until then control looks into what a router says
+    /// to the contrary ([`Event::MtuReported`]).
+    PathProven {
+        /// The locator.
+        rloc: IpAddr,
+        /// The end of that.
+        until: Instant,
+    },
     /// An EID-prefix is registered from behind a NAT through this node, or is so no longer: packets to it from anywhere, and packets
     /// from it that come from its NAT, are encapsulated again.
     Relayed {
@@ -326,6 +334,14 @@ pub enum Event {
     },
     /// A router, or our own kernel, has taught a lower path MTU to this locator.
     PathMtu {
+        /// The locator.
+        rloc: IpAddr,
+        /// Octets of a whole IP packet.
+        mtu: u16,
+    },
+    /// A router names a path MTU to this locator, and the opposite has been shown lately ([`Update::PathProven`]): it is not believed. Said once
+    /// a second at most of each.
+    MtuReported {
         /// The locator.
         rloc: IpAddr,
         /// Octets of a whole IP packet.

@@ -118,6 +118,9 @@ struct Peer {
     unanswered: u32,
     /// How it sees us.
     seen: Option<SocketAddr>,
+    /// Whether that was none of our locators, or another port, when it said so. Who has not yet said how he sees a new locator of ours says
+    /// nothing of a NAT.
+    is_translated: bool,
 }
 
 /// Finds out about the NAT and keeps it open.
@@ -160,7 +163,7 @@ impl Natted {
         natted
     }
 
-    /// Has these locators from now on: how they are seen is asked at once. RTRs are used by the preferred one if that is another now, or
+    /// Has these locators from now on: how they are seen is asked at once, and until somebody says so it is believed to be as before. RTRs are used by the preferred one if that is another now, or
     /// if the one that they are used by is gone.
     pub fn set_rlocs(&mut self, now: Instant, rlocs: Vec<IpAddr>) {
         if self.rlocs == rlocs {
@@ -332,6 +335,7 @@ impl Natted {
         }
         let has_others = uplinks(&self.rlocs, peer.address).nth(1).is_some();
         let keepalive = if has_others { limits::KEEPALIVE_OF_SEVERAL } else { limits::KEEPALIVE };
+        peer.is_translated = seen.is_some_and(|seen| is_translated(&self.rlocs, peer.role, seen));
         let (role, former) = (peer.role, peer.answered(now + keepalive, link, seen));
         if role == Role::Rtr {
             self.outputs.push_back(Output::Renewed);
@@ -387,8 +391,7 @@ impl Natted {
     /// What follows from what was heard of those who still answer. One who sees us elsewhere than we are is enough for a NAT (section 5.1).
     fn judge(&mut self, now: Instant) {
         let heard: Vec<&Peer> = self.peers.iter().filter(|peer| peer.is_alive()).collect();
-        let through_nat = |peer: &&Peer| peer.seen.is_some_and(|seen| self.is_translated(peer.role, seen));
-        let is_behind = self.config.mode == Mode::On || heard.iter().any(through_nat);
+        let is_behind = self.config.mode == Mode::On || heard.iter().any(|peer| peer.is_translated);
         let has_lived = matches!(self.standing, Standing::Behind(_));
         let standing = if is_behind || heard.is_empty() && has_lived {
             Standing::Behind(self.ways())
@@ -402,11 +405,6 @@ impl Natted {
             self.standing = standing.clone();
             self.outputs.push_back(Output::Stands(standing));
         }
-    }
-
-    fn is_translated(&self, role: Role, seen: SocketAddr) -> bool {
-        let port = if role == Role::Rtr { wire::DATA_PORT } else { wire::CONTROL_PORT };
-        seen.port() != port || !self.rlocs.contains(&seen.ip())
     }
 
     /// The RTRs that answer, in the order in which they were named.
@@ -426,9 +424,24 @@ fn uplinks(rlocs: &[IpAddr], rtr: IpAddr) -> impl Iterator<Item = IpAddr> + '_ {
     rlocs.iter().copied().filter(move |rloc| rloc.is_ipv4() == rtr.is_ipv4()).take(limits::UPLINKS)
 }
 
+/// Whether who is asked in this role sees another address or port than ours.
+fn is_translated(rlocs: &[IpAddr], role: Role, seen: SocketAddr) -> bool {
+    let port = if role == Role::Rtr { wire::DATA_PORT } else { wire::CONTROL_PORT };
+    seen.port() != port || !rlocs.contains(&seen.ip())
+}
+
 impl Peer {
     fn new(now: Instant, address: IpAddr, role: Role) -> Self {
-        Self { address, role, local: None, outstanding: VecDeque::new(), due: now, unanswered: 0, seen: None }
+        Self {
+            address,
+            role,
+            local: None,
+            outstanding: VecDeque::new(),
+            due: now,
+            unanswered: 0,
+            seen: None,
+            is_translated: false,
+        }
     }
 
     fn asked(&mut self, now: Instant, requests: &[(Nonce, IpAddr)]) {

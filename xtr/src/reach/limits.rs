@@ -146,6 +146,9 @@ pub const RAISE_AFTER: Duration = Duration::from_secs(600);
 /// How long the answer to a long probe casts doubt on a report that packets of its length are too long: two intervals.
 pub const PROVEN_LATELY: Duration = Duration::from_secs(60);
 
+/// How often probes show a report to be wrong before it is believed all the same: their flow may go another way than that of packets.
+pub const REFUTED: u32 = 3;
+
 /// Least path MTU that probes find, octets: each link of IPv6 has it, and of IPv4 none with less is known that says nothing about it, whereas
 /// a peer may take no control messages that are longer than they have to be. Nor is less believed of a router that speaks of a probe.
 pub const LEAST_PATH_MTU: u16 = 1280;

@@ -144,6 +144,16 @@ impl Paths {
         }
     }
 
+    /// A router says so of packets from `local`, and the packet half waits for what probes show. What they have shown may be of a way that was
+    /// left since: then it is believed.
+    pub(super) fn reported(&mut self, now: Instant, rloc: IpAddr, (local, mtu): (IpAddr, u16)) {
+        match self.change(rloc, |search| search.reported(now, mtu)) {
+            Some(Outcome::Changed) => self.tell(rloc),
+            Some(Outcome::Confirmed | Outcome::Nothing) => {}
+            None => self.too_big(now, rloc, (local, mtu)),
+        }
+    }
+
     /// The locator is out of use.
     pub(super) fn interrupt(&mut self, now: Instant, rloc: IpAddr) {
         self.change(rloc, |search| search.interrupt(now));
@@ -210,6 +220,10 @@ impl Paths {
             // So that the packet half does not forget it.
             Some(Outcome::Confirmed) => self.tell(rloc),
             Some(Outcome::Nothing) | None => {}
+        }
+        if self.paths.get(&rloc).is_some_and(|path| path.search.proven() == Some(now)) {
+            let until = now + limits::PROVEN_LATELY;
+            self.outputs.push_back(Output::Update(Update::PathProven { rloc, until }));
         }
         Some(probe.prefix)
     }

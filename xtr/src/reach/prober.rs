@@ -128,6 +128,13 @@ impl Prober {
         }
     }
 
+    /// A router names this path MTU to a locator, and the packet half does not believe it, as a long probe has lately shown the opposite.
+    pub fn reported_mtu(&mut self, now: Instant, rloc: IpAddr, mtu: u16) {
+        if let (true, Some(local)) = (self.targets.contains_key(&rloc), self.current(rloc)) {
+            self.paths.reported(now, rloc, (local, mtu));
+        }
+    }
+
     /// A control message of ours that begins with `quoted` is too long for a link of this MTU in octets, as a router says or our own kernel.
     ///
     /// # Errors

@@ -76,6 +76,11 @@ pub(super) struct Search {
     raise: Instant,
     /// How often in a row no long probe at all was answered.
     unanswered: u32,
+    /// Whether probes look into what a router has said against them; when one last has, and how often they have shown it wrong since none has
+    /// for long.
+    is_doubted: bool,
+    reported: Option<Instant>,
+    refuted: u32,
     /// Whether the path MTU is that of another way, and no probe has shown yet that it is that of this one.
     is_inherited: bool,
 }
@@ -95,6 +100,9 @@ impl Search {
             next_check: now,
             raise: now,
             unanswered: 0,
+            is_doubted: false,
+            reported: None,
+            refuted: 0,
             is_inherited: false,
         }
     }
@@ -183,6 +191,7 @@ impl Search {
             return Step::Rest;
         };
         (self.believed, self.spoken_for, self.lost, self.unanswered) = (shorter, now, probing.length, 0);
+        self.refuted = 0;
         self.is_inherited = false;
         self.look_higher(now, now);
         Step::BlackHole { lost: probing.length }
@@ -201,6 +210,7 @@ impl Search {
         let has_changed = length > self.believed;
         let was_inherited = std::mem::take(&mut self.is_inherited);
         (self.believed, self.spoken_for, self.proven) = (length, now, Some(now));
+        self.refuted = self.refuted.saturating_add(u32::from(self.is_doubted && is_in_question));
         self.lost = self.lost.max(length.saturating_add(1));
         if is_in_question {
             self.stop();
@@ -235,11 +245,41 @@ impl Search {
         Outcome::Changed
     }
 
+    /// A router says how long packets may be, and nobody believes it yet, as a probe has lately shown that they may be longer. Probes of that
+    /// length decide: a router that tells the truth drops them, and says so of them ([`Self::refused`]). Not at once after an answer, so that
+    /// who goes on saying so brings no more of them about than a search does. What is said again and again for all that may be true of flows
+    /// that go another way than probes: then it is believed, as far as it leaves room for any packet that IPv6 has to carry.
+    pub(super) fn reported(&mut self, now: Instant, mtu: u16) -> Outcome {
+        if self.reported.is_none_or(|at| now >= at + limits::RAISE_AFTER) {
+            self.refuted = 0;
+        }
+        self.reported = Some(now);
+        let proven = self.proven.filter(|at| now < *at + limits::PROVEN_LATELY);
+        let [least, _] = self.shorter;
+        match proven {
+            Some(proven) if mtu < self.believed && self.refuted < limits::REFUTED => {
+                if !self.is_doubted {
+                    self.is_doubted = true;
+                    self.probe(now.max(proven + limits::SEARCH_GAP), self.believed);
+                }
+                Outcome::Nothing
+            }
+            None if self.refuted == 0 => self.too_big(now, mtu),
+            _ => self.too_big(now, mtu.max(least)),
+        }
+    }
+
+    /// When a probe as long as the path MTU was last answered, unless that has been refuted since.
+    pub(super) fn proven(&self) -> Option<Instant> {
+        self.proven
+    }
+
     /// A router has dropped a probe of this length, or our own kernel has not sent it, and says how long packets may be: less than that (RFC
     /// 8899, section 4.6.2). Whether it is true the next probe shows, which is as long; then there is nothing left to look for.
     pub(super) fn refused(&mut self, now: Instant, length: u16, mtu: u16) -> Outcome {
         if mtu < self.believed {
             (self.believed, self.spoken_for, self.proven) = (mtu, now, None);
+            (self.is_doubted, self.refuted) = (false, 0);
             (self.lost, self.raise) = (mtu.saturating_add(1), now + limits::RAISE_AFTER);
             self.probe(now, mtu);
             return Outcome::Changed;
@@ -263,7 +303,7 @@ impl Search {
     }
 
     fn stop(&mut self) {
-        (self.probing, self.due) = (None, None);
+        (self.probing, self.due, self.is_doubted) = (None, None, false);
     }
 
     /// Looks for a longer one at `at`, if it is worth it: the longest first, then halfway.

@@ -117,6 +117,8 @@ pub enum Output {
     Moved(EidPrefix),
     /// A Map-Server says that nobody else has it any more.
     Returned(EidPrefix),
+    /// What came was a Map-Notify of a Map-Server, as its tag proves.
+    Verified,
     /// All that has moved and not returned, whatever Map-Server says so, has changed.
     AllMoved(Vec<EidPrefix>),
 }
@@ -227,13 +229,13 @@ impl Registrar {
     /// Takes one input.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
-            Input::Notify { from, by, message, payload } => {
-                if let Err(refusal) = self.on_notify(now, (from, by), message, payload) {
-                    self.tally.count(refusal);
-                }
-            }
+            Input::Notify { from, by, message, payload } => match self.on_notify(now, (from, by), message, payload) {
+                Ok(()) => self.outputs.push_back(Output::Verified),
+                Err(refusal) => self.tally.count(refusal),
+            },
             Input::Locators(database) => {
                 self.database = database;
+                self.split(now);
                 self.hurry(now);
             }
             Input::Add { prefix, database } => {
@@ -247,6 +249,7 @@ impl Registrar {
             Input::Servers(servers) => self.set_servers(now, servers),
             Input::Way(through) => {
                 self.through = through;
+                self.split(now);
                 self.hurry(now);
             }
             Input::Again => self.hurry(now),
@@ -334,18 +337,49 @@ impl Registrar {
         let config = &self.servers[server];
         let mut rest = config.prefixes.as_slice();
         while !rest.is_empty() {
-            let count = (1..=rest.len()).rev().find(|count| self.fits(&rest[..*count], config)).unwrap_or(1);
-            let (prefixes, remaining) = rest.split_at(count);
+            let (prefixes, remaining) = rest.split_at(self.count_that_fits(rest, config));
             self.batches.push(Batch::new(server, prefixes.to_vec(), now));
             rest = remaining;
         }
     }
 
+    /// What has more or longer locators than before, or another way, may fit a packet no longer: it goes on as several messages (RFC 9301,
+    /// section 5).
+    pub(super) fn split(&mut self, now: Instant) {
+        for index in 0..self.batches.len() {
+            let Batch { server, confirmed, withdrawing, .. } = self.batches[index];
+            if withdrawing {
+                continue;
+            }
+            let count = self.count_that_fits(&self.batches[index].prefixes, &self.servers[server]);
+            let mut rest = self.batches[index].prefixes.split_off(count);
+            while !rest.is_empty() {
+                let later = rest.split_off(self.count_that_fits(&rest, &self.servers[server]));
+                self.batches.push(Batch { confirmed, ..Batch::new(server, rest, now) });
+                rest = later;
+            }
+        }
+    }
+
+    /// How many of these, one at least, a message to this server has room for.
+    fn count_that_fits(&self, prefixes: &[EidPrefix], server: &Server) -> usize {
+        if self.fits(prefixes, server) {
+            return prefixes.len();
+        }
+        let (mut fits, mut too_many) = (1, prefixes.len());
+        while too_many > fits + 1 {
+            let middle = usize::midpoint(fits, too_many);
+            if self.fits(&prefixes[..middle], server) {
+                fits = middle;
+            } else {
+                too_many = middle;
+            }
+        }
+        fits
+    }
+
     fn fits(&self, prefixes: &[EidPrefix], server: &Server) -> bool {
-        let limit = match server.to {
-            MapSystem::Node(IpAddr::V4(_)) => limits::PAYLOAD_V4,
-            MapSystem::Node(IpAddr::V6(_)) | MapSystem::Pipe => limits::PAYLOAD_V6,
-        };
+        let limit = self.through.room(server.to);
         let message = ControlMessage::from(self.message(prefixes, false, server, Nonce(0)));
         auth::seal(&message, &server.key, server.tag).is_ok_and(|bytes| bytes.len() <= limit)
     }

@@ -46,3 +46,9 @@ pub const PAYLOAD_V4: usize = 576 - 20 - 8;
 
 /// Largest UDP payload towards an IPv6 server or the pipe: a packet of 1280 octets.
 pub const PAYLOAD_V6: usize = 1280 - 40 - 8;
+
+/// Of it what stands in front of a Map-Register for an IPv4 server that is relayed: an ECM header, and inner IP and UDP headers.
+pub const RELAYED_V4: usize = 4 + 20 + 8;
+
+/// The same for an IPv6 server.
+pub const RELAYED_V6: usize = 4 + 40 + 8;

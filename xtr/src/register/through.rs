@@ -8,6 +8,7 @@ use wire::address::{Address, EidPrefix};
 use wire::control::Ecm;
 use wire::record::{LocatorRecord, MappingRecord};
 
+use super::limits;
 use crate::database::{Database, RecordForm};
 use crate::nat::natted::Way;
 use crate::transport::{Destination, MapSystem, Outgoing, same_family};
@@ -48,6 +49,19 @@ impl Through {
 
     pub(super) fn is_by_rtrs(&self) -> bool {
         matches!(self, Self::Rtrs(_))
+    }
+
+    /// Octets of a Map-Register that gets to its server in packets that RFC 9301, section 5, allows, with the ECM of the RTRs round it.
+    pub(super) fn room(&self, server: MapSystem) -> usize {
+        let payload = |is_v4| if is_v4 { limits::PAYLOAD_V4 } else { limits::PAYLOAD_V6 };
+        match (self, server) {
+            (_, MapSystem::Pipe) => payload(false),
+            (Self::Rtrs(ways), MapSystem::Node(server)) if !ways.is_empty() => {
+                let headers = if server.is_ipv4() { limits::RELAYED_V4 } else { limits::RELAYED_V6 };
+                payload(ways.iter().any(|way| way.rtr.is_ipv4())) - headers
+            }
+            (_, MapSystem::Node(server)) => payload(server.is_ipv4()),
+        }
     }
 
     /// None when none of our locators has the family of the Map-Server.

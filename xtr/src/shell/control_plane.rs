@@ -10,7 +10,7 @@ use cgeid::{Cn, OperationalKey};
 use ipnet::Ipv6Net;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
-use wire::control::{Nonce, message_type};
+use wire::control::Nonce;
 
 use super::Failure;
 use super::control_socket::{Ask, Question};
@@ -37,8 +37,6 @@ use crate::map_cache::Update;
 use crate::subscribe::Told;
 use crate::transport::{Destination, MapSystem, Outgoing, Via};
 
-/// Message type of a Map-Notify (RFC 9301, section 5.1).
-const MAP_NOTIFY: u8 = 4;
 /// How long a node that goes away waits for its withdrawals to be confirmed.
 const FAREWELL: Duration = Duration::from_millis(1500);
 
@@ -337,16 +335,10 @@ impl ControlPlane {
     fn name_senders(&mut self) {
         let now = Instant::now();
         let senders = self.packets.senders(now);
-        if !senders.is_empty() {
-            self.control.handle(now, Input::PacketsFrom(&senders));
-        }
+        self.control.handle(now, Input::PacketsFrom(&senders));
     }
 
     fn datagram(&mut self, via: Via, bytes: &[u8]) {
-        // It may say that an EID-prefix of ours has moved.
-        if message_type(bytes) == Some(MAP_NOTIFY) {
-            self.name_senders();
-        }
         self.control.handle(Instant::now(), Input::Datagram { via, bytes });
     }
 
@@ -435,6 +427,7 @@ impl ControlPlane {
                     self.packets.update(update);
                 }
                 Output::Send(outgoing) => self.send(outgoing),
+                Output::WantAllSenders => self.name_senders(),
                 Output::WantSenders { bound, about } => {
                     let now = Instant::now();
                     let senders = self.packets.senders_to(now, &bound, &about);

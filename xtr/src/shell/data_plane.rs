@@ -168,10 +168,10 @@ impl DataPlane {
             Update::Upsert { .. }
                 | Update::Remove { .. }
                 | Update::Unresolved { .. }
-                | Update::Moved(_)
                 | Update::EchoAnswer { .. }
                 | Update::PathMtu { .. }
                 | Update::CoreMtu(_)
+                | Update::PathProven { .. }
         );
         let concerns_etr_only =
             matches!(update, Update::Source { .. } | Update::Relayed { .. } | Update::Rtrs(_) | Update::Behind(_));

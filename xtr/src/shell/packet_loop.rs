@@ -56,7 +56,7 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
         let from_site = self.take_from_site(now);
         for _ in 0..limits::BATCH {
             let Some(report) = self.core.report() else { break };
-            self.itr.handle_too_big(now, &report.quoted, report.mtu);
+            self.itr.handle_report(now, &report.quoted, report.mtu);
         }
         for _ in 0..limits::BATCH {
             let Some(quoted) = self.core.unreachable() else { break };

@@ -69,6 +69,9 @@ pub struct Node {
     /// The last nonces of unsolicited Map-Notifies, as they are on disk.
     pub heard: Vec<(MapSystem, Nonce)>,
     pub told: Vec<(Told, Nonce)>,
+    /// Who has sent packets to it within the last minute, and how often it was to be told so.
+    pub senders: Vec<IpAddr>,
+    pub named: usize,
     updates: Vec<Update>,
     key: AuthKey,
 }
@@ -103,6 +106,8 @@ impl Node {
             persisted: vec![],
             heard: vec![],
             told: vec![],
+            senders: vec![],
+            named: 0,
             updates: vec![],
             key,
         };
@@ -204,6 +209,11 @@ impl Node {
                 Output::PersistNonce(nonce) => self.persisted.push(nonce),
                 Output::PersistHeard(heard) => self.heard = heard,
                 Output::PersistTold(told) => self.told = told,
+                Output::WantAllSenders => {
+                    self.named += 1;
+                    let senders = self.senders.clone();
+                    self.control.handle(self.now, Input::PacketsFrom(&senders));
+                }
                 Output::WantSenders { .. } => panic!("it is no RTR"),
                 Output::Update(update) => self.updates.push(update),
                 Output::Send(outgoing) => match outgoing.to {

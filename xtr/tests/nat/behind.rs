@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The xTR behind a NAT: finds out about it, goes through its RTRs, and believes nobody but who it asked.
 
+use crate::uplinks::asked_from;
 use crate::*;
 
 #[test]
@@ -275,6 +276,45 @@ fn what_one_who_is_silent_now_saw_once_keeps_nobody_behind_a_nat() {
     }
     assert_eq!(node.control.natted().unwrap().standing(), &Standing::Direct);
     assert!(updates.contains(&Update::Behind(false)));
+}
+
+#[test]
+fn where_there_was_no_nat_another_address_brings_none_until_somebody_has_seen_it() {
+    const NEXT: &str = "10.0.0.9";
+    let mut node = Node::natted(Mode::Auto, &[RTR]);
+    let nonce = asked(&node.done(), at(RTR, 4342)).unwrap();
+    node.come_to_data_port(at(RTR, 4342), seen(nonce, XTR, 4341));
+    node.control.handle(node.now, Input::Locators(vec![OwnLocator::new(ip(NEXT), 1, 100)]));
+    let at_once = node.done();
+    let is_straight = |(to, bytes): &(Destination, Vec<u8>)| {
+        *to == Destination::Socket { local: ip(NEXT), remote: at(SERVER, 4342) } && MapRegister::decode(bytes).is_ok()
+    };
+    assert!(at_once.sent.iter().any(is_straight), "{at_once:?}");
+    // Nobody answers: not how it was seen before counts.
+    let done = node.wait(Duration::from_secs(120));
+    for updates in [&at_once.updates, &done.updates] {
+        assert!(
+            !updates.iter().any(|update| matches!(update, Update::Behind(_) | Update::Remove { .. })),
+            "{updates:?}"
+        );
+    }
+    assert_eq!(node.control.natted().unwrap().standing(), &Standing::Direct);
+    let nonce = asked_from(&done, RTR, NEXT).unwrap();
+    let done = node.come_to_data_port_of(ip(NEXT), at(RTR, 4342), seen(nonce, NAT, 50_001));
+    assert!(done.updates.contains(&Update::Behind(true)), "it has come behind one: {done:?}");
+}
+
+#[test]
+fn what_is_registered_through_an_rtr_fits_a_packet_with_what_is_round_it() {
+    let prefixes: Vec<String> = (0..17).map(|number| format!("10.{number}.0.0/16")).collect();
+    let database = database(&[XTR], &prefixes.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut node = Node::natted_at(Mode::On, &[RTR], database);
+    let nonce = asked(&node.done(), at(RTR, 4342)).unwrap();
+    let done = node.come_to_data_port(at(RTR, 4342), seen(nonce, NAT, 50_001));
+    let relayed: Vec<_> = done.sent.iter().filter(|(_, bytes)| Ecm::decode(bytes).is_ok()).collect();
+    assert!(relayed.iter().all(|(_, bytes)| bytes.len() + 28 <= 576), "{relayed:?}");
+    let all = registers(&done);
+    assert_eq!((all.len(), all.iter().map(|(_, message)| message.records.len()).sum::<usize>()), (2, prefixes.len()));
 }
 
 #[test]

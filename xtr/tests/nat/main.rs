@@ -94,7 +94,7 @@ impl Node {
     }
 
     fn natted_at(mode: Mode, rtrs: &[&str], database: Database) -> Self {
-        let server = server(SERVER, "of the site");
+        let server = Server { prefixes: database.prefixes().to_vec(), ..server(SERVER, "of the site") };
         Self::new(|now| {
             let config = natted::Config {
                 mode,
@@ -114,6 +114,7 @@ impl Node {
             match output {
                 Output::Send(outgoing) => done.sent.push((outgoing.to, outgoing.bytes)),
                 Output::Update(update) => done.updates.push(update),
+                Output::WantAllSenders => self.control.handle(self.now, Input::PacketsFrom(&[])),
                 Output::WantSenders { bound, about } => done.wanted.push((bound, about)),
                 Output::PersistNonce(_) | Output::PersistHeard(_) | Output::PersistTold(_) => {}
             }

@@ -273,7 +273,7 @@ fn an_rtr_is_asked_by_four_uplinks_of_its_family_and_each_answer_counts_where_it
 }
 
 /// What was asked of an RTR, from this locator.
-fn asked_from(done: &Done, rtr: &str, from: &str) -> Option<Nonce> {
+pub(crate) fn asked_from(done: &Done, rtr: &str, from: &str) -> Option<Nonce> {
     let mut requests = done.sent.iter().filter_map(|(to, bytes)| match (to, ControlMessage::decode(bytes)) {
         (Destination::DataPort { remote, local }, Ok(ControlMessage::Info(info))) => {
             (*remote == at(rtr, 4342) && *local == ip(from)).then_some(info.nonce)

@@ -114,15 +114,15 @@ impl Lab {
         is_taken
     }
 
-    /// A router says that an inner packet of 1300 octets is too long for a link of this MTU.
+    /// A router says that an inner packet of 1280 octets is too long for a link of this MTU.
     pub(crate) fn report(&mut self, mtu: usize) {
-        let packet = inner_of("2001:db8:a::1", "2001:db8:b::2", 1300);
+        let packet = inner_of("2001:db8:a::1", "2001:db8:b::2", 1280);
         let xtr::itr::Verdict::Encapsulate(outer, _) = self.itr.handle(self.near.now, &packet) else {
             panic!("it does not fit");
         };
         let mut headers = [0; wire::data::OuterHeader::LONGEST];
         let quoted = outer.emit(packet.len(), &mut headers).unwrap();
-        self.itr.handle_too_big(self.near.now, quoted, mtu);
+        self.itr.handle_report(self.near.now, quoted, mtu);
     }
 
     /// A packet every ten milliseconds.

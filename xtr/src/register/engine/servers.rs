@@ -47,6 +47,7 @@ impl Registrar {
             self.batches.retain(|batch| batch.server != index);
             return self.plan(now, index);
         }
+        self.split(now);
         self.batches.iter_mut().filter(|batch| batch.server == index).for_each(|batch| batch.hurry(now));
     }
 

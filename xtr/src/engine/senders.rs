@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Who has sent to us lately hears of our changes (RFC 9301, section 6.1), and is reached by the way that it sends by. The packet half knows
+//! them, thousands as it may be, and names them when a Map-Server has said something that is proven to be its word: nobody else makes us
+//! ask.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use wire::address::EidPrefix;
+
+use super::{Control, Output};
+use crate::limits;
+
+/// When they were named, and what waits for it.
+#[derive(Debug, Default)]
+pub(super) struct Naming {
+    asked: Option<Instant>,
+    is_open: bool,
+    /// What is told when they have been named.
+    changed: Vec<EidPrefix>,
+}
+
+impl Control {
+    /// Has them named, once a second at most.
+    pub(super) fn want_senders(&mut self, now: Instant) {
+        let is_recent = |at: Instant| now.saturating_duration_since(at) < limits::SENDERS_NAMED;
+        if !self.naming.asked.is_some_and(is_recent) {
+            (self.naming.asked, self.naming.is_open) = (Some(now), true);
+            self.outputs.push_back(Output::WantAllSenders);
+        }
+    }
+
+    /// They are to hear that the mapping of this prefix is another one, at the Map-Servers, than it was.
+    pub(super) fn tell_senders(&mut self, now: Instant, prefix: EidPrefix) {
+        self.want_senders(now);
+        if self.naming.is_open {
+            self.naming.changed.push(prefix);
+        } else {
+            self.solicitor.changed(now, [prefix]);
+        }
+    }
+
+    pub(super) fn on_packets_from(&mut self, now: Instant, rlocs: &[IpAddr]) {
+        for rloc in rlocs {
+            self.solicitor.heard(now, *rloc, &[], true);
+            self.prober.heard_data(now, *rloc);
+        }
+        self.naming.is_open = false;
+        let changed = std::mem::take(&mut self.naming.changed);
+        if !changed.is_empty() {
+            self.solicitor.changed(now, changed);
+        }
+    }
+}
