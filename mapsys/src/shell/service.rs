@@ -286,6 +286,15 @@ impl Service {
         self.status.clone()
     }
 
+    /// Waits until the engine or the DHT node has ended by itself, by a panic that is in the log; says which. A host goes on no longer than
+    /// both.
+    pub async fn ended(&self) -> &'static str {
+        tokio::select! {
+            () = self.inputs.closed() => "the map system",
+            () = self.node.ended() => "the DHT node",
+        }
+    }
+
     /// Ends engine and DHT node. What was handed in before is still done, and withdrawals get two seconds to be stored.
     pub async fn shutdown(self) {
         drop(self.inputs);
