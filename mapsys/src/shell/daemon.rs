@@ -16,6 +16,7 @@ use anyhow::{Context as _, anyhow, bail};
 use cgeid::{Network, OperationalKey};
 use dht::admit::Rules;
 use dht::resolve::TrustAnchor;
+use dht::shell::control::Control;
 use dht::shell::http::Server;
 use dht::shell::metrics::{Ask, NodeFigures};
 use dht::shell::network_key::rules;
@@ -301,8 +302,7 @@ async fn serve(mut plan: Plan, (reloader, reloads): (Reloader, Reloads)) -> anyh
         plan.key_files = files;
     }
     let bound = bind_all(&plan.listen)?;
-    let listener = control::listen(&plan.control)?;
-    let control_path = plan.control.clone();
+    let control = Control::listen(&plan.control)?;
     let (dht_listen, metrics, is_alone) = (plan.dht_listen.clone(), plan.metrics, plan.bootstrap.is_empty());
     let keys = KeyWatch::start(std::mem::take(&mut plan.key_files))?;
     let config = service_config(plan, &bound, &keys);
@@ -328,7 +328,7 @@ async fn serve(mut plan: Plan, (reloader, reloads): (Reloader, Reloads)) -> anyh
     }
     parts.start("who sends", sockets::send(outputs, bound));
     parts.start("who reads the settings again", reloader.run(Arc::clone(&service)));
-    parts.start("who answers at the control socket", control::serve(listener, service.status(), reloads.clone()));
+    parts.start("who answers at the control socket", control::serve(control, service.status(), reloads.clone()));
     parts.start("who listens for SIGHUP", reload_at(hangup, reloads));
     if let Some(pause) = manager::watchdog() {
         parts.start("who shows signs of life", show_life(service.status(), pause));
@@ -348,8 +348,6 @@ async fn serve(mut plan: Plan, (reloader, reloads): (Reloader, Reloads)) -> anyh
     if let Some(service) = Arc::into_inner(service) {
         service.shutdown().await;
     }
-    // It may be gone already.
-    let _ = std::fs::remove_file(control_path);
     outcome
 }
 
