@@ -131,7 +131,9 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
             }
             Some((bound, own)) = addresses.recv() => running.readdress(bound, &own),
             Ok(()) = peers.changed() => {
-                let now = peers.borrow_and_update().peers;
+                let set = *peers.borrow_and_update();
+                running.engine.trust_clock(set.is_clock_right);
+                let now = set.peers;
                 if has_grown(published_to, now) {
                     running.engine.handle(running.now(), Input::DhtChanged);
                 }
