@@ -22,6 +22,8 @@ use zeroize::Zeroizing;
 struct Double {
     held: HashMap<Vec<u8>, Vec<u8>>,
     lies: bool,
+    /// Whether it is broken: it panics at its next housekeeping.
+    is_broken: bool,
 }
 
 impl Records for Double {
@@ -44,7 +46,9 @@ impl Records for Double {
         Ok(())
     }
 
-    fn housekeep(&mut self, _now: SystemTime) {}
+    fn housekeep(&mut self, _now: SystemTime) {
+        assert!(!std::mem::take(&mut self.is_broken), "broken on purpose");
+    }
 
     fn held(&self) -> Held {
         Held { records: self.held.len(), bytes: self.held.values().map(Vec::len).sum(), ..Held::default() }
@@ -302,6 +306,29 @@ async fn a_peer_that_names_ever_new_addresses_is_known_by_the_one_it_was_seen_at
     let known = &stats.peers.iter().find(|peer| peer.id == *liar.local_peer_id()).unwrap().addresses;
     assert!(!known.is_empty() && known.iter().all(|address| address.to_string().contains("/127.12.2.1/")), "{known:?}");
     assert!(stats.counters.claims_tried <= limits::TRIES_PER_PEER as u64, "it cannot send us against others");
+}
+
+#[tokio::test]
+async fn whoever_waits_for_the_end_of_a_node_hears_of_it_however_it_ends() {
+    let config = |host| NodeConfig {
+        listen: vec![IpAddr::V4(Ipv4Addr::new(127, 61, host, 1))],
+        port: 0,
+        ..config_of([61, host], Role::Server)
+    };
+    let [whole, broken] = [false, true].map(|is_broken| {
+        Node::start(config(1 + u8::from(is_broken)), Box::new(Double { is_broken, ..Double::default() })).unwrap()
+    });
+    tokio::time::timeout(Duration::from_secs(20), broken.ended()).await.unwrap();
+    assert!(matches!(broken.stats().await, Err(NodeError::Stopped)));
+    assert!(whole.stats().await.is_ok(), "the other one runs on");
+    let waiting = tokio::spawn({
+        let whole = whole.clone();
+        async move { whole.ended().await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    whole.shutdown().await;
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap().unwrap();
 }
 
 #[test]

@@ -279,6 +279,7 @@ async fn a_node_with_a_wrong_clock_publishes_nothing() {
         let all: Vec<Multiaddr> = nodes.iter().flat_map(Node::listen_addrs).collect();
         let wrong = start(NodeConfig { clock, ..config(&owner, [49, block, 1], &all) });
         wait_for("a verdict", async || wrong.stats().await.unwrap().admission.clock.state == "wrong").await;
+        assert!(!wrong.peer_set().is_clock_right);
         let publication = mapping(&owner);
         let error = wrong.put(publication.key.encode(), publication.value).await.unwrap_err();
         assert!(matches!(error, NodeError::Clock(behind) if (behind / 1000 + seconds).abs() < 5), "{error}");
@@ -287,6 +288,7 @@ async fn a_node_with_a_wrong_clock_publishes_nothing() {
     }
     let late = server([49, 12, 1], &bootstrap);
     wait_for("a verdict", async || late.stats().await.unwrap().admission.clock.state == "right").await;
+    wait_for("the same, for who publishes", async || late.peer_set().is_clock_right).await;
 }
 
 #[tokio::test]

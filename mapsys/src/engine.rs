@@ -466,6 +466,11 @@ impl Engine {
         self.publisher.publish(now, &self.server, &mut self.outputs);
     }
 
+    /// Takes note whether the peers of the DHT node say that the clock is right: what was signed ahead of it counts for nothing then.
+    pub fn trust_clock(&mut self, is_right: bool) {
+        self.publisher.trust_clock(is_right);
+    }
+
     /// The next thing to do.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()

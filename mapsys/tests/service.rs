@@ -140,6 +140,58 @@ fn what_is_configured_changes_by_signal_and_by_command_and_an_error_changes_noth
     assert_eq!(value, serde_json::json!({ "sites": 1, "kept": 0, "ended": 0, "needs_restart": [] }), "flags win");
 }
 
+/// Hundredths of a second of processor that a process has used (proc(5)).
+fn processor(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // Behind the name, which may have spaces: user and system time are the 14th and 15th field of all.
+    let fields: Vec<&str> = text.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    [11, 12].map(|field| fields[field].parse::<u64>().unwrap()).iter().sum()
+}
+
+#[test]
+fn who_asks_while_there_are_no_descriptors_is_answered_later_and_costs_nothing() {
+    let service = Service::start(&site("a", "10.1.0.0/16"), None);
+    assert_eq!(service.told(), "READY=1");
+    let pid = service.child.id();
+    let process = rustix::process::Pid::from_child(&service.child);
+    let limit = |most| {
+        let limits = rustix::process::Rlimit { current: most, maximum: Some(4096) };
+        rustix::process::prlimit(Some(process), rustix::process::Resource::Nofile, limits).unwrap()
+    };
+    // A descriptor has the lowest number that is free: from there on there are none.
+    let free = (0..).find(|number| !Path::new(&format!("/proc/{pid}/fd/{number}")).exists()).unwrap();
+    limit(Some(free));
+    let asked = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| service.ask(&["show", "sites", "--json"]));
+        std::thread::sleep(Duration::from_millis(500));
+        let before = processor(pid);
+        std::thread::sleep(Duration::from_secs(1));
+        let used = processor(pid) - before;
+        assert!(used < 25, "{used} hundredths of a second of processor in one second");
+        limit(Some(1024));
+        asked.join().unwrap()
+    });
+    assert!(asked.status.success(), "{asked:?}");
+}
+
+#[test]
+fn a_file_in_the_way_of_the_control_socket_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sites.toml");
+    std::fs::write(&file, "precious").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_lisp-mapsys"))
+        .args(["--listen", "127.0.0.1:0", "--dht-listen", "127.0.0.1", "--dht-port", "0"])
+        .arg("--state-dir")
+        .arg(folder.path().join("state"))
+        .arg("--control")
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--control"), "{output:?}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
+}
+
 #[test]
 fn nobody_to_reload_is_said() {
     let folder = tempfile::tempdir().unwrap();

@@ -40,6 +40,15 @@ impl Sequence {
         self.0 = next;
         Ok(next)
     }
+
+    /// Where to go on from by a clock that its peers say is right. What is ahead of it by more than anybody accepts was signed by a clock that
+    /// was ahead, and nobody whose clock is right has taken it: it counts for nothing, or nothing could be published until the time has
+    /// come to it.
+    #[must_use]
+    pub fn by_right_clock(self, now: SystemTime) -> Self {
+        let mut tried = self;
+        if tried.next(now).is_ok() { self } else { Self::default() }
+    }
 }
 
 /// A bundle ready to be put.

@@ -55,18 +55,24 @@ impl Control {
         Ok(Self { listener, path: path.to_owned() })
     }
 
-    /// Answers clients for ever, one at a time: they are operators, not traffic.
-    pub async fn serve(&self, mut answer: impl AsyncFnMut(Value) -> Value) {
+    /// The next client. While none can be had, it is tried once a second.
+    pub async fn accept(&self) -> UnixStream {
         loop {
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
+            match self.listener.accept().await {
+                Ok((stream, _)) => return stream,
                 Err(error) => {
                     // Such as too many open files: it stays so for a while.
                     tracing::warn!(%error, "control socket");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
                 }
-            };
+            }
+        }
+    }
+
+    /// Answers clients for ever, one at a time: they are operators, not traffic.
+    pub async fn serve(&self, mut answer: impl AsyncFnMut(Value) -> Value) {
+        loop {
+            let stream = self.accept().await;
             match tokio::time::timeout(PATIENCE, serve_one(stream, &mut answer)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::debug!(%error, "control client"),

@@ -2,14 +2,18 @@
 //! Figures for monitoring, over HTTP: `/metrics` in the text format of OpenMetrics, `/health` for whoever restarts what is
 //! broken. Both only read; who must not see them is kept away by the address that is listened on.
 
+mod bounded;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures::future::BoxFuture;
 use prometheus_client::encoding::text::encode;
@@ -17,8 +21,15 @@ use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use self::bounded::Bounded;
+
 /// The media type of OpenMetrics text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Connections at once, each for one question: some who monitor, and some to spare. Whoever comes beyond them waits in the system's queue.
+const CONNECTIONS: usize = 32;
+/// How long one may take for its question and the answer: as long as Prometheus waits.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is asked of a daemon each time.
 pub trait Figures: Send + Sync + 'static {
@@ -42,9 +53,15 @@ impl Server {
     /// # Errors
     /// When that cannot be had.
     pub async fn start(address: SocketAddr, figures: Arc<dyn Figures>) -> anyhow::Result<Self> {
+        Self::start_within(PATIENCE, address, figures).await
+    }
+
+    async fn start_within(patience: Duration, address: SocketAddr, figures: Arc<dyn Figures>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(address).await.with_context(|| format!("--metrics {address}"))?;
         let address = listener.local_addr()?;
         let router = Router::new().route("/metrics", get(metrics)).route("/health", get(health)).with_state(figures);
+        let router = router.layer(map_response(as_the_last));
+        let listener = Bounded::new(listener, CONNECTIONS, patience);
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::warn!(%error, "metrics are not served any more");
@@ -66,6 +83,12 @@ impl Drop for Server {
     }
 }
 
+/// A connection ends with its first answer, so that it has an end, and no answer is cut off by that.
+async fn as_the_last(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
 async fn metrics(State(figures): State<Arc<dyn Figures>>) -> Result<impl IntoResponse, (StatusCode, String)> {
     let failed = |error: String| (StatusCode::SERVICE_UNAVAILABLE, error);
     let registry = figures.registry().await.map_err(|error| failed(format!("{error:#}\n")))?;
@@ -80,4 +103,83 @@ async fn health(State(figures): State<Arc<dyn Figures>>) -> impl IntoResponse {
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, json!({ "ok": false, "why": why })),
     };
     (status, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Instant;
+
+    use futures::FutureExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// A daemon that is well, or hangs.
+    struct Daemon {
+        hangs: bool,
+    }
+
+    impl Figures for Daemon {
+        fn registry(&self) -> BoxFuture<'_, anyhow::Result<Registry>> {
+            async { Ok(Registry::default()) }.boxed()
+        }
+
+        fn health(&self) -> BoxFuture<'_, Result<(), String>> {
+            if self.hangs { std::future::pending().boxed() } else { async { Ok(()) }.boxed() }
+        }
+    }
+
+    async fn server(patience: Duration, hangs: bool) -> Server {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Server::start_within(patience, any, Arc::new(Daemon { hangs })).await.unwrap()
+    }
+
+    /// What comes until the server hangs up, which it does in time.
+    async fn heard(stream: &mut TcpStream) -> String {
+        let mut answer = String::new();
+        let read = stream.read_to_string(&mut answer);
+        // One that was hung up on with something unread is reset.
+        let _ = tokio::time::timeout(Duration::from_secs(10), read).await.unwrap();
+        answer
+    }
+
+    async fn ask(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+        heard(&mut stream).await
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_is_hung_up_on_and_keeps_others_waiting_no_longer_than_that() {
+        const SHORT: Duration = Duration::from_millis(500);
+        let server = server(SHORT, false).await;
+        let begun = Instant::now();
+        let mut silent = Vec::new();
+        for begins_to_ask in (0..CONNECTIONS).map(|number| number % 2 == 0) {
+            let mut stream = TcpStream::connect(server.address()).await.unwrap();
+            if begins_to_ask {
+                stream.write_all(b"GET /health HTTP/1.1\r\nHo").await.unwrap();
+            }
+            silent.push(stream);
+        }
+        let answer = ask(server.address(), "/health").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(begun.elapsed() >= SHORT, "there were no more places: {:?}", begun.elapsed());
+        for stream in &mut silent {
+            assert_eq!(heard(stream).await, "");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_ends_with_its_answer_and_with_none_in_time() {
+        let well = server(Duration::from_secs(60), false).await;
+        for path in ["/health", "/metrics", "/other"] {
+            let answer = ask(well.address(), path).await;
+            assert!(answer.contains("connection: close"), "{path}: {answer}");
+        }
+        let hanging = server(Duration::from_millis(200), true).await;
+        assert_eq!(ask(hanging.address(), "/health").await, "");
+    }
 }

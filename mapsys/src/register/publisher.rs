@@ -54,6 +54,7 @@ pub struct Publisher {
     schedule: Schedule,
     standing: Standing,
     sequences: BTreeMap<Cn, Sequence>,
+    is_clock_right: bool,
     in_flight: HashMap<RecordKey, (Topic, Sequence)>,
     /// When each page that lists what is registered was signed that is stored now.
     live_pages: HashMap<RecordKey, Sequence>,
@@ -147,7 +148,13 @@ impl Publisher {
         let sweep_at = (!sequences.is_empty()).then_some(settled);
         let (waiting, live_pages) = (Some((settled, waiting)), live_pages.into_iter().collect());
         let in_flight = HashMap::new();
-        Self { config, schedule, standing, sequences, in_flight, live_pages, sweep_at, waiting }
+        let is_clock_right = false;
+        Self { config, schedule, standing, sequences, is_clock_right, in_flight, live_pages, sweep_at, waiting }
+    }
+
+    /// Whether the clock is right, as far as peers say.
+    pub fn trust_clock(&mut self, is_right: bool) {
+        self.is_clock_right = is_right;
     }
 
     /// The prefixes for which this node is its own anchor.
@@ -390,7 +397,8 @@ impl Publisher {
             Topic::Prefix(_) | Topic::Index(_) => self.registrar(),
         };
         let signer = signer.ok_or(SignError::NoKey)?;
-        let mut sequence = self.sequences.get(&signer.cn()).copied().unwrap_or_default();
+        let last = self.sequences.get(&signer.cn()).copied().unwrap_or_default();
+        let mut sequence = if self.is_clock_right { last.by_right_clock(wall) } else { last };
         let registered = |prefix| server.registrations().get(&prefix).map(|registration| registration.merged());
         let publication = match topic {
             Topic::Cgeid(cn) => match registered(self.cgeid(cn)) {

@@ -2,16 +2,16 @@
 //! The local control socket: one line of JSON asks (`{"show": "sites"}`, `{"reload": true}`), one
 //! line answers.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use dht::shell::control::Control;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
-use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use super::reload::Reloads;
@@ -25,27 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a client waits for what `reload` comes to: files are read, sockets opened, and what is registered is judged anew.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Listens at `path`; what a dead process left there is removed.
-///
-/// # Errors
-/// When the path cannot be had, or another process answers there.
-pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
-    if BlockingStream::connect(path).is_ok() {
-        bail!("another process answers at the control socket {}", path.display());
-    }
-    if path.exists() {
-        std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
-    }
-    let listener = UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
-}
-
 /// Answers clients for ever, one at a time: they are operators, not traffic.
-pub async fn serve(listener: UnixListener, status: Status, reloads: Reloads) {
+pub async fn serve(control: Control, status: Status, reloads: Reloads) {
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        if let Err(error) = answer(stream, &status, &reloads).await {
+        if let Err(error) = answer(control.accept().await, &status, &reloads).await {
             tracing::debug!(%error, "control client");
         }
     }

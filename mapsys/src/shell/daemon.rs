@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What `lisp-mapsys` does: check a configuration, run it, show what a running one does.
 
+mod parts;
 mod shared;
 mod told;
 
@@ -9,19 +10,21 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use cgeid::{Network, OperationalKey};
 use dht::admit::Rules;
 use dht::resolve::TrustAnchor;
+use dht::shell::control::Control;
 use dht::shell::http::Server;
 use dht::shell::metrics::{Ask, NodeFigures};
 use dht::shell::network_key::rules;
 use dht::shell::node::Clock;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::parts::Parts;
 use super::identity::{KeyFiles, KeyWatch};
 use super::reload::{Reloader, Reloads};
 use super::service::Status;
@@ -270,7 +273,7 @@ fn check_ddt(text: &mut String, ddt: &ddt::Config) -> std::fmt::Result {
 /// Serves until SIGTERM or SIGINT. At SIGHUP, and when `reload` asks, the settings are read again.
 ///
 /// # Errors
-/// Says what the machine lacks.
+/// Says what the machine lacks, or which part has ended by itself: a process without it would go on as if it served.
 pub fn run(plan: Plan, reloading: (Reloader, Reloads)) -> anyhow::Result<()> {
     plan.warn();
     // Sockets, engine and senders take turns in one thread: handing each datagram from one thread to another costs more than
@@ -286,7 +289,7 @@ pub fn run(plan: Plan, reloading: (Reloader, Reloads)) -> anyhow::Result<()> {
 
 async fn serve(mut plan: Plan, (reloader, reloads): (Reloader, Reloads)) -> anyhow::Result<()> {
     // From here on none of them ends the process by itself.
-    let mut hangup = signal(SignalKind::hangup())?;
+    let hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     std::fs::create_dir_all(&plan.state_dir)
@@ -299,8 +302,7 @@ async fn serve(mut plan: Plan, (reloader, reloads): (Reloader, Reloads)) -> anyh
         plan.key_files = files;
     }
     let bound = bind_all(&plan.listen)?;
-    let listener = control::listen(&plan.control)?;
-    let control_path = plan.control.clone();
+    let control = Control::listen(&plan.control)?;
     let (dht_listen, metrics, is_alone) = (plan.dht_listen.clone(), plan.metrics, plan.bootstrap.is_empty());
     let keys = KeyWatch::start(std::mem::take(&mut plan.key_files))?;
     let config = service_config(plan, &bound, &keys);
@@ -312,42 +314,49 @@ async fn serve(mut plan: Plan, (reloader, reloads): (Reloader, Reloads)) -> anyh
     };
     let service = Arc::new(service);
     let locals: Vec<SocketAddr> = bound.keys().copied().collect();
-    let mut tasks = tokio::task::JoinSet::new();
+    let mut parts = Parts::default();
     for (local, socket) in &bound {
         let (socket, local, service) = (Arc::clone(socket), *local, Arc::clone(&service));
-        tasks.spawn(sockets::receive(socket, local, move |local, remote, bytes| {
+        let receive = sockets::receive(socket, local, move |local, remote, bytes| {
             service.datagram(local, remote, bytes);
-        }));
+        });
+        parts.start("who receives at a socket", receive);
     }
-    tasks.spawn(take_keys(keys, Arc::clone(&service)));
-    tasks.spawn(told::follow(Arc::clone(&service), locals.clone()));
-    tasks.spawn(sockets::send(outputs, bound));
-    tasks.spawn(reloader.run(Arc::clone(&service)));
-    tasks.spawn(control::serve(listener, service.status(), reloads.clone()));
-    tasks.spawn(show_life(service.status()));
+    parts.start("who takes later keys", take_keys(keys, Arc::clone(&service)));
+    if locals.iter().any(|local| local.ip().is_unspecified()) {
+        parts.start("who follows the addresses", told::follow(Arc::clone(&service), locals.clone()));
+    }
+    parts.start("who sends", sockets::send(outputs, bound));
+    parts.start("who reads the settings again", reloader.run(Arc::clone(&service)));
+    parts.start("who answers at the control socket", control::serve(control, service.status(), reloads.clone()));
+    parts.start("who listens for SIGHUP", reload_at(hangup, reloads));
+    if let Some(pause) = manager::watchdog() {
+        parts.start("who shows signs of life", show_life(service.status(), pause));
+    }
     announce(&service, &locals, &dht_listen).await;
     manager::ready();
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => {
-                let reloads = reloads.clone();
-                // What came of it is in the log.
-                tasks.spawn(async move { drop(reloads.reload().await) });
-            }
-        }
-    }
+    let outcome = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        which = parts.ended() => Err(anyhow!("{which} has ended: the log says why")),
+        which = service.ended() => Err(anyhow!("{which} has ended: the log says why")),
+    };
     manager::stopping();
     drop(metrics);
-    tasks.shutdown().await;
-    // Every other holder was one of the tasks.
+    parts.stop().await;
+    // Every other holder was one of the parts.
     if let Some(service) = Arc::into_inner(service) {
         service.shutdown().await;
     }
-    // It may be gone already.
-    let _ = std::fs::remove_file(control_path);
-    Ok(())
+    outcome
+}
+
+/// At each SIGHUP, and once for those that come meanwhile.
+async fn reload_at(mut hangup: Signal, reloads: Reloads) {
+    while hangup.recv().await.is_some() {
+        // What came of it is in the log.
+        drop(reloads.reload().await);
+    }
 }
 
 /// The figures of the DHT node, and the counters of the map system.
@@ -417,9 +426,8 @@ async fn announce(service: &Service, locals: &[SocketAddr], dht_listen: &[IpAddr
     println!("ready");
 }
 
-/// Tells the service manager that the engine takes its turns, if it wants to know.
-async fn show_life(status: Status) {
-    let Some(pause) = manager::watchdog() else { return };
+/// Tells the service manager that the engine takes its turns, as long as it does.
+async fn show_life(status: Status, pause: Duration) {
     while status.is_alive().await {
         manager::alive();
         tokio::time::sleep(pause).await;
@@ -431,6 +439,8 @@ async fn take_keys(mut keys: KeyWatch, service: Arc<Service>) {
     while let Some(key) = keys.found().await {
         service.add_identity(key).await;
     }
+    // Who looks for them has ended, which the log says: all else goes on under the keys that are known.
+    std::future::pending().await
 }
 
 /// Lets the running process read its settings again; what came of it, and that in words.

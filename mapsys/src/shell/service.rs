@@ -29,6 +29,7 @@ use super::identity::KeyState;
 use super::state::State;
 use crate::engine::{Config, ConfigError, Engine, Input, Reconfiguration, Reconfigured};
 use crate::limit::Foreign;
+use crate::limits::{JOURNAL_WAITING, NOTIFICATIONS};
 use crate::nat::Rtr;
 use crate::register::site::Site;
 use crate::resolve::lispsec::Association;
@@ -40,8 +41,8 @@ pub use status::{Parts, Status};
 /// Messages waiting for the engine, of clients and of strangers each; what comes beyond is dropped, as a full socket would.
 const WAITING: usize = 1024;
 /// Messages waiting for their sockets. The engine and the sockets share a thread: at one time all may come that wait for a transaction
-/// of the journal, or all Map-Notifies for merged xTRs ([`crate::limits::NOTIFICATIONS`]).
-const WAITING_OUT: usize = 8192;
+/// of the journal, at some 300 octets each, and all Map-Notifies for merged xTRs.
+const WAITING_OUT: usize = JOURNAL_WAITING + NOTIFICATIONS;
 
 /// What a map system is made of.
 #[derive(Debug)]
@@ -284,6 +285,15 @@ impl Service {
     /// What `show` shows; cheap to clone.
     pub fn status(&self) -> Status {
         self.status.clone()
+    }
+
+    /// Waits until the engine or the DHT node has ended by itself, by a panic that is in the log; says which. A host goes on no longer than
+    /// both.
+    pub async fn ended(&self) -> &'static str {
+        tokio::select! {
+            () = self.inputs.closed() => "the map system",
+            () = self.node.ended() => "the DHT node",
+        }
     }
 
     /// Ends engine and DHT node. What was handed in before is still done, and withdrawals get two seconds to be stored.

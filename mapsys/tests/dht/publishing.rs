@@ -6,7 +6,7 @@ use std::time::Duration;
 use cgeid::{Identity, Network};
 use dht::publish::Sequence;
 use dht::record::{RecordKey, Subject};
-use mapsys::engine::{Config, Engine, Input, Mark, Memory};
+use mapsys::engine::{Config, Engine, Input, Mark, Memory, Output};
 use mapsys::register::site::{Site, SitePrefix};
 use wire::record::Action;
 
@@ -27,6 +27,42 @@ fn a_flapping_site_is_published_at_once_and_then_every_ten_seconds() {
     }
     assert!((3..=4).contains(&world.puts_of(subject)), "{}", world.puts_of(subject));
     assert_eq!(world.ask(1, 1, host("2001:db8:a::2")).records[0].locators.len(), 1);
+}
+
+#[test]
+fn a_clock_that_was_ahead_for_a_moment_keeps_nothing_from_being_published_when_it_is_right() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    /// Nobody takes what a clock has signed that is wrong.
+    fn pass(bench: &mut Bench, seconds: u64, stored: bool) -> (Vec<Subject>, Vec<Sequence>) {
+        let (mut put, mut sequences) = (vec![], vec![]);
+        for _ in 0..seconds {
+            for output in bench.pass(Duration::from_secs(1)) {
+                match output {
+                    Output::DhtPut { key, .. } => {
+                        put.push(key.subject);
+                        bench.engine.handle(bench.now, Input::DhtPutDone { key, stored });
+                    }
+                    Output::Persist(Mark::Sequence(_, sequence)) => sequences.push(sequence),
+                    _ => {}
+                }
+            }
+        }
+        (put, sequences)
+    }
+    let (page, section) = (Subject::Index(prefix(SITE)), Subject::Prefix(prefix(SITE)));
+    let mut bench = Bench::new(registrar(operational(), vec![site_a()]));
+    bench.now.wall += DAY;
+    let (put, ahead) = pass(&mut bench, 2, false);
+    assert!(put.contains(&page) && !ahead.is_empty(), "{put:?}");
+    bench.now.wall -= DAY;
+    bench.datagram(ETR, &sealed(1, vec![record(prefix(SITE), &["198.51.100.1"])]));
+    assert_eq!(pass(&mut bench, 70, false).0, [], "which of the two times is right nobody knows yet");
+    bench.engine.trust_clock(true);
+    let (put, sequences) = pass(&mut bench, 70, true);
+    assert!(put.contains(&page) && put.contains(&section), "{put:?}");
+    let since_1970 = bench.now.wall.duration_since(std::time::UNIX_EPOCH).unwrap();
+    assert!(sequences.iter().all(|sequence| u128::from(sequence.0) <= since_1970.as_millis()), "{sequences:?}");
+    assert!(sequences.is_sorted() && sequences < ahead, "{sequences:?}");
 }
 
 #[test]

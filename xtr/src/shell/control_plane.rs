@@ -150,7 +150,7 @@ impl ControlPlane {
 
     /// Takes one input, and does what follows. Cancelled only while it waits.
     async fn step(&mut self) -> Result<Step, Failure> {
-        let ended = |part| Failure::Machine(format!("{part} has ended: the log says why"));
+        let ended = |part: &str| Failure::Machine(format!("{part} has ended: the log says why"));
         let timer = sleep_until(
             self.control
                 .next_deadline()
@@ -163,6 +163,7 @@ impl ControlPlane {
         );
         tokio::select! {
             Some(received) = self.received.recv() => self.on_received(received),
+            address = self.sockets.ended() => return Err(ended(&format!("who receives control messages at {address}"))),
             event = self.packets.event() => match event {
                 Some(event) => self.control.handle(Instant::now(), Input::Event(event)),
                 None => return Err(ended("the packet thread")),

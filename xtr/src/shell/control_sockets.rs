@@ -4,7 +4,9 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -116,6 +118,16 @@ impl ControlSockets {
             }
         }
         missing
+    }
+
+    /// Waits until who reads one of them has ended, by a panic; its address.
+    pub(super) async fn ended(&mut self) -> IpAddr {
+        let ended = std::future::poll_fn(|context| {
+            let ended = self.sockets.iter_mut().position(|bound| Pin::new(&mut bound.reader).poll(context).is_ready());
+            ended.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await;
+        self.sockets.swap_remove(ended).address
     }
 
     fn add(&mut self, address: IpAddr, socket: UdpSocket) {
@@ -322,6 +334,22 @@ mod tests {
                 assert_eq!(octet, [number]);
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_nobody_reads_any_more_is_named() {
+        let (sender, _receiver) = mpsc::channel(1);
+        let mut sockets = ControlSockets { sockets: vec![], sender };
+        let addresses: [IpAddr; 2] = ["127.43.42.3", "127.43.42.4"].map(|address| address.parse().unwrap());
+        for address in addresses {
+            sockets.add(address, bind(SocketAddr::new(address, 0)).unwrap());
+        }
+        let all_read = tokio::time::timeout(Duration::from_millis(50), sockets.ended()).await;
+        assert!(all_read.is_err(), "{all_read:?}");
+        sockets.sockets[1].reader.abort();
+        assert_eq!(sockets.ended().await, addresses[1]);
+        let the_other = tokio::time::timeout(Duration::from_millis(50), sockets.ended()).await;
+        assert!(the_other.is_err(), "{the_other:?}");
     }
 
     #[test]

@@ -139,9 +139,12 @@ impl Embedded {
         self.service.remove_identity(cn).await;
     }
 
-    /// What it wants done next.
+    /// What it wants done next; `None` when it, or the DHT node in it, has ended by itself.
     pub async fn next(&mut self) -> Option<FromMapSystem> {
-        self.outputs.recv().await
+        tokio::select! {
+            message = self.outputs.recv() => message,
+            _ = self.service.ended() => None,
+        }
     }
 
     /// Ends it.

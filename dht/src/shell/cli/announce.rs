@@ -135,12 +135,14 @@ impl<'a> Announcer<'a> {
         Ok(statements)
     }
 
+    fn sign(&self, statements: Vec<Statement>) -> Result<Publication, Failure> {
+        let is_clock_right = self.node.peer_set().is_clock_right;
+        putting::sign_node(&self.settings, &self.key, self.network, statements, is_clock_right)
+    }
+
     async fn publish(&mut self, due: Due, peers: usize) {
         if due == Due::Sign || self.publication.is_none() {
-            let signed = self
-                .statements()
-                .map_err(Failure::Usage)
-                .and_then(|statements| putting::sign_node(&self.settings, &self.key, self.network, statements));
+            let signed = self.statements().map_err(Failure::Usage).and_then(|statements| self.sign(statements));
             match signed {
                 Ok(publication) => {
                     self.publication = Some(publication);
@@ -185,7 +187,7 @@ impl<'a> Announcer<'a> {
             return;
         }
         let gone: Vec<Statement> = self.said.iter().filter_map(|class| Statement::withdrawal(*class)).collect();
-        match putting::sign_node(&self.settings, &self.key, self.network, gone) {
+        match self.sign(gone) {
             Ok(publication) => {
                 let put = self.node.put(publication.key.encode(), publication.value);
                 match tokio::time::timeout(GOODBYE, put).await {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use wire::address::InstanceId;
@@ -101,16 +101,23 @@ pub(super) async fn run(settings: Settings, flags: &NodeFlags) -> Result<Outcome
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
-        () = serve => {}
-        ended = announcer.run() => ended?,
-        _ = terminate.recv() => tracing::info!("SIGTERM"),
-        _ = interrupt.recv() => tracing::info!("SIGINT"),
-    }
+    let outcome = tokio::select! {
+        () = serve => Ok(Outcome::Held),
+        ended = announcer.run() => ended.map(|()| Outcome::Held),
+        () = node.ended() => Err(Failure::Lacking(anyhow!("the DHT node has ended: the log says why"))),
+        _ = terminate.recv() => {
+            tracing::info!("SIGTERM");
+            Ok(Outcome::Held)
+        }
+        _ = interrupt.recv() => {
+            tracing::info!("SIGINT");
+            Ok(Outcome::Held)
+        }
+    };
     announcer.end().await;
     drop(metrics);
     node.shutdown().await;
-    Ok(Outcome::Held)
+    outcome
 }
 
 /// Prints what others give as `--bootstrap`, one address a line.

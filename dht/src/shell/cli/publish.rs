@@ -47,19 +47,23 @@ pub(super) async fn put(settings: Settings, flags: &PutFlags) -> Result<Outcome,
     }
     let key = identity::load(&settings, network)?;
     let statements = statements(&settings, &flags.withdraw, network, told(&settings, &key).as_ref())?;
-    let publication = sign_node(&settings, &key, network, statements)?;
+    let publication = sign_node(&settings, &key, network, statements, false)?;
     send(&settings, network, &key.address().to_string(), publication, &flags.file.json).await
 }
 
-/// Signs what a node says of itself, and keeps the position that is told by that.
+/// Signs what a node says of itself, and keeps the position that is told by that. `is_clock_right` says whether peers have said so.
 pub(super) fn sign_node(
     settings: &Settings,
     key: &OperationalKey,
     network: Network,
     statements: Vec<Statement>,
+    is_clock_right: bool,
 ) -> Result<Publication, Failure> {
     let geo = statements.iter().find_map(|statement| statement.body().geo()).copied();
-    let publication = sign(settings, key, |now, sequence| publish::node(key, network, statements, now, sequence))?;
+    let publication = sign(settings, key, |now, sequence| {
+        *sequence = if is_clock_right { sequence.by_right_clock(now) } else { *sequence };
+        publish::node(key, network, statements, now, sequence)
+    })?;
     if let Some(geo) = geo {
         let path = told_path(settings, key)?;
         let saved = write_told(&path, &geo.position).with_context(|| path.display().to_string());

@@ -35,9 +35,10 @@ pub(super) fn opened(path: &Path) -> Result<redb::Database, redb::Error> {
     guarded(|| create(path).map_err(redb::Error::from))
 }
 
-/// redb trusts some of what it reads: a page that is not as it wrote it may end in an assertion of its own.
-fn guarded<T>(read: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, redb::Error> {
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
+/// redb trusts some of what it reads: a page that is not as it wrote it may end in an assertion of its own. What was done with redb may be
+/// half done then, and is not to be used any more.
+pub(super) fn guarded<T>(act: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
     outcome.unwrap_or_else(|_| Err(redb::Error::Corrupted("it cannot be read".to_owned())))
 }
 

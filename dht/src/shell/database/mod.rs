@@ -129,14 +129,16 @@ impl Database {
     }
 
     /// Hands changes to the writer; they are on disk some milliseconds later, what there is
-    /// of one key all or not at all. Returns them when it is busy.
+    /// of one key all or not at all. Returns them when it is busy, or has ended, which counts as failing for good.
     #[must_use]
     pub fn write(&self, changes: Vec<Change>) -> Vec<Change> {
         match self.changes.as_ref().map(|sender| sender.try_send(changes)) {
             Some(Err(TrySendError::Full(changes))) => changes,
-            Some(Err(TrySendError::Disconnected(_))) => {
-                tracing::error!("the thread that writes the record database has ended");
-                Vec::new()
+            Some(Err(TrySendError::Disconnected(changes))) => {
+                if !self.failing.swap(true, Ordering::Relaxed) {
+                    tracing::error!("the thread that writes the record database has ended");
+                }
+                changes
             }
             Some(Ok(())) | None => Vec::new(),
         }

@@ -13,6 +13,8 @@ use super::*;
 struct Disk {
     octets: Arc<Mutex<Vec<u8>>>,
     full: Arc<AtomicBool>,
+    /// Whether what is written makes redb panic, as a damaged page does that it comes to.
+    damaged: Arc<AtomicBool>,
 }
 
 impl Disk {
@@ -48,6 +50,7 @@ impl redb::StorageBackend for Disk {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.room()?;
+        assert!(!self.damaged.load(Ordering::Relaxed), "damaged on purpose");
         let begin = usize::try_from(offset).unwrap();
         self.octets.lock().unwrap()[begin..begin + data.len()].copy_from_slice(data);
         Ok(())
@@ -78,6 +81,33 @@ fn what_a_full_disk_refused_is_written_when_there_is_room_again() {
     let mut kept = Vec::new();
     load(&disk.open().unwrap(), &mut |stored| kept.push(owned(stored))).unwrap();
     assert_eq!(kept.iter().map(|change| change.key.as_slice()).collect::<Vec<_>>(), [b"a", b"b", b"c"]);
+}
+
+#[test]
+fn a_page_that_makes_redb_panic_is_a_failure_and_what_was_to_be_written_is_tried_again() {
+    let disk = Disk::default();
+    let again = disk.clone();
+    let database = Database::start(Path::new("disk"), disk.open().unwrap(), 0, move || again.open()).unwrap();
+    database.write_last(vec![change(b"a", Some(b"1"), Some(b"m"))]);
+    disk.damaged.store(true, Ordering::Relaxed);
+    database.write_last(vec![change(b"b", Some(b"2"), Some(b"n"))]);
+    wait_until("the failure is not seen", Duration::from_secs(5), || database.is_failing());
+    disk.damaged.store(false, Ordering::Relaxed);
+    wait_until("nothing is written any more", RETRY * 2, || !database.is_failing());
+    drop(database);
+    let mut kept = Vec::new();
+    load(&disk.open().unwrap(), &mut |stored| kept.push(owned(stored))).unwrap();
+    assert_eq!(kept.iter().map(|change| change.key.as_slice()).collect::<Vec<_>>(), [b"a", b"b"]);
+}
+
+#[test]
+fn a_writer_that_has_ended_is_failing_and_loses_nothing_that_it_is_given() {
+    let (changes, ended) = mpsc::sync_channel(WAITING);
+    drop(ended);
+    let database = Database { changes: Some(changes), failing: Arc::default(), writer: None };
+    let given = vec![change(b"a", Some(b"1"), Some(b"m"))];
+    assert_eq!(database.write(given.clone()), given);
+    assert!(database.is_failing());
 }
 
 /// A writer that was given nothing yet.
@@ -111,6 +141,11 @@ fn a_file_that_cannot_be_made_smaller_is_still_written() {
     assert!(writer.compacted(database).is_none());
     assert_eq!(writer.turned_over, 0, "it is not tried again at once");
     disk.full.store(false, Ordering::Relaxed);
+    let database = disk.open().unwrap();
+    writer.turned_over = 16 * 1024 * 1024;
+    disk.damaged.store(true, Ordering::Relaxed);
+    assert!(writer.compacted(database).is_none());
+    disk.damaged.store(false, Ordering::Relaxed);
     writer.pending.insert(b"b".to_vec(), change(b"b", Some(b"2"), None));
     writer.write().unwrap();
     drop(writer);

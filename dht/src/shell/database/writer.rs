@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
-use super::file::{commit, on_disk, repack};
+use super::file::{commit, guarded, on_disk, repack};
 use crate::store::Change;
 
 /// Pause after a transaction that failed, before the same changes are tried again.
@@ -65,9 +65,16 @@ impl<R: Fn() -> Result<redb::Database, redb::DatabaseError>> Writer<R> {
         while !self.pending.is_empty() {
             let database = match self.database.take() {
                 Some(database) => database,
-                None => (self.reopen)()?,
+                None => guarded(|| Ok((self.reopen)()?))?,
             };
-            let written = commit(&database, self.pending.iter().take(TRANSACTION))?;
+            let changes = self.pending.iter().take(TRANSACTION);
+            let written = match guarded(|| commit(&database, changes)) {
+                Ok(written) => written,
+                Err(error) => {
+                    give_up(database);
+                    return Err(error);
+                }
+            };
             let next = self.pending.keys().nth(TRANSACTION).cloned();
             self.pending = next.map(|key| self.pending.split_off(&key)).unwrap_or_default();
             self.octets = (self.octets + written.added).saturating_sub(written.gone);
@@ -88,8 +95,9 @@ impl<R: Fn() -> Result<redb::Database, redb::DatabaseError>> Writer<R> {
         }
         self.turned_over = 0;
         let begun = Instant::now();
-        if let Err(error) = repack(&database).and_then(|()| Ok(database.compact()?)) {
+        if let Err(error) = guarded(|| repack(&database).and_then(|()| Ok(database.compact()?))) {
             tracing::warn!(file = %self.path.display(), %error, "record database not made smaller");
+            give_up(database);
             return None;
         }
         tracing::debug!(before, after = on_disk(&self.path), took = ?begun.elapsed(), "record database made smaller");
@@ -107,4 +115,13 @@ impl<R: Fn() -> Result<redb::Database, redb::DatabaseError>> Writer<R> {
             }
         }
     }
+}
+
+/// Lets go of a database that has failed. After a panic redb may panic once more when it tidies up.
+fn give_up(database: redb::Database) {
+    // What fails now has been told as the failure before it.
+    let _ = guarded(|| {
+        drop(database);
+        Ok(())
+    });
 }

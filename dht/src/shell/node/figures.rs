@@ -32,6 +32,8 @@ pub struct PeerSet {
     pub peers: usize,
     /// Changes since the start.
     pub changes: u64,
+    /// Whether enough of them say that this node's clock is right.
+    pub is_clock_right: bool,
 }
 
 /// A peer in the routing table.

@@ -280,6 +280,12 @@ impl Node {
         *self.peers.borrow()
     }
 
+    /// Waits until the node has stopped: by [`Node::shutdown`], or because its thread has panicked.
+    pub async fn ended(&self) {
+        let mut peers = self.subscribe();
+        while peers.changed().await.is_ok() {}
+    }
+
     /// The node's figures.
     ///
     /// # Errors

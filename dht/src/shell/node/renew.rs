@@ -91,7 +91,7 @@ async fn again(mut old: Driver, config: &mut NodeConfig) -> Option<Driver> {
         config.port = port;
     }
     ends.listening_tx.send_replace(Vec::new());
-    ends.peers_tx.send_modify(|PeerSet { peers, changes }| (*peers, *changes) = (0, *changes + 1));
+    ends.peers_tx.send_modify(|PeerSet { peers, changes, .. }| (*peers, *changes) = (0, *changes + 1));
     records.move_to(config.place());
     for attempt in 0_u32.. {
         let driver =

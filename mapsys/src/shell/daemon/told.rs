@@ -20,11 +20,8 @@ pub(super) fn addresses(network: Network, sites: &[Site], listen: &[SocketAddr])
     sockets::addresses(listen, |address| is_eid(network, sites, address))
 }
 
-/// Has the map system know which addresses this machine has, as they come and go.
+/// Has the map system know which addresses this machine has, as they come and go: for sockets that listen on all of them.
 pub(super) async fn follow(service: Arc<Service>, bound: Vec<SocketAddr>) {
-    if bound.iter().all(|local| !local.ip().is_unspecified()) {
-        return;
-    }
     let changes = Changes::new();
     loop {
         // At first too: what changed before it was heard of is not told again.

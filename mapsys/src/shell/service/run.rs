@@ -131,7 +131,9 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
             }
             Some((bound, own)) = addresses.recv() => running.readdress(bound, &own),
             Ok(()) = peers.changed() => {
-                let now = peers.borrow_and_update().peers;
+                let set = *peers.borrow_and_update();
+                running.engine.trust_clock(set.is_clock_right);
+                let now = set.peers;
                 if has_grown(published_to, now) {
                     running.engine.handle(running.now(), Input::DhtChanged);
                 }
@@ -316,5 +318,83 @@ async fn look_up(node: &Node, key: RecordKey, answers: &mpsc::Sender<Input>) {
         if answers.send(Input::DhtNewer { key, values: read.values() }).await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::SystemTime;
+
+    use cgeid::{Cn, Identity, Network};
+    use dht::publish::Sequence;
+    use dht::shell::node::{NodeConfig, Role};
+    use dht::shell::shelf::start_node;
+    use wire::control::{MapNotify, message_type};
+
+    use super::super::{WAITING_OUT, journal};
+    use super::*;
+    use crate::engine::{Config, Mark, Memory};
+    use crate::limit::Foreign;
+    use crate::limits::JOURNAL_WAITING;
+    use crate::subscribe::subscriber::Policy;
+
+    fn engine() -> Engine {
+        let now = SystemTime::now();
+        let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
+        let config = Config {
+            network: Network::LAB,
+            identities: vec![identity.delegate(now, 0).unwrap()],
+            sites: vec![],
+            own_prefixes: vec![],
+            pipe_key: None,
+            trust_anchors: vec![],
+            clients: vec![],
+            foreign: Foreign::Nobody,
+            sockets: vec![],
+            subscribers: vec![],
+            pubsub: Policy::default(),
+            ddt: crate::ddt::Config::default(),
+            lisp_sec: vec![],
+        };
+        Engine::new(Now::at(now), config, Memory::default()).unwrap()
+    }
+
+    fn node() -> Node {
+        let mut config = NodeConfig::ephemeral();
+        config.listen = vec![IpAddr::from([127, 0, 53, 61])];
+        config.port = 0;
+        assert_eq!(config.role, Role::Client);
+        start_node(config, Network::LAB, None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_has_waited_for_a_slow_disk_leaves_all_at_once() {
+        let (outputs, mut leaving) = mpsc::channel(WAITING_OUT);
+        let mut running = Running {
+            engine: engine(),
+            node: node(),
+            journal: Journal::new(|_| Ok(())),
+            outputs,
+            answers: mpsc::channel(1).0,
+            key_states: watch::channel(Vec::new()).1,
+            dropped: Arc::default(),
+            clock: Clock::default(),
+        };
+        running.journal.note(Mark::Sequence(Cn([1; 12]), Sequence(1)));
+        let any = SocketAddr::from(([192, 0, 2, 1], 4342));
+        let notify = Output::Send { local: any, remote: any, bytes: vec![MapNotify::TYPE << 4] };
+        for _ in 0..JOURNAL_WAITING {
+            assert_eq!(running.journal.release(notify.clone()), journal::Release::Later);
+        }
+        running.journal.begin(Instant::now());
+        let written = running.journal.written().await;
+        // Whoever sends shares the thread: nothing leaves meanwhile.
+        running.on_written(written);
+        let left = std::iter::from_fn(|| leaving.try_recv().ok());
+        let is_notify = |message: &FromService| matches!(message, FromService::Send { bytes, .. } if message_type(bytes) == Some(MapNotify::TYPE));
+        assert_eq!(left.filter(is_notify).count(), JOURNAL_WAITING);
+        assert_eq!(running.dropped.load(Ordering::Relaxed), 0);
+        running.node.shutdown().await;
     }
 }

@@ -62,7 +62,9 @@ impl Driver {
             self.kad().walk_through(peer, own);
         }
         let verdict = self.admission.clock_verdict();
-        if let ClockVerdict::Right(_) = verdict {
+        let is_right = matches!(verdict, ClockVerdict::Right(_));
+        self.ends.peers_tx.send_if_modified(|set| std::mem::replace(&mut set.is_clock_right, is_right) != is_right);
+        if is_right {
             let wall = self.admission.clock.now();
             self.kad().store_mut().records.clock_is_right(wall);
         }
