@@ -117,6 +117,32 @@ async fn get(node: &Node, key: &[u8]) -> Option<Vec<u8>> {
     values.into_iter().rfind(|value| is_valid(value))
 }
 
+/// PUTs in a row by one node; how many requests another one has answered meanwhile.
+async fn put_many(by: &Node, at: &Node, keys: std::ops::Range<u32>, copies: usize) -> u64 {
+    let before = at.stats().await.unwrap().counters.requests_answered;
+    for key in keys {
+        let report = by.put(key.to_be_bytes().to_vec(), b"ok1 many".to_vec()).await.unwrap();
+        assert_eq!((report.local, report.stored), (true, copies), "{key}: {report:?}");
+    }
+    at.stats().await.unwrap().counters.requests_answered - before
+}
+
+#[tokio::test]
+async fn nodes_that_are_few_are_looked_for_once_for_many_records_and_again_when_one_comes_or_goes() {
+    const MANY: u32 = 100;
+    let mut nodes = mesh(60, 3).await;
+    put_many(&nodes[0], &nodes[1], 0..1, 2).await;
+    let answered = put_many(&nodes[0], &nodes[1], 1..1 + MANY, 2).await;
+    // The PUTs, and a lookup now and then.
+    assert!(answered < u64::from(MANY) * 5 / 4, "{answered}");
+    nodes.push(start(60, 4, Role::Server, &nodes[0].listen_addrs(), false));
+    wait_for_peers(&nodes, 3, Duration::from_secs(8)).await;
+    put_many(&nodes[0], &nodes[1], 200..202, 3).await;
+    nodes.pop().unwrap().shutdown().await;
+    wait_for_peers(&nodes, 2, Duration::from_secs(8)).await;
+    put_many(&nodes[0], &nodes[1], 300..302, 2).await;
+}
+
 #[tokio::test]
 async fn what_one_puts_all_get() {
     let nodes = mesh(1, 5).await;

@@ -25,6 +25,7 @@ use crate::refusal::{Refusal, Served, Tally};
 use crate::register::label::AnyEid;
 use crate::register::nonces::{Floor, Last, NonceOwner, Nonces, SeenNonce};
 use crate::register::notifier::Telling;
+use crate::register::pace::PutOutcome;
 use crate::register::publisher::{self, Publisher};
 use crate::register::signers::{Added, Signers};
 use crate::register::site::{LispSec, NotifyPort, Publish, Site, SiteError, SiteKey, SitePrefix, SiteTable, host_of};
@@ -151,8 +152,8 @@ pub enum Input {
     DhtPutDone {
         /// The key of an [`Output::DhtPut`].
         key: RecordKey,
-        /// Whether somebody keeps it.
-        stored: bool,
+        /// How.
+        outcome: PutOutcome,
     },
     /// Another identity of this node, or the next key of one: it must have a higher epoch than the one in use.
     AddIdentity(OperationalKey),
@@ -423,8 +424,8 @@ impl Engine {
                 resolver.newer(cx, key, values);
                 Ok(())
             }),
-            Input::DhtPutDone { key, stored } => {
-                let mark = self.publisher.done(now.monotonic, &key, stored, &self.server);
+            Input::DhtPutDone { key, outcome } => {
+                let mark = self.publisher.done(now.monotonic, &key, outcome, &self.server);
                 self.outputs.extend(mark.map(Output::Persist));
                 Ok(())
             }

@@ -188,6 +188,24 @@ pub const REPUBLISH: Duration = Duration::from_secs(20 * 60);
 pub const PUBLISHED_AT_ONCE: usize = 8;
 /// PUTs in flight: ten thousand at once would crowd each other out at the node, and come again.
 pub const PUTS_IN_FLIGHT: usize = 256;
+/// Requests a second with which records go to other nodes of the DHT, at most: in a DHT of three 256 records, a sixth of a core, and of
+/// what a node of it grants ([`dht`] answers one block of addresses 576 PUTs a second while nobody else asks) less than half. Where twenty
+/// keep each record it is 25 a second, and ten thousand take seven of the twenty minutes after which they are signed anew.
+pub const PUT_REQUESTS: u32 = 512;
+/// The same at least, while all say that they are asked too often; and by how much it rises when they do not any more.
+pub const PUT_REQUESTS_LEAST: u32 = 16;
+/// Requests that are saved up are those of this time: a few sites that come together wait for nobody.
+pub const PUT_REQUESTS_SAVED: Duration = Duration::from_millis(500);
+/// Pause between two changes of that pace.
+pub const PUT_PACE_STEP: Duration = Duration::from_secs(1);
+/// Nodes that a PUT is taken to ask before one has ended: a region full ([`dht::limits::REPLICAS`]).
+pub const PUT_COPIES: u32 = 20;
+/// How often a record that came too fast for half of the nodes asked is put again, before those that have it are enough: they may
+/// say so for ever.
+pub const PUT_REPEATS: u32 = 3;
+/// Signed records kept until somebody stores them, some 1 kB each: those in flight, and as many that wait to be put again. What finds no
+/// room is signed again.
+pub const PUTS_KEPT: usize = 2 * PUTS_IN_FLIGHT;
 /// First pause after a failed PUT; it doubles.
 pub const PUT_RETRY_FIRST: Duration = Duration::from_secs(2);
 /// Longest pause after failed PUTs.

@@ -75,7 +75,9 @@ impl World {
                         let stored = self.dht.put(self.bench.now.wall, &key, &bytes);
                         assert!(stored.is_ok(), "{key}: {stored:?}");
                         if self.answering {
-                            self.bench.engine.handle(self.bench.now, Input::DhtPutDone { key, stored: true });
+                            self.bench
+                                .engine
+                                .handle(self.bench.now, Input::DhtPutDone { key, outcome: put_ended(true) });
                             outputs.extend(self.bench.drain());
                         }
                     }

@@ -130,6 +130,10 @@ pub const FURTHER: Duration = Duration::from_millis(100);
 /// A request waits so long for a first peer, when the node knows none.
 pub const FIRST_PEER: Duration = Duration::from_millis(2500);
 
+/// After a lookup has found all nodes there are, because they are few, PUTs look for none within this. A node that comes is in the
+/// routing table first, which ends it; one that is not is given the record by whoever has it there.
+pub const WHOLE: Duration = Duration::from_secs(5);
+
 /// Peers remembered that answered one lookup: more than any honest lookup asks.
 pub const RESPONDERS: usize = 256;
 

@@ -14,6 +14,7 @@ mod moving;
 mod named;
 pub mod nonces;
 pub mod notifier;
+pub mod pace;
 mod parts;
 pub mod publisher;
 pub mod registration;

@@ -22,9 +22,10 @@ use wire::address::EidPrefix;
 use wire::record::{MapVersion, Ttl};
 
 use crate::engine::{Mark, Output};
-use crate::limits::{REGISTRATION_SILENCE, SEQUENCES};
+use crate::limits::{PUTS_KEPT, REGISTRATION_SILENCE, SEQUENCES};
 use crate::refusal::Refusal;
 use crate::register::MapServer;
+use crate::register::pace::PutOutcome;
 use crate::register::registration::{Merged, Registrations};
 use crate::register::schedule::{Schedule, Topic};
 use crate::register::signers::{Added, Signers};
@@ -56,6 +57,8 @@ pub struct Publisher {
     sequences: BTreeMap<Cn, Sequence>,
     is_clock_right: bool,
     in_flight: HashMap<RecordKey, (Topic, Sequence)>,
+    /// What was signed and is not known to be stored: it is put again as it is, while it is what is so.
+    kept: HashMap<Topic, Publication>,
     /// When each page that lists what is registered was signed that is stored now.
     live_pages: HashMap<RecordKey, Sequence>,
     /// When what an earlier run published, and nobody has registered since, is withdrawn.
@@ -147,9 +150,8 @@ impl Publisher {
         }
         let sweep_at = (!sequences.is_empty()).then_some(settled);
         let (waiting, live_pages) = (Some((settled, waiting)), live_pages.into_iter().collect());
-        let in_flight = HashMap::new();
-        let is_clock_right = false;
-        Self { config, schedule, standing, sequences, is_clock_right, in_flight, live_pages, sweep_at, waiting }
+        let (in_flight, kept, is_clock_right) = (HashMap::new(), HashMap::new(), false);
+        Self { config, schedule, standing, sequences, is_clock_right, in_flight, kept, live_pages, sweep_at, waiting }
     }
 
     /// Whether the clock is right, as far as peers say.
@@ -274,10 +276,10 @@ impl Publisher {
     }
 
     /// Takes the end of a PUT. Gives what is to be on disk of it.
-    pub fn done(&mut self, now: Instant, key: &RecordKey, stored: bool, server: &MapServer) -> Option<Mark> {
+    pub fn done(&mut self, now: Instant, key: &RecordKey, outcome: PutOutcome, server: &MapServer) -> Option<Mark> {
         let registrations = server.registrations();
         let (topic, sequence) = self.in_flight.remove(key)?;
-        self.schedule.done(now, topic, stored);
+        let stored = self.schedule.done(now, topic, outcome);
         let withdrawn = match topic {
             Topic::Cgeid(cn) => registrations.get(&self.cgeid(cn)).is_none(),
             Topic::Prefix(prefix) if self.standing.aggregated.contains(&prefix) => false,
@@ -287,6 +289,7 @@ impl Publisher {
         if !stored {
             return None;
         }
+        self.kept.remove(&topic);
         let left = if withdrawn { self.forget(topic) } else { None };
         left.map(Mark::ForgottenSequence).or_else(|| self.note_page(key, topic, sequence))
     }
@@ -318,23 +321,37 @@ impl Publisher {
     pub fn publish(&mut self, now: Now, server: &MapServer, outputs: &mut VecDeque<Output>) {
         outputs.extend(self.sweep(now.monotonic, server).into_iter().map(Mark::ForgottenLivePage).map(Output::Persist));
         for topic in self.schedule.due(now.monotonic) {
+            if let Some(kept) = self.kept.get(&topic).filter(|_| self.schedule.is_repeated(&topic)).cloned() {
+                self.put(topic, kept, outputs);
+                continue;
+            }
+            self.kept.remove(&topic);
             match self.sign(now, topic, server) {
-                Ok(Publication { key, value, sequence }) => {
-                    self.in_flight.insert(key, (topic, Sequence(sequence)));
-                    outputs.push_back(Output::Persist(Mark::Sequence(key.writer, Sequence(sequence))));
+                Ok(publication) => {
+                    let mark = Mark::Sequence(publication.key.writer, Sequence(publication.sequence));
+                    outputs.push_back(Output::Persist(mark));
                     outputs.extend(self.trim_sequences().map(Mark::ForgottenSequence).map(Output::Persist));
-                    outputs.push_back(Output::DhtPut { key, bytes: value });
+                    if self.kept.len() < PUTS_KEPT {
+                        self.kept.insert(topic, publication.clone());
+                    }
+                    self.put(topic, publication, outputs);
                 }
                 Err(_) if self.has_left(topic, now.wall) => {
-                    self.schedule.done(now.monotonic, topic, true);
+                    self.schedule.done(now.monotonic, topic, PutOutcome { stored: true, ..PutOutcome::FAILED });
                     outputs.extend(self.forget(topic).map(Mark::ForgottenSequence).map(Output::Persist));
                 }
                 Err(error) => {
                     tracing::error!(?topic, %error, "cannot publish");
-                    self.schedule.done(now.monotonic, topic, false);
+                    self.schedule.done(now.monotonic, topic, PutOutcome::FAILED);
                 }
             }
         }
+    }
+
+    fn put(&mut self, topic: Topic, publication: Publication, outputs: &mut VecDeque<Output>) {
+        let Publication { key, value, sequence } = publication;
+        self.in_flight.insert(key, (topic, Sequence(sequence)));
+        outputs.push_back(Output::DhtPut { key, bytes: value });
     }
 
     /// Whether nobody believes the key of an identity that is leaving any more: its records have ended with it.

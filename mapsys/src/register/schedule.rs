@@ -8,8 +8,13 @@ use cgeid::Cn;
 use wire::address::EidPrefix;
 
 use crate::limits::{
-    PUBLISH_INTERVAL, PUBLISHED_AT_ONCE, PUT_RETRY_FIRST, PUT_RETRY_LAST, PUT_TIMEOUT, PUTS_IN_FLIGHT, REPUBLISH,
+    PUBLISH_INTERVAL, PUBLISHED_AT_ONCE, PUT_REPEATS, PUT_RETRY_FIRST, PUT_RETRY_LAST, PUT_TIMEOUT, PUTS_IN_FLIGHT,
+    REPUBLISH,
 };
+use crate::register::pace::{Pace, PutOutcome};
+
+/// While others read much that is not so any more, one PUT in so many is of something else: that must not end meanwhile.
+const OTHERS_PART: u32 = 4;
 
 /// One record of ours in the DHT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,11 +31,24 @@ pub enum Topic {
 #[derive(Debug, Default)]
 pub struct Schedule {
     topics: BTreeMap<Topic, State>,
-    /// When each topic that has its time is to be published.
-    queue: BTreeSet<(Instant, Topic)>,
-    /// When the answer of each PUT in flight counts as lost.
-    flights: BTreeSet<(Instant, Topic)>,
+    lanes: Lanes,
+    pace: Pace,
 }
+
+/// When something is to be done about each topic that has its time.
+#[derive(Debug, Default)]
+struct Lanes {
+    /// To be published, while others read what is not so any more: that goes before what is only missing, or old.
+    wrong: Lane,
+    /// To be published.
+    others: Lane,
+    /// How often one had to wait for the other.
+    waits: u32,
+    /// When the answer of each PUT in flight counts as lost.
+    flights: Lane,
+}
+
+type Lane = BTreeSet<(Instant, Topic)>;
 
 #[derive(Debug)]
 struct State {
@@ -42,6 +60,12 @@ struct State {
     refresh_at: Option<Instant>,
     retry_at: Option<Instant>,
     failures: u32,
+    /// Whether something was said about it before.
+    is_known: bool,
+    /// Whether what others can read was true once, and is not any more.
+    is_wrong: bool,
+    /// Whether what is in flight was signed for an earlier PUT.
+    is_repeated: bool,
 }
 
 impl Schedule {
@@ -49,21 +73,22 @@ impl Schedule {
     pub fn mark(&mut self, now: Instant, topic: Topic) {
         if !self.topics.contains_key(&topic) {
             let state = State::new(now);
-            place(&state, topic, &mut self.queue, &mut self.flights);
+            self.lanes.place(&state, topic);
             self.topics.insert(topic, state);
         }
-        self.change(&topic, |state| state.dirty = true);
+        self.change(&topic, |state| (state.dirty, state.is_wrong) = (true, state.is_known));
     }
 
     /// Topics to publish now, by kind: a prefix before the page that lists it. They count as in flight until [`Self::done`].
     /// There may be more: then [`Self::next_deadline`] is in the past.
     pub fn due(&mut self, now: Instant) -> Vec<Topic> {
-        while let Some((_, topic)) = self.flights.first().copied().filter(|(at, _)| *at <= now) {
+        while let Some((_, topic)) = self.lanes.flights.first().copied().filter(|(at, _)| *at <= now) {
             self.change(&topic, |state| state.failed(now));
         }
         let mut due = Vec::new();
-        while due.len() < PUBLISHED_AT_ONCE && self.flights.len() < PUTS_IN_FLIGHT {
-            let Some((_, topic)) = self.queue.first().copied().filter(|(at, _)| *at <= now) else { break };
+        while due.len() < PUBLISHED_AT_ONCE && self.lanes.flights.len() < PUTS_IN_FLIGHT && self.pace.allows(now) {
+            let Some(topic) = self.lanes.due(now) else { break };
+            self.pace.take(now);
             self.change(&topic, |state| state.start(now));
             due.push(topic);
         }
@@ -71,18 +96,28 @@ impl Schedule {
         due
     }
 
-    /// Takes the end of a PUT. A failed one is tried again.
-    pub fn done(&mut self, now: Instant, topic: Topic, stored: bool) {
+    /// Whether what was signed about a topic for an earlier PUT is to be put again, of one that [`Self::due`] has named.
+    pub fn is_repeated(&self, topic: &Topic) -> bool {
+        self.topics.get(topic).is_some_and(|state| state.is_repeated)
+    }
+
+    /// Takes the end of a PUT; whether others can read now what was put. If not it is tried again.
+    pub fn done(&mut self, now: Instant, topic: Topic, outcome: PutOutcome) -> bool {
+        self.pace.heard(now, &outcome);
+        let mut is_stored = false;
         self.change(&topic, |state| {
             if state.in_flight.is_none() {
                 return;
             }
-            if stored {
+            is_stored = outcome.stored && (!outcome.is_too_fast() || state.failures >= PUT_REPEATS);
+            if is_stored {
                 (state.in_flight, state.retry_at, state.failures) = (None, None, 0);
+                state.is_wrong &= state.dirty;
             } else {
                 state.failed(now);
             }
         });
+        is_stored
     }
 
     /// Forgets a topic: its withdrawal is stored, and needs no refresh.
@@ -90,7 +125,7 @@ impl Schedule {
         if self.topics.get(topic).is_some_and(|state| !state.dirty)
             && let Some(state) = self.topics.remove(topic)
         {
-            displace(&state, *topic, &mut self.queue, &mut self.flights);
+            self.lanes.displace(&state, *topic);
         }
     }
 
@@ -101,6 +136,7 @@ impl Schedule {
 
     /// The process ends: what has changed and is `wanted` goes out now or never.
     pub fn hurry(&mut self, now: Instant, wanted: impl Fn(&Topic) -> bool) {
+        self.pace.lift();
         self.change_all(|topic, state| {
             if state.dirty && wanted(topic) {
                 state.not_before = now;
@@ -111,7 +147,7 @@ impl Schedule {
 
     /// Whether a PUT is in flight.
     pub fn is_busy(&self) -> bool {
-        !self.flights.is_empty()
+        !self.lanes.flights.is_empty()
     }
 
     /// Publishes everything that is `wanted` again soon.
@@ -131,57 +167,95 @@ impl Schedule {
 
     /// When [`Self::due`] next has something.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let to_start = self.queue.first().filter(|_| self.flights.len() < PUTS_IN_FLIGHT);
-        [to_start, self.flights.first()].into_iter().flatten().map(|(at, _)| *at).min()
+        let to_start = self.lanes.next_start().filter(|_| self.lanes.flights.len() < PUTS_IN_FLIGHT);
+        let to_start = to_start.map(|at| self.pace.ready_at().map_or(at, |ready| ready.max(at)));
+        to_start.into_iter().chain(self.lanes.flights.first().map(|(at, _)| *at)).min()
     }
 
-    /// Changes the state of a topic, and its place in the queue with it.
+    /// Changes the state of a topic, and its place with it.
     fn change(&mut self, topic: &Topic, change: impl FnOnce(&mut State)) {
         let Some(state) = self.topics.get_mut(topic) else { return };
-        displace(state, *topic, &mut self.queue, &mut self.flights);
+        self.lanes.displace(state, *topic);
         change(state);
-        place(state, *topic, &mut self.queue, &mut self.flights);
+        self.lanes.place(state, *topic);
     }
 
     /// Changes the state of any topics.
     fn change_all(&mut self, mut change: impl FnMut(&Topic, &mut State)) {
         for (topic, state) in &mut self.topics {
-            displace(state, *topic, &mut self.queue, &mut self.flights);
+            self.lanes.displace(state, *topic);
             change(topic, state);
-            place(state, *topic, &mut self.queue, &mut self.flights);
+            self.lanes.place(state, *topic);
         }
     }
 }
 
-type Queue = BTreeSet<(Instant, Topic)>;
-
-/// Puts a topic where its state belongs.
-fn place(state: &State, topic: Topic, queue: &mut Queue, flights: &mut Queue) {
-    if let Some(at) = state.next_deadline() {
-        let into = if state.in_flight.is_some() { flights } else { queue };
-        into.insert((at, topic));
+impl Lanes {
+    /// The topic whose turn it is, if one is due.
+    fn due(&mut self, now: Instant) -> Option<Topic> {
+        let first = |lane: &Lane| lane.first().filter(|(at, _)| *at <= now).map(|(_, topic)| *topic);
+        match (first(&self.wrong), first(&self.others)) {
+            (Some(wrong), Some(other)) => {
+                self.waits = self.waits.wrapping_add(1);
+                Some(if self.waits.is_multiple_of(OTHERS_PART) { other } else { wrong })
+            }
+            (wrong, other) => wrong.or(other),
+        }
     }
-}
 
-/// Takes it out of there again.
-fn displace(state: &State, topic: Topic, queue: &mut Queue, flights: &mut Queue) {
-    if let Some(at) = state.next_deadline() {
-        let from = if state.in_flight.is_some() { flights } else { queue };
-        from.remove(&(at, topic));
+    /// When one is due.
+    fn next_start(&self) -> Option<Instant> {
+        [&self.wrong, &self.others].into_iter().filter_map(Lane::first).map(|(at, _)| *at).min()
+    }
+
+    /// Puts a topic where its state belongs.
+    fn place(&mut self, state: &State, topic: Topic) {
+        if let Some(at) = state.next_deadline() {
+            self.of(state).insert((at, topic));
+        }
+    }
+
+    /// Takes it out of there again.
+    fn displace(&mut self, state: &State, topic: Topic) {
+        if let Some(at) = state.next_deadline() {
+            self.of(state).remove(&(at, topic));
+        }
+    }
+
+    fn of(&mut self, state: &State) -> &mut Lane {
+        match state {
+            State { in_flight: Some(_), .. } => &mut self.flights,
+            State { is_wrong: true, .. } => &mut self.wrong,
+            _ => &mut self.others,
+        }
     }
 }
 
 impl State {
     fn new(now: Instant) -> Self {
-        Self { dirty: true, not_before: now, in_flight: None, refresh_at: None, retry_at: None, failures: 0 }
+        Self {
+            dirty: true,
+            not_before: now,
+            in_flight: None,
+            refresh_at: None,
+            retry_at: None,
+            failures: 0,
+            is_known: false,
+            is_wrong: false,
+            is_repeated: false,
+        }
     }
 
+    /// A PUT begins. What has not changed since it was signed for the last one, in vain, is not signed again before it is old.
     fn start(&mut self, now: Instant) {
-        self.dirty = false;
-        self.not_before = now + PUBLISH_INTERVAL;
-        self.in_flight = Some(now);
-        self.refresh_at = Some(now + REPUBLISH);
-        self.retry_at = None;
+        let is_fresh = self.refresh_at.is_some_and(|at| at > now);
+        self.is_repeated = self.retry_at.is_some() && !self.dirty && is_fresh;
+        if !self.is_repeated {
+            self.not_before = now + PUBLISH_INTERVAL;
+            self.refresh_at = Some(now + REPUBLISH);
+        }
+        (self.dirty, self.is_known) = (false, true);
+        (self.in_flight, self.retry_at) = (Some(now), None);
     }
 
     fn failed(&mut self, now: Instant) {
@@ -195,10 +269,13 @@ impl State {
         if let Some(since) = self.in_flight {
             return Some(since + PUT_TIMEOUT);
         }
-        if self.retry_at.is_some() {
-            return self.retry_at;
+        match (self.retry_at, self.dirty) {
+            // What has changed meanwhile need not wait as long as what nobody took.
+            (Some(at), true) => Some(at.min(self.not_before)),
+            (Some(at), false) => Some(at),
+            (None, true) => Some(self.not_before),
+            (None, false) => self.refresh_at,
         }
-        if self.dirty { Some(self.not_before) } else { self.refresh_at }
     }
 }
 
@@ -206,8 +283,11 @@ impl State {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::limits::{PUT_COPIES, PUT_REQUESTS};
     use std::time::Duration;
     use wire::address::InstanceId;
+
+    const STORED: PutOutcome = PutOutcome { stored: true, asked: 2, busy: 0 };
 
     fn topic() -> Topic {
         Topic::Prefix(EidPrefix { iid: InstanceId(0), net: "2001:db8:a::/48".parse().unwrap() })
@@ -219,7 +299,7 @@ mod tests {
         let mut schedule = Schedule::default();
         schedule.mark(start, topic());
         assert_eq!(schedule.due(start), [topic()]);
-        schedule.done(start, topic(), true);
+        schedule.done(start, topic(), STORED);
         assert!(schedule.is_settled(&topic()));
         for second in 1..10 {
             let now = start + Duration::from_secs(second);
@@ -236,7 +316,7 @@ mod tests {
         let mut schedule = Schedule::default();
         schedule.mark(start, topic());
         schedule.due(start);
-        schedule.done(start, topic(), true);
+        schedule.done(start, topic(), STORED);
         assert_eq!(schedule.next_deadline(), Some(start + REPUBLISH));
         assert_eq!(schedule.due(start + REPUBLISH), [topic()]);
     }
@@ -247,13 +327,13 @@ mod tests {
         let mut schedule = Schedule::default();
         schedule.mark(start, topic());
         schedule.due(start);
-        schedule.done(start, topic(), true);
+        schedule.done(start, topic(), STORED);
         schedule.mark(start, topic());
         assert_eq!(schedule.due(start), []);
         schedule.hurry(start, |_| true);
         assert_eq!(schedule.due(start), [topic()]);
         assert!(schedule.is_busy());
-        schedule.done(start, topic(), true);
+        schedule.done(start, topic(), STORED);
         assert!(!schedule.is_busy());
     }
 
@@ -265,7 +345,7 @@ mod tests {
         schedule.due(start);
         let mut now = start;
         for pause in [2, 4, 8, 16, 32, 60, 60] {
-            schedule.done(now, topic(), false);
+            schedule.done(now, topic(), PutOutcome::FAILED);
             assert!(!schedule.is_settled(&topic()));
             now += Duration::from_secs(pause);
             assert_eq!(schedule.next_deadline(), Some(now));
@@ -282,12 +362,12 @@ mod tests {
         (0..count).map(topic).collect()
     }
 
-    /// All that are due until the schedule says that there is no more.
-    fn all_due(schedule: &mut Schedule, now: Instant) -> Vec<Topic> {
+    /// All that are due within this time.
+    fn all_due(schedule: &mut Schedule, from: Instant, time: Duration) -> Vec<Topic> {
         let mut came = Vec::new();
-        while schedule.next_deadline().is_some_and(|at| at <= now) {
-            let due = schedule.due(now);
-            assert!((1..=PUBLISHED_AT_ONCE).contains(&due.len()));
+        while let Some(at) = schedule.next_deadline().filter(|at| *at <= from + time) {
+            let due = schedule.due(at.max(from));
+            assert!(due.len() <= PUBLISHED_AT_ONCE);
             came.extend(due);
         }
         came
@@ -297,28 +377,89 @@ mod tests {
     fn many_that_are_due_at_once_come_in_parts_and_none_twice() {
         let start = Instant::now();
         let mut schedule = Schedule::default();
-        let topics = topics(3 * PUBLISHED_AT_ONCE + 1);
+        let topics = topics(10 * PUBLISHED_AT_ONCE + 1);
         topics.iter().for_each(|topic| schedule.mark(start, *topic));
-        assert_eq!(all_due(&mut schedule, start), topics);
-        assert!(schedule.due(start).is_empty() && schedule.next_deadline() == Some(start + PUT_TIMEOUT));
+        let at_once = all_due(&mut schedule, start, Duration::ZERO);
+        assert!((PUBLISHED_AT_ONCE..topics.len()).contains(&at_once.len()), "{}", at_once.len());
+        // Nobody has said yet that a PUT asks fewer than twenty.
+        let seconds = Duration::from_secs(topics.len() as u64 * u64::from(PUT_COPIES) / u64::from(PUT_REQUESTS) + 1);
+        assert_eq!([at_once, all_due(&mut schedule, start, seconds)].concat(), topics);
+        assert!(schedule.due(start + seconds).is_empty() && schedule.next_deadline() == Some(start + PUT_TIMEOUT));
     }
 
     #[test]
     fn no_more_are_in_flight_than_the_dht_is_given_at_once_and_each_that_ends_makes_room() {
         let start = Instant::now();
-        let mut schedule = Schedule::default();
+        let (mut schedule, long) = (Schedule::default(), PUT_TIMEOUT / 2);
         let topics = topics(2 * PUTS_IN_FLIGHT);
         topics.iter().for_each(|topic| schedule.mark(start, *topic));
-        let first = all_due(&mut schedule, start);
+        let first = all_due(&mut schedule, start, long);
         assert_eq!(first, topics[..PUTS_IN_FLIGHT]);
         assert_eq!(schedule.next_deadline(), Some(start + PUT_TIMEOUT), "it does not ask for what it would refuse");
         for topic in &first[..3] {
-            schedule.done(start, *topic, true);
+            schedule.done(start + long, *topic, STORED);
         }
-        assert_eq!(all_due(&mut schedule, start), topics[PUTS_IN_FLIGHT..PUTS_IN_FLIGHT + 3]);
+        assert_eq!(all_due(&mut schedule, start + long, long / 2), topics[PUTS_IN_FLIGHT..PUTS_IN_FLIGHT + 3]);
         // Lost answers make room too, and what was not stored has its turn again later.
-        let later = start + PUT_TIMEOUT;
-        assert_eq!(all_due(&mut schedule, later), topics[PUTS_IN_FLIGHT + 3..]);
+        let rest = all_due(&mut schedule, start + PUT_TIMEOUT, long / 2);
+        assert_eq!(rest[..PUTS_IN_FLIGHT - 3], topics[PUTS_IN_FLIGHT + 3..]);
         assert!(!schedule.is_settled(&first[3]) && schedule.is_settled(&first[0]));
+    }
+
+    #[test]
+    fn what_nobody_took_is_put_again_as_it_was_signed_until_it_has_changed_or_is_old() {
+        let start = Instant::now();
+        let mut schedule = Schedule::default();
+        schedule.mark(start, topic());
+        let mut now = start;
+        while now < start + REPUBLISH {
+            assert_eq!(schedule.due(now), [topic()]);
+            assert_eq!(schedule.is_repeated(&topic()), now > start);
+            schedule.done(now, topic(), PutOutcome::FAILED);
+            now = schedule.next_deadline().unwrap();
+        }
+        assert_eq!(schedule.due(now), [topic()]);
+        assert!(!schedule.is_repeated(&topic()), "twenty minutes old");
+        schedule.done(now, topic(), PutOutcome::FAILED);
+        schedule.mark(now, topic());
+        assert_eq!(schedule.next_deadline(), Some(now + PUBLISH_INTERVAL), "and not in a minute");
+        assert_eq!(schedule.due(now + PUBLISH_INTERVAL), [topic()]);
+        assert!(!schedule.is_repeated(&topic()), "it has changed");
+        schedule.done(now, topic(), STORED);
+        assert_eq!(schedule.next_deadline(), Some(now + PUBLISH_INTERVAL + REPUBLISH));
+    }
+
+    #[test]
+    fn what_came_too_fast_for_half_of_those_asked_is_put_to_them_again_but_not_for_ever() {
+        let start = Instant::now();
+        let mut schedule = Schedule::default();
+        schedule.mark(start, topic());
+        let (mut now, mut puts) = (start, 0);
+        while !schedule.is_settled(&topic()) {
+            assert_eq!(schedule.due(now), [topic()]);
+            puts += 1;
+            let is_stored = schedule.done(now, topic(), PutOutcome { stored: true, asked: 2, busy: 1 });
+            assert_eq!(is_stored, puts > PUT_REPEATS);
+            now = schedule.next_deadline().unwrap();
+        }
+        assert_eq!((puts, now), (1 + PUT_REPEATS, start + REPUBLISH));
+    }
+
+    #[test]
+    fn what_is_wrong_goes_before_what_is_missing_and_leaves_that_a_part() {
+        let start = Instant::now();
+        let mut schedule = Schedule::default();
+        let topics = topics(400);
+        let (known, new) = topics.split_at(200);
+        known.iter().for_each(|topic| schedule.mark(start, *topic));
+        for topic in all_due(&mut schedule, start, PUT_TIMEOUT / 2) {
+            schedule.done(start, topic, STORED);
+        }
+        let now = start + PUT_TIMEOUT;
+        new.iter().for_each(|topic| schedule.mark(now - Duration::from_secs(5), *topic));
+        known.iter().for_each(|topic| schedule.mark(now, *topic));
+        let came = all_due(&mut schedule, now, Duration::from_millis(500));
+        let wrong = came.iter().filter(|topic| known.contains(topic)).count();
+        assert!(came.len() > 100 && wrong == came.len() - came.len() / 4, "{wrong} of {}", came.len());
     }
 }

@@ -10,6 +10,7 @@ use cgeid::Network;
 use mapsys::engine::{Config, Engine, Input, Memory, Output};
 use mapsys::limit::Foreign;
 use mapsys::refusal::Refusal;
+use mapsys::register::pace::PutOutcome;
 use mapsys::register::site::{LispSec, NotifyPort, Publish, Site, SiteKey, SitePrefix};
 use mapsys::subscribe::subscriber::{Policy, Subscriber};
 use mapsys::transport::{Now, Via};
@@ -204,6 +205,11 @@ pub(crate) fn locator(text: &str) -> LocatorRecord {
         reachable: true,
         rloc: Address::from(text.parse::<std::net::IpAddr>().unwrap()),
     }
+}
+
+/// How a PUT of few nodes ended.
+pub(crate) fn put_ended(stored: bool) -> PutOutcome {
+    PutOutcome { stored, asked: 3, busy: 0 }
 }
 
 pub(crate) fn record(prefix: EidPrefix, locators: &[&str]) -> MappingRecord {

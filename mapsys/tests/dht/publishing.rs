@@ -7,8 +7,9 @@ use cgeid::{Identity, Network};
 use dht::publish::Sequence;
 use dht::record::{RecordKey, Subject};
 use mapsys::engine::{Config, Engine, Input, Mark, Memory, Output};
+use mapsys::limits::PUT_REQUESTS;
 use mapsys::register::site::{Site, SitePrefix};
-use wire::record::Action;
+use wire::record::{Action, MappingRecord, Ttl};
 
 use crate::common::*;
 use crate::world::*;
@@ -222,4 +223,58 @@ fn a_dht_that_comes_back_gets_everything_again() {
     let outputs = world.benches[0].drain();
     world.settle(0, outputs);
     assert_eq!(world.puts_of(Subject::Prefix(prefix(SITE))), before + 1);
+}
+
+#[test]
+fn what_nobody_took_is_not_signed_again_for_the_next_try_and_what_has_changed_takes_its_place() {
+    let mut world = two(site_a());
+    let subject = Subject::Prefix(prefix(SITE));
+    let signed = |world: &World| world.marks.iter().filter(|mark| matches!(mark, Mark::Sequence(..))).count();
+    world.pass(Duration::from_secs(11));
+    let before = signed(&world);
+    world.mode = Mode::Unreachable;
+    world.datagram(0, ETR, &sealed(1, vec![record(prefix(SITE), &["198.51.100.1"])]));
+    world.pass(Duration::from_secs(31));
+    assert_eq!((world.puts_of(subject), signed(&world) - before), (5, 1), "at 0, 2, 6, 14 and 30 s");
+    world.datagram(0, ETR, &sealed(2, vec![record(prefix(SITE), &["198.51.100.2"])]));
+    assert_eq!((world.puts_of(subject), signed(&world) - before), (6, 2), "it does not wait for the next try");
+    world.mode = Mode::Answering;
+    world.pass(Duration::from_secs(120));
+    assert_eq!((world.puts_of(subject), signed(&world) - before), (7, 2));
+    let locators = &world.ask(1, 1, host("2001:db8:a::2")).records[0].locators;
+    assert_eq!(locators.iter().map(|it| it.rloc.to_string()).collect::<Vec<_>>(), ["198.51.100.2"]);
+}
+
+#[test]
+fn many_sites_are_published_at_a_pace_that_the_dht_can_bear_and_one_that_leaves_does_not_wait_for_the_others() {
+    const SITES: u16 = 400;
+    let eid = |number: u16| prefix(&format!("2001:db8:{number:x}::/48"));
+    let prefixes = (0..SITES).map(|number| SitePrefix { prefix: eid(number), max_len: 48 }).collect();
+    // Another is the anchor: there are no pages to publish.
+    let trust_anchors = vec![anchor("2001:db8::/32", operational().cn())];
+    let all = registrar(operational(), vec![Site { prefixes, ..site_a() }]);
+    let mut world = World::new(vec![Config { trust_anchors, ..all }]);
+    let is_site = |key: &&RecordKey| matches!(key.subject, Subject::Prefix(_));
+    let put = |world: &World| world.puts.iter().filter(is_site).count();
+    let register = |world: &mut World, number: u16| {
+        world.datagram(0, ETR, &sealed(1 + u64::from(number), vec![record(eid(number), &["198.51.100.1"])]));
+    };
+    register(&mut world, 0);
+    world.pass(Duration::from_secs(11));
+    assert_eq!(put(&world), 1);
+    (1..SITES).for_each(|number| register(&mut world, number));
+    let (begun, at_once) = (world.now.monotonic, put(&world));
+    assert!(at_once < usize::from(SITES) / 2, "{at_once}");
+    let leaving = MappingRecord { ttl: Ttl(0), ..record(eid(0), &[]) };
+    world.datagram(0, ETR, &sealed(1 + u64::from(SITES), vec![leaving]));
+    world.pass(Duration::from_millis(100));
+    assert_eq!(world.puts_of(Subject::Prefix(eid(0))), 2, "it is withdrawn before all others are known");
+    while put(&world) < usize::from(SITES) + 1 {
+        world.pass(Duration::from_millis(100));
+        assert!(world.now.monotonic < begun + Duration::from_secs(10), "{}", put(&world));
+    }
+    // A PUT asks three nodes here.
+    let (took, most) = (world.now.monotonic - begun, f64::from(PUT_REQUESTS) / 3.0);
+    let rate = (put(&world) - at_once) as f64 / took.as_secs_f64();
+    assert!((most * 0.9..most * 1.1).contains(&rate), "{rate} a second in {took:?}");
 }

@@ -110,7 +110,7 @@ impl World {
                         self.puts.push(key);
                         let stored = self.dht.put(self.now.wall, &key, &bytes);
                         assert!(stored.is_ok(), "{key}: {stored:?}");
-                        Input::DhtPutDone { key, stored: self.mode == Mode::Answering }
+                        Input::DhtPutDone { key, outcome: put_ended(self.mode == Mode::Answering) }
                     }
                     other => {
                         if let Output::Persist(mark) = &other {

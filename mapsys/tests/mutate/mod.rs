@@ -216,8 +216,8 @@ impl Mill {
                 Output::Send { bytes, .. } => self.outcome.octets_out += bytes.len() as u64,
                 Output::DhtGet { key } => keys.push(key),
                 Output::DhtPut { key, .. } => {
-                    let stored = true;
-                    self.bench.engine.handle(self.bench.now, Input::DhtPutDone { key, stored });
+                    let outcome = put_ended(true);
+                    self.bench.engine.handle(self.bench.now, Input::DhtPutDone { key, outcome });
                 }
                 _ => {}
             }

@@ -18,7 +18,6 @@ use wire::record::{LocatorRecord, MappingRecord, Ttl};
 use super::inbox::{InPacket, Inbox, MOST, lock};
 use super::packet::Packet;
 use super::port::{Mouth, Port};
-use crate::exchange;
 use crate::suite::probe::{Fault, broken, missing};
 
 /// What the map system shares with those who register.

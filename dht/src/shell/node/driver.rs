@@ -25,6 +25,7 @@ use super::renew::{self, End, Renewal};
 use super::requests::Parked;
 use super::watched::Effort;
 use super::ways::Ways;
+use super::whole::Whole;
 use super::{Counters, Given, NodeConfig, NodeError, NodeStats, Peer, PeerSet, Records, Role};
 use crate::lookup::NetworkSize;
 use crate::shell::limits;
@@ -94,6 +95,8 @@ pub(super) struct Driver {
     pub(super) housekeeping: Instant,
     pub(super) counters: Counters,
     pub(super) size: NetworkSize,
+    /// All nodes there are, while that is known.
+    pub(super) whole: Option<Whole>,
     /// Peers whose connections are being closed to make room.
     pub(super) closing: HashSet<PeerId>,
     pub(super) nearest: Nearest,
@@ -123,6 +126,7 @@ impl Driver {
             housekeeping: now + limits::HOUSEKEEPING,
             counters: Counters::default(),
             size: NetworkSize::default(),
+            whole: None,
             closing: HashSet::new(),
             nearest: Nearest::default(),
             handing: Handing::new(own, role),

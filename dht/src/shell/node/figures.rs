@@ -14,6 +14,8 @@ pub struct PutReport {
     pub stored: usize,
     /// Other nodes that answered and did not take it.
     pub refused: usize,
+    /// Of these, those that did not look at it, since they are asked too often.
+    pub busy: usize,
     /// Other nodes that did not answer, or could not be reached.
     pub unreachable: usize,
 }
@@ -22,6 +24,11 @@ impl PutReport {
     /// Whether anybody stores the value.
     pub fn is_stored(&self) -> bool {
         self.local || self.stored > 0
+    }
+
+    /// Other nodes that were asked.
+    pub fn asked(&self) -> usize {
+        self.stored + self.refused + self.unreachable
     }
 }
 

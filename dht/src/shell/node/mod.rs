@@ -41,6 +41,7 @@ mod requests;
 mod values;
 mod watched;
 mod ways;
+mod whole;
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -141,6 +141,7 @@ impl Driver {
     }
 
     pub(super) fn peers_changed(&mut self) {
+        self.whole = None;
         self.handing.peers_changed();
         let peers = self.kad().kbuckets().map(|bucket| bucket.num_entries()).sum();
         self.ends.peers_tx.send_modify(|set| {

@@ -55,6 +55,11 @@ pub(super) struct Put {
 }
 
 impl Put {
+    /// Whether its lookups so far have asked everybody whom they heard of.
+    pub(super) fn has_looked_through(&self) -> bool {
+        !self.is_cut_short
+    }
+
     fn is_over(&self) -> bool {
         self.lookups == 0 && self.waiting.is_empty() && self.asked == 0
     }
@@ -135,7 +140,11 @@ impl Queries {
         let Some(put) = self.puts.get_mut(&id) else { return };
         match answer {
             Answer::Stored => put.report.stored += 1,
-            Answer::Refused | Answer::Busy => put.report.refused += 1,
+            Answer::Refused => put.report.refused += 1,
+            Answer::Busy => {
+                put.report.refused += 1;
+                put.report.busy += 1;
+            }
             Answer::Unreachable => put.report.unreachable += 1,
         }
         put.asked = put.asked.saturating_sub(1);
@@ -217,5 +226,18 @@ mod tests {
         assert_eq!(queries.look_again(id, 40.0), None, "twice is enough");
         let (report, _) = queries.end_put(id).unwrap();
         assert_eq!((report.stored, report.refused, report.unreachable), (1, 1, 1));
+    }
+
+    #[test]
+    fn who_is_asked_too_often_is_among_those_that_refused_and_told_apart() {
+        let mut queries = Queries::default();
+        let (done, _outcome) = reply::channel();
+        let id = queries.begin_put(vec![1], vec![2], true, done);
+        for answer in [Answer::Busy, Answer::Stored, Answer::Refused, Answer::Unreachable] {
+            queries.put(id).unwrap().asked += 1;
+            queries.answered(id, answer);
+        }
+        let (report, _) = queries.end_put(id).unwrap();
+        assert_eq!((report.asked(), report.refused, report.busy), (4, 2, 1));
     }
 }

@@ -2,7 +2,7 @@
 //! GETs and PUTs at work: from a handle's command over libp2p's queries to the answer.
 //!
 //! A PUT first looks for the nodes nearest to its key. Where they lie so densely that they may hide others of the region, it
-//! looks through the region's other quarters too. Of all that answered it asks those that [`lookup::choose`] names. If time was
+//! looks through the region's other quarters too; where all nodes there are were found a moment ago, it does not look. Of all that answered it asks those that [`lookup::choose`] names. If time was
 //! too short to find them all, and it shows, it looks once more with more time.
 
 use std::sync::Arc;
@@ -120,6 +120,10 @@ impl Driver {
                     self.queries.put(put).into_iter().for_each(|put| put.waiting = at.iter().copied().collect());
                     return self.store_on(put);
                 }
+                if let Some(found) = self.whole(now) {
+                    self.queries.put(put).into_iter().for_each(|put| put.found.clone_from(&found));
+                    return self.on_all_found(put);
+                }
                 self.look_for_nodes(put, key, true);
                 // Who has looked nowhere else yet looks at other places too: what is dense here may be a crowd.
                 for _ in self.size.samples()..crate::limits::SIZE_SAMPLES_LEAST {
@@ -184,8 +188,12 @@ impl Driver {
         }
         let Some(put) = self.queries.put(put_id) else { return };
         put.lookups = put.lookups.saturating_sub(1);
-        put.found.extend(answered);
-        if put.lookups == 0 {
+        put.found.extend(answered.iter().map(|(peer, address)| (*peer, *address)));
+        let (is_last, has_looked_through) = (put.lookups == 0, put.has_looked_through());
+        if has_looked_through {
+            self.learn_whole(Instant::now(), answered);
+        }
+        if is_last {
             self.on_all_found(put_id);
         }
     }
@@ -254,6 +262,9 @@ impl Driver {
         };
         match self.queries.finish(&id) {
             Some(Query::Store { put }) => {
+                if answer == Answer::Unreachable {
+                    self.whole = None;
+                }
                 self.queries.answered(put, answer);
                 self.store_on(put);
             }

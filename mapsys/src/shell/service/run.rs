@@ -16,6 +16,7 @@ use super::journal::{Journal, Release, Written};
 use super::status::{self, Cursor, Part, Question};
 use super::{Addresses, FromService, Request};
 use crate::engine::{Engine, Input, Output};
+use crate::register::pace::PutOutcome;
 use crate::shell::identity::KeyState;
 use crate::shell::sockets;
 use crate::shell::state::State;
@@ -228,7 +229,7 @@ impl Running {
     /// A record that is not published is tried again in its turn; a Map-Notify is asked for again by its xTR.
     fn give_up(&mut self, action: Output) {
         if let Output::DhtPut { key, .. } = action {
-            self.engine.handle(self.now(), Input::DhtPutDone { key, stored: false });
+            self.engine.handle(self.now(), Input::DhtPutDone { key, outcome: PutOutcome::FAILED });
         }
     }
 
@@ -265,15 +266,15 @@ impl Running {
     fn put(&self, key: RecordKey, bytes: Vec<u8>) {
         let (node, answers) = (self.node.clone(), self.answers.clone());
         tokio::spawn(async move {
-            let stored = match node.put(key.encode(), bytes).await {
-                Ok(report) => report.is_stored(),
+            let outcome = match node.put(key.encode(), bytes).await {
+                Ok(report) => PutOutcome { stored: report.is_stored(), asked: report.asked(), busy: report.busy },
                 Err(error) => {
                     tracing::warn!(%key, %error, "not published");
-                    false
+                    PutOutcome::FAILED
                 }
             };
-            tracing::debug!(%key, stored, "published");
-            let _ = answers.send(Input::DhtPutDone { key, stored }).await;
+            tracing::debug!(%key, ?outcome, "published");
+            let _ = answers.send(Input::DhtPutDone { key, outcome }).await;
         });
     }
 
