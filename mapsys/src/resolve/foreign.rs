@@ -81,6 +81,13 @@ impl Ddt {
         self.turn = self.turn.wrapping_add(1);
         addresses.get(self.turn % addresses.len().max(1)).copied()
     }
+
+    /// The part of `within` round `host` for which nobody else is known here: no conventional Map-Resolver is configured for any of it,
+    /// and this node delegates nothing of it.
+    pub(super) fn known_to_nobody(&self, within: &EidPrefix, host: &EidPrefix) -> EidPrefix {
+        let beside_resolvers = self.resolvers.hole(within, host).unwrap_or(*host);
+        self.node.undelegated(&beside_resolvers, host)
+    }
 }
 
 impl Asker for Ask {
@@ -221,10 +228,11 @@ impl Resolver {
         Ok(())
     }
 
-    /// A negative answer out of the tree covers neither what is configured here nor what the DHT may know.
+    /// A negative answer out of the tree covers neither what is configured here nor what the DHT, or a Map-Resolver for it, may know.
     fn foreign_record(&mut self, cx: &Context<'_>, ask: &Ask, host: EidPrefix, found: &Found) -> MappingRecord {
         let record = found.record(cx.now.monotonic, ask.audience());
-        let beside_sites = own::narrowed(cx.server, &found.prefix(), &host);
+        let within = self.ddt.known_to_nobody(&found.prefix(), &host);
+        let beside_sites = own::narrowed(cx.server, &within, &host);
         let beside_anchors = self.lookups.unanchored(cx.now, host).unwrap_or(host);
         let prefix = if beside_anchors.covers(&beside_sites) { beside_sites } else { beside_anchors };
         MappingRecord { eid: prefix.into(), ..record }

@@ -363,10 +363,15 @@ impl Resolver {
         Ok(self.found_records(cx, ask, &host, found))
     }
 
-    /// The DHT knows nothing of the sites that are configured here: no answer covers one of them.
+    /// The DHT knows nothing of the sites that are configured here: no answer covers one of them. Nor does a hole cover what others
+    /// are asked about.
     fn found_records(&self, cx: &Context<'_>, ask: &Ask, host: &EidPrefix, found: &Found) -> Slot {
         let record = found.record(cx.now.monotonic, ask.audience());
-        let eid = own::narrowed(cx.server, &found.prefix(), host).into();
+        let within = match found {
+            Found::Hole(prefix) => self.ddt.known_to_nobody(prefix, host),
+            found => found.prefix(),
+        };
+        let eid = own::narrowed(cx.server, &within, host).into();
         Slot::Records(vec![MappingRecord { eid, ..record }])
     }
 

@@ -122,6 +122,28 @@ fn a_hole_of_the_root_covers_neither_what_is_known_here_nor_cgeids() {
 }
 
 #[test]
+fn no_hole_covers_what_a_map_resolver_is_configured_for_or_this_node_delegates() {
+    let resolvers = || {
+        let addresses = vec![address("192.0.2.7:4342")];
+        vec![ForeignResolver { prefix: prefix("10.0.0.0/8"), addresses }]
+    };
+    // Without a root it is the DHT that knows nothing.
+    let alone = Config { ddt: Ddt { resolvers: resolvers(), ..Ddt::default() }, ..config(vec![]) };
+    let mut world = World::new(vec![(MR, alone)]);
+    assert_eq!(negative(&world.ask(1, host("11.0.0.1"))).0, "11.0.0.0/8");
+    let delegations = vec![delegation("12.0.0.0/8", Kind::Node, &[NODE1])];
+    let under_root = Ddt { resolvers: resolvers(), delegations, ..resolver(&[ROOT]).ddt };
+    let mut world = World::new(vec![
+        (ROOT, node(&["0.0.0.0/0"], vec![delegation("192.0.0.0/8", Kind::Node, &[NODE1])])),
+        (MR, Config { ddt: under_root, ..config(vec![]) }),
+    ]);
+    let (hole, _, ttl) = negative(&world.ask(1, host("11.0.0.1")));
+    assert_eq!((hole.as_str(), ttl), ("11.0.0.0/8", Ttl(15)), "the tree's is 0.0.0.0/1");
+    assert_eq!(negative(&world.ask(2, host("13.0.0.1"))).0, "13.0.0.0/8", "out of the cache too");
+    assert_eq!(negative(&world.ask(3, host("64.0.0.1"))).0, "64.0.0.0/2");
+}
+
+#[test]
 fn every_lookup_succeeds_though_a_third_of_the_datagrams_is_lost() {
     let mut world = example();
     let mut count = 0u32;
