@@ -425,16 +425,31 @@ impl Resolver {
         }
     }
 
-    /// Tells the asker of a slow lookup to ask again; the lookup goes on.
+    /// Answers the asker of a slow lookup with what was said before, or tells him to ask again; the lookup goes on.
     fn give_up(&mut self, cx: &mut Context<'_>, mut waiting: Waiting) {
-        // A DDT client asks again by itself, and takes no Map-Reply; nor does an xTR that waits for a Map-Notify.
-        let is_silent = waiting.ask.ddt || waiting.ask.is_leaving;
-        for slot in &mut waiting.slots {
-            if let Slot::Waiting(host) = *slot {
-                *slot = if is_silent { Slot::Silent } else { Slot::Records(vec![ask_again(host)]) };
+        for index in 0..waiting.slots.len() {
+            if let Slot::Waiting(host) = waiting.slots[index] {
+                waiting.slots[index] = self.late(cx, &mut waiting.ask, host).unwrap_or_else(|refusal| {
+                    cx.tally.count(refusal);
+                    Slot::Silent
+                });
             }
         }
         self.finish(cx, waiting);
+    }
+
+    /// What is said of an EID whose lookup takes too long. A silent DHT is known to be so only when each GET has had its time, which is
+    /// longer than an asker waits.
+    fn late(&mut self, cx: &mut Context<'_>, ask: &mut Ask, host: EidPrefix) -> Result<Slot, Refusal> {
+        if ask.is_leaving {
+            return Ok(Slot::Silent);
+        }
+        match self.cache.get(cx.now.monotonic, &host) {
+            Some(Hit::Stale(said) | Hit::Refresh(said) | Hit::Fresh(said)) => self.conclude(cx, ask, host, &said),
+            // A DDT client asks again by itself, and takes no Map-Reply.
+            None if ask.ddt => Ok(Slot::Silent),
+            None => Ok(Slot::Records(vec![ask_again(host)])),
+        }
     }
 
     /// Sends the replies of a request none of whose records waits any more; the others are put down to wait.

@@ -81,6 +81,25 @@ fn an_expired_mapping_is_served_while_the_dht_is_unreachable_and_no_longer_than_
 }
 
 #[test]
+fn an_expired_mapping_is_served_to_who_asks_first_while_the_dht_is_silent() {
+    let mut world = two(site_a());
+    let short = MappingRecord { ttl: Ttl(2), ..record(prefix(SITE), &["198.51.100.1"]) };
+    world.datagram(0, ETR, &sealed(1, vec![short]));
+    let eid = host("2001:db8:a::2");
+    world.ask(1, 1, eid);
+    world.mode = Mode::Silent;
+    world.pass(Duration::from_secs(5 * 60));
+    let mut told = |nonce| {
+        assert_eq!(sent(&world.datagram(1, ITR, &ecm(&request(nonce, &[eid], &[RLOC])))), []);
+        let (_, told) = reply(&world.pass(Duration::from_millis(1500)));
+        world.pass(Duration::from_secs(10 * 60));
+        told
+    };
+    assert_eq!(locators(&told(2).records[0]), ["198.51.100.1"]);
+    assert_eq!(negative(&told(3)), (eid, Action::SendMapRequest, Ttl(1)), "not for ever");
+}
+
+#[test]
 fn a_newer_record_that_comes_late_replaces_what_was_answered() {
     let key = operational();
     let cn = key.cn();
