@@ -10,7 +10,7 @@ use wire::address::EidPrefix;
 use wire::control::{Ecm, EidRequest, MapRequest, Nonce};
 use wire::record::MappingRecord;
 
-use super::ask::{Ask, ReplyTo, inner_request};
+use super::ask::{Ask, ReplyTo, asking_for};
 use super::found::Found;
 use super::own;
 use super::referral::DDT;
@@ -126,7 +126,6 @@ impl Resolver {
         &mut self,
         cx: &mut Context<'_>,
         ask: &mut Ask,
-        request: &MapRequest,
         host: EidPrefix,
     ) -> Result<Option<Slot>, Refusal> {
         let has_resolver = self.ddt.resolvers.longest(&host).is_some();
@@ -143,7 +142,7 @@ impl Resolver {
             self.ddt.figures.forwarded += 1;
             return Ok(Some(slot));
         }
-        let asker = Ask { ecm: ddt_request(&ask.ecm, request, &host)?, ..ask.clone() };
+        let asker = Ask { ecm: ddt_request(ask, &host)?, ..ask.clone() };
         let known = self.ddt.client.ask(cx.now.monotonic, host, asker)?;
         self.pump_searches(cx);
         Ok(Some(match known {
@@ -241,23 +240,12 @@ impl Resolver {
 
 /// An ITR's request as a DDT Map-Request (RFC 8111, section 7.3.1): octet for octet what it sent, with D. Of several
 /// records the one for `host`.
-fn ddt_request(ecm: &[u8], request: &MapRequest, host: &EidPrefix) -> Result<Vec<u8>, Refusal> {
-    if request.records.len() == 1 {
-        let mut bytes = ecm.to_vec();
-        if let Some(first) = bytes.first_mut() {
-            *first |= DDT;
-        }
-        return Ok(bytes);
+fn ddt_request(ask: &Ask, host: &EidPrefix) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = if ask.records == 1 { ask.ecm.clone() } else { asking_for(&ask.ecm, &[*host])? };
+    if let Some(first) = bytes.first_mut() {
+        *first |= DDT;
     }
-    let of_host = |record: &&EidRequest| {
-        record.eid.ip_prefix().is_some_and(|prefix| EidPrefix::host(prefix.iid, prefix.net.addr()) == *host)
-    };
-    let outer = Ecm::decode(ecm).map_err(|_| Refusal::Malformed)?;
-    // As it may be sent on, which is not always as it came.
-    let request = inner_request(&outer)?;
-    let records: Vec<_> = request.records.iter().find(of_host).cloned().into_iter().collect();
-    let message = MapRequest { records, ..request }.encode().map_err(|_| Refusal::NotEncodable)?;
-    Ecm { ddt: true, message, ..outer }.encode().map_err(|_| Refusal::NotEncodable)
+    Ok(bytes)
 }
 
 /// A DDT Map-Request of our own, which names the address that it leaves from: should its receiver be a Map-Server, the mapping comes

@@ -89,7 +89,7 @@ impl Resolver {
             .reply_to(via, &request, ecm.source.port())
             .or_else(|refusal| Self::reply_to_source(via, &request, ecm.source.port()).ok_or(refusal))?;
         self.has_pipe |= reply_to == ReplyTo::Pipe;
-        let (forwarded, wanted, is_leaving) = (Vec::new(), Vec::new(), is_leaving(&request));
+        let (forwarded, parts, wanted, is_leaving) = (Vec::new(), Vec::new(), Vec::new(), is_leaving(&request));
         let (nonce, ddt) = (request.nonce, ecm.ddt);
         let (about, records) = (None, request.records.len());
         let is_subscribing = request.records.iter().any(|record| record.notify);
@@ -109,6 +109,7 @@ impl Resolver {
             records,
             ddt,
             forwarded,
+            parts,
             wanted,
             is_leaving,
             about,
@@ -264,7 +265,7 @@ impl Resolver {
             return self.own_slot(cx, ask, own, host);
         } else {
             self.admit_foreign(cx, ask, &request.itr_rlocs)?;
-            if let Some(slot) = self.foreign_slot(cx, ask, request, host)? {
+            if let Some(slot) = self.foreign_slot(cx, ask, host)? {
                 return Ok(slot);
             }
         }
@@ -421,6 +422,7 @@ impl Resolver {
         if waiting.is_complete() {
             self.finish(cx, waiting);
         } else {
+            self.send_parts(cx, &mut waiting.ask);
             self.requests.put_back(id, waiting);
         }
     }
@@ -453,7 +455,8 @@ impl Resolver {
     }
 
     /// Sends the replies of a request none of whose records waits any more; the others are put down to wait.
-    fn finish(&mut self, cx: &mut Context<'_>, waiting: Waiting) {
+    fn finish(&mut self, cx: &mut Context<'_>, mut waiting: Waiting) {
+        self.send_parts(cx, &mut waiting.ask);
         if !waiting.is_complete() {
             self.requests.insert(waiting);
             return;

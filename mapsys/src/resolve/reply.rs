@@ -3,10 +3,11 @@
 
 use std::net::SocketAddr;
 
+use wire::address::EidPrefix;
 use wire::control::MapReply;
 use wire::record::MappingRecord;
 
-use super::ask::{Ask, ReplyTo};
+use super::ask::{Ask, Part, ReplyTo, asking_for};
 use super::found::Audience;
 use super::waiting::Slot;
 use super::{Context, Resolver};
@@ -37,18 +38,63 @@ impl Resolver {
         about: impl Into<AnyEid>,
         bytes: Vec<u8>,
     ) -> Result<Slot, Refusal> {
-        let local = self.sockets.towards(next_hop.ip(), ask.local()).ok_or(Refusal::NoAddressOfFamily)?;
-        if self.sockets.0.contains(&next_hop) || !may_send_to(next_hop.ip(), Some(local)) {
-            return Err(Refusal::NextHopUnusable);
-        }
+        let local = self.way_to(ask, next_hop)?;
         if !ask.forwarded.contains(&next_hop) {
             self.admit_forward(cx, ask, about)?;
             ask.forwarded.push(next_hop);
-            let local = self.sockets.onwards(local);
             cx.tally.serve(Served::RequestForwarded);
             cx.outputs.push_back(Output::Send { local, remote: next_hop, bytes });
         }
         Ok(Slot::Silent)
+    }
+
+    /// Sends the record about `host` on in these octets, which are the whole ECM, with what else of the request goes to the same next
+    /// hop and is known by then.
+    pub(super) fn forward_part(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &mut Ask,
+        next_hop: SocketAddr,
+        (about, host): (EidPrefix, EidPrefix),
+        ecm: Vec<u8>,
+    ) -> Result<Slot, Refusal> {
+        if ask.records == 1 {
+            return self.forward_octets(cx, ask, next_hop, about, ecm);
+        }
+        self.way_to(ask, next_hop)?;
+        let is_open = |part: &&mut Part| part.next_hop == next_hop && part.ecm.is_some();
+        if let Some(part) = ask.parts.iter_mut().find(is_open) {
+            part.hosts.push(host);
+            return Ok(Slot::Silent);
+        }
+        self.admit_forward(cx, ask, about)?;
+        ask.parts.push(Part { next_hop, ecm: Some(ecm), hosts: vec![host] });
+        Ok(Slot::Silent)
+    }
+
+    /// Sends the parts of a request that wait for what else goes to their next hops.
+    pub(super) fn send_parts(&mut self, cx: &mut Context<'_>, ask: &mut Ask) {
+        for index in 0..ask.parts.len() {
+            let part = &mut ask.parts[index];
+            let Some(ecm) = part.ecm.take() else { continue };
+            let (bytes, remote) = (asking_for(&ecm, &part.hosts), part.next_hop);
+            match bytes.and_then(|bytes| Ok((bytes, self.way_to(ask, remote)?))) {
+                Ok((bytes, local)) => {
+                    cx.tally.serve(Served::RequestForwarded);
+                    cx.outputs.push_back(Output::Send { local, remote, bytes });
+                }
+                Err(refusal) => cx.tally.count(refusal),
+            }
+        }
+    }
+
+    /// Where what is sent on to `next_hop` leaves.
+    fn way_to(&self, ask: &Ask, next_hop: SocketAddr) -> Result<SocketAddr, Refusal> {
+        let local = self.sockets.towards(next_hop.ip(), ask.local()).ok_or(Refusal::NoAddressOfFamily)?;
+        if self.sockets.0.contains(&next_hop) || !may_send_to(next_hop.ip(), Some(local)) {
+            return Err(Refusal::NextHopUnusable);
+        }
+        Ok(self.sockets.onwards(local))
     }
 
     /// A forwarded request is answered by another node to the same target, so it counts as a reply. Two Map-Servers whose
@@ -61,7 +107,7 @@ impl Resolver {
     ) -> Result<(), Refusal> {
         let ReplyTo::Udp { remote, .. } = ask.reply_to else { return Ok(()) };
         let now = cx.now.monotonic;
-        if ask.forwarded.is_empty() {
+        if ask.forwarded.is_empty() && ask.parts.is_empty() {
             self.limiter.admit_forward(now, &ask.ecm)?;
         }
         if !self.is_client(ask) {

@@ -136,6 +136,7 @@ mod tests {
             ecm: vec![],
             ddt: false,
             forwarded: vec![],
+            parts: vec![],
             wanted: vec![],
             is_leaving: false,
             about: None,

@@ -251,6 +251,29 @@ fn a_conventional_map_resolver_gets_the_request_as_it_is_and_another_one_what_is
 }
 
 #[test]
+fn of_several_eids_each_map_resolver_gets_those_that_it_is_asked_for_and_none_that_is_answered_here() {
+    let resolver_of = |text: &str, at: &str| ForeignResolver { prefix: prefix(text), addresses: vec![address(at)] };
+    let resolvers = vec![resolver_of("10.0.0.0/8", "192.0.2.7:4342"), resolver_of("11.0.0.0/8", "192.0.2.8:4342")];
+    let sites = map_server("2001:db8:103::/48", &["2001:db8:103::/48"]).sites;
+    let mut world = World::new(vec![(MR, Config { ddt: Ddt { resolvers, ..Ddt::default() }, ..config(sites) })]);
+    world.register(MR, "2001:db8:103::/48", "203.0.113.1", true);
+    let eids = ["2001:db8:103::1", "10.0.0.1", "11.0.0.1", "10.0.0.2"].map(host);
+    world.send(ITR, MR, &ecm(&request(7, &eids, &[RLOC])));
+    let asked_for = |at: &str| -> Vec<_> {
+        let carried: Vec<_> = world.outside.iter().filter(|carried| carried.to == address(at)).collect();
+        let [carried] = carried.as_slice() else { panic!("{:?}", world.outside) };
+        let request = inside(&carried.bytes);
+        assert_eq!((request.nonce.0, request.itr_rlocs.len()), (7, 1));
+        request.records.iter().map(|record| record.eid.ip_prefix().unwrap()).collect()
+    };
+    assert_eq!(asked_for("192.0.2.7:4342"), [host("10.0.0.1"), host("10.0.0.2")]);
+    assert_eq!(asked_for("192.0.2.8:4342"), [host("11.0.0.1")]);
+    let told: Vec<_> = world.outside.iter().filter(|carried| carried.to == address(ITR)).cloned().collect();
+    assert_eq!(map_reply(&told).records.len(), 1);
+    assert_eq!(world.outside.len(), 3);
+}
+
+#[test]
 fn who_may_not_ask_for_foreign_eids_moves_nothing_in_the_tree() {
     let mut world = example();
     world.send("198.51.100.66:5", MR, &ecm(&request(1, &[host("2001:db8:103::1")], &[RLOC])));

@@ -122,7 +122,7 @@ impl Resolver {
             self.associations.warn_of_withheld(cx.now.monotonic, &about, Some(next_hop.ip()));
             return Ok(unsigned(cx, ask, &about, &host));
         };
-        self.forward_octets(cx, ask, next_hop, about, bytes)
+        self.forward_part(cx, ask, next_hop, (about, host), bytes)
     }
 
     /// The ECM as the Map-Server at that address can read its one-time key; `None` if others could on the way. Of the tree
