@@ -36,7 +36,6 @@ impl<K: Eq + Hash + Clone, V> Bounded<K, V> {
     }
 
     /// Sets the entry of `key`, which is the youngest then.
-    #[cfg_attr(not(feature = "shell"), allow(dead_code, reason = "sockets do"))]
     pub(crate) fn renew(&mut self, key: K, value: V) {
         if let Some((place, _)) = self.values.remove(&key) {
             self.order.remove(&place);
@@ -61,7 +60,6 @@ impl<K: Eq + Hash + Clone, V> Bounded<K, V> {
     }
 
     /// The entry of `key`, if there is one.
-    #[cfg_attr(not(feature = "shell"), allow(dead_code, reason = "sockets ask"))]
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
         self.values.get(key).map(|(_, value)| value)
     }

@@ -12,6 +12,7 @@ pub mod own;
 mod referral;
 mod reply;
 mod subscribing;
+mod turns;
 mod waiting;
 
 use std::collections::VecDeque;
@@ -30,7 +31,7 @@ use crate::limits::{ANSWER_WITHIN, LATE_AT_ONCE, LOOKUPS, WAITING_REQUESTS};
 use crate::refusal::{Refusal, Served, Tally};
 use crate::register::MapServer;
 use crate::subscribe::Subscriptions;
-use crate::transport::{Now, Sockets, Via, may_send_to};
+use crate::transport::{Now, Sockets, Via, is_private, may_send_to};
 use ask::{Ask, ReplyTo, inner_request};
 use cache::{Cache, Hit};
 use foreign::Ddt;
@@ -39,6 +40,7 @@ use lispsec::Associations;
 use lookup::{Ended, Lookups};
 use own::Own;
 use subscribing::is_leaving;
+use turns::Turns;
 use waiting::{RequestId, Requests, Slot, Waiting};
 
 /// The Map-Resolver's state.
@@ -52,6 +54,7 @@ pub struct Resolver {
     associations: Associations,
     /// Whether the node's own xTR has ever asked.
     has_pipe: bool,
+    turns: Turns,
     ddt: Ddt,
 }
 
@@ -75,7 +78,8 @@ impl Resolver {
     pub fn new(sockets: Sockets, limiter: Limiter, lookups: Lookups, associations: Associations) -> Self {
         let (cache, requests) = (Cache::default(), Requests::default());
         let ddt = Ddt::new(&crate::ddt::Config::default(), &sockets);
-        Self { sockets, limiter, cache, lookups, associations, requests, has_pipe: false, ddt }
+        let turns = Turns::default();
+        Self { sockets, limiter, cache, lookups, associations, requests, has_pipe: false, turns, ddt }
     }
 
     /// Takes an ECM, decoded and whole.
@@ -355,13 +359,26 @@ impl Resolver {
                 // Published by this node in an earlier life, and not registered since.
                 return Ok(self.found_records(cx, ask, &host, &Found::Unregistered(mapping.prefix)));
             }
-            let sendable = |server: &&IpAddr| self.sockets.towards(**server, ask.local()).is_some();
-            let server = mapping.map_servers.iter().find(sendable).ok_or(Refusal::NoAddressOfFamily)?;
+            let server = self.map_server(cx, ask, &mapping.map_servers, host).ok_or(Refusal::NoAddressOfFamily)?;
             // Behind an aggregate are many sites, of which an ITR may ask for several at once.
             let about = if mapping.locators.is_empty() { host } else { mapping.prefix };
-            return self.forward_to_map_server(cx, ask, SocketAddr::new(*server, wire::CONTROL_PORT), (about, host));
+            return self.forward_to_map_server(cx, ask, SocketAddr::new(server, wire::CONTROL_PORT), (about, host));
         }
         Ok(self.found_records(cx, ask, &host, found))
+    }
+
+    /// Which of the addresses that a Map-Server has published is asked: of those that can be sent to, and can read the one-time key if
+    /// there is one, a public one before one behind some NAT, and the next one each time the asker repeats himself.
+    fn map_server(&mut self, cx: &Context<'_>, ask: &Ask, published: &[IpAddr], host: EidPrefix) -> Option<IpAddr> {
+        let is_sendable = |server: &IpAddr| self.sockets.towards(*server, ask.local()).is_some();
+        let mut servers: Vec<IpAddr> = published.iter().copied().filter(is_sendable).collect();
+        let is_open_to = |server: &IpAddr| self.associations.is_open_to(*server);
+        if ask.protection.is_some() && servers.iter().any(is_open_to) {
+            servers.retain(is_open_to);
+        }
+        servers.sort_by_key(|server| is_private(*server));
+        let turn = self.turns.next(cx.now.monotonic, ask, host).checked_rem(servers.len())?;
+        servers.get(turn).copied()
     }
 
     /// The DHT knows nothing of the sites that are configured here: no answer covers one of them. Nor does a hole cover what others
@@ -443,6 +460,7 @@ impl Resolver {
     /// What is said of an EID whose lookup takes too long. A silent DHT is known to be so only when each GET has had its time, which is
     /// longer than an asker waits.
     fn late(&mut self, cx: &mut Context<'_>, ask: &mut Ask, host: EidPrefix) -> Result<Slot, Refusal> {
+        // An xTR that ends a subscription waits for a Map-Notify, and takes no Map-Reply.
         if ask.is_leaving {
             return Ok(Slot::Silent);
         }

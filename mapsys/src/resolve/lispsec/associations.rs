@@ -151,6 +151,11 @@ impl Associations {
         }
     }
 
+    /// Whether there is a way to hand a one-time key to `server`, as [`Self::wrap_for`] does.
+    pub(in crate::resolve) fn is_open_to(&self, server: IpAddr) -> bool {
+        self.of(server).is_some_and(|association| !association.keys.is_empty() || association.protected_path)
+    }
+
     /// The association whose longest prefix covers an address.
     fn of(&self, address: IpAddr) -> Option<&Association> {
         let length =
