@@ -310,6 +310,9 @@ pub const AMPLIFICATION: u64 = 3;
 pub const REPLIES_PER_EID: u32 = 4;
 /// ... in this time (RFC 9301, section 5.4, recommends one per locator; that would let an ITR learn one EID at a time).
 pub const REPLY_WINDOW: Duration = Duration::from_secs(3);
+/// Requests that wait for lookups, and for answers out of the tree, of which the octets are kept until they are answered. Of those that
+/// end without an answer they stay, until there are more.
+pub const WITHHELD: usize = WAITING_REQUESTS + DDT_PENDING * DDT_WAITERS;
 /// Reply targets, and pairs of target and EID-prefix, watched at once. When full the oldest is forgotten first.
 pub const WATCHED_TARGETS: usize = 16_384;
 /// Lookups that must ask the DHT, granted at once to a source block (/24 or /56).

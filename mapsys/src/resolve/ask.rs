@@ -18,6 +18,8 @@ use crate::transport::Via;
 /// Who asked, and where the answer goes.
 #[derive(Debug, Clone)]
 pub(super) struct Ask {
+    /// Of this node's Map-Requests, for what is kept of it elsewhere.
+    pub(super) number: u64,
     pub(super) via: Via,
     pub(super) reply_to: ReplyTo,
     pub(super) nonce: Nonce,
@@ -29,6 +31,10 @@ pub(super) struct Ask {
     pub(super) ddt: bool,
     /// Next hops it went to already.
     pub(super) forwarded: Vec<SocketAddr>,
+    /// For whom its octets were counted: what may be sent to these is bounded by them.
+    pub(super) counted: Vec<IpAddr>,
+    /// Whether some of it is searched for in the tree.
+    pub(super) is_searched: bool,
     /// What of several records goes, or went, to others than ETRs of sites here.
     pub(super) parts: Vec<Part>,
     /// Subscriptions that wait for lookups.

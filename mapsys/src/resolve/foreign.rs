@@ -145,6 +145,7 @@ impl Resolver {
         let asker = Ask { ecm: ddt_request(ask, &host)?, ..ask.clone() };
         let known = self.ddt.client.ask(cx.now.monotonic, host, asker)?;
         self.pump_searches(cx);
+        ask.is_searched |= known.is_none();
         Ok(Some(match known {
             Some(found) => Slot::Records(vec![self.foreign_record(cx, ask, host, &found)]),
             None => Slot::Silent,
@@ -184,10 +185,18 @@ impl Resolver {
         while let Some(step) = self.ddt.client.poll() {
             let done = match step {
                 Step::Probe { to, host, nonce } => self.probe(cx, to, host, nonce),
-                Step::Deliver { to, host, asker } => self.deliver(cx, to, host, &asker),
+                Step::Deliver { to, host, asker } => {
+                    self.release(cx, &asker);
+                    let done = self.deliver(cx, to, host, &asker);
+                    self.withhold(cx, &asker);
+                    done
+                }
                 Step::Negative { host, asker, found } => {
                     let record = self.foreign_record(cx, &asker, host, &found);
-                    self.reply(cx, &asker, vec![record])
+                    self.release(cx, &asker);
+                    let done = self.reply(cx, &asker, vec![record]);
+                    self.withhold(cx, &asker);
+                    done
                 }
                 Step::Refused(refusal) => Err(refusal),
             };

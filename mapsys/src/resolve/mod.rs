@@ -54,6 +54,8 @@ pub struct Resolver {
     associations: Associations,
     /// Whether the node's own xTR has ever asked.
     has_pipe: bool,
+    /// Map-Requests so far.
+    asked: u64,
     turns: Turns,
     ddt: Ddt,
 }
@@ -79,7 +81,7 @@ impl Resolver {
         let (cache, requests) = (Cache::default(), Requests::default());
         let ddt = Ddt::new(&crate::ddt::Config::default(), &sockets);
         let turns = Turns::default();
-        Self { sockets, limiter, cache, lookups, associations, requests, has_pipe: false, turns, ddt }
+        Self { sockets, limiter, cache, lookups, associations, requests, has_pipe: false, asked: 0, turns, ddt }
     }
 
     /// Takes an ECM, decoded and whole.
@@ -97,15 +99,11 @@ impl Resolver {
         let (nonce, ddt) = (request.nonce, ecm.ddt);
         let (about, records) = (None, request.records.len());
         let is_subscribing = request.records.iter().any(|record| record.notify);
-        // What comes and goes is not counted where no limit holds: for the answers to clients.
-        if let ReplyTo::Udp { remote, .. } = reply_to
-            && (ddt || is_subscribing || !self.are_clients(via, reply_to))
-        {
-            self.limiter.received(cx.now.monotonic, remote.ip(), bytes.len());
-        }
         let brings = protection.as_ref().filter(|_| is_subscribing);
         let brought = brings.map(|with| cx.subscriptions.brought(&with.itr_otk, with.wrap, nonce, with.by.clone()));
+        self.asked = self.asked.wrapping_add(1);
         let mut ask = Ask {
+            number: self.asked,
             via,
             reply_to,
             nonce,
@@ -113,6 +111,8 @@ impl Resolver {
             records,
             ddt,
             forwarded,
+            counted: Vec::new(),
+            is_searched: false,
             parts,
             wanted,
             is_leaving,
@@ -120,6 +120,10 @@ impl Resolver {
             brought,
             protection,
         };
+        // What comes and goes is not counted where no limit holds: for the answers to clients.
+        if let Some(target) = ask.target().filter(|_| ddt || is_subscribing || !self.are_clients(via, reply_to)) {
+            self.count(cx, &mut ask, target);
+        }
         if ddt {
             self.admit_ddt(cx, &mut ask, &request)?;
         }
@@ -240,9 +244,29 @@ impl Resolver {
         if remote.ip() != source.ip() && itr_rlocs.iter().any(|rloc| rloc.ip() == Some(source.ip())) {
             remote.set_ip(source.ip());
             *local = asked;
-            self.limiter.received(cx.now.monotonic, source.ip(), ask.ecm.len());
+            self.count(cx, ask, source.ip());
         }
         Ok(())
+    }
+
+    /// Counts the octets of a request for what may be sent to `target` because of it.
+    fn count(&mut self, cx: &Context<'_>, ask: &mut Ask, target: IpAddr) {
+        self.limiter.received(cx.now.monotonic, target, ask.ecm.len());
+        ask.counted.push(target);
+    }
+
+    /// Keeps the octets of a request that is to wait until it is answered.
+    fn withhold(&mut self, cx: &Context<'_>, ask: &Ask) {
+        for target in &ask.counted {
+            self.limiter.withhold(cx.now.monotonic, ask.number, *target, ask.ecm.len());
+        }
+    }
+
+    /// Counts them again.
+    fn release(&mut self, cx: &Context<'_>, ask: &Ask) {
+        for target in &ask.counted {
+            self.limiter.release(cx.now.monotonic, ask.number, *target);
+        }
     }
 
     /// Decides one record of a request.
@@ -428,6 +452,7 @@ impl Resolver {
 
     fn settle(&mut self, cx: &mut Context<'_>, id: RequestId, host: EidPrefix, found: &Found) {
         let Some(mut waiting) = self.requests.take(id) else { return };
+        self.release(cx, &waiting.ask);
         for index in 0..waiting.slots.len() {
             if matches!(waiting.slots[index], Slot::Waiting(eid) if eid == host) {
                 waiting.slots[index] = self.conclude(cx, &mut waiting.ask, host, found).unwrap_or_else(|refusal| {
@@ -440,12 +465,14 @@ impl Resolver {
             self.finish(cx, waiting);
         } else {
             self.send_parts(cx, &mut waiting.ask);
+            self.withhold(cx, &waiting.ask);
             self.requests.put_back(id, waiting);
         }
     }
 
     /// Answers the asker of a slow lookup with what was said before, or tells him to ask again; the lookup goes on.
     fn give_up(&mut self, cx: &mut Context<'_>, mut waiting: Waiting) {
+        self.release(cx, &waiting.ask);
         for index in 0..waiting.slots.len() {
             if let Slot::Waiting(host) = waiting.slots[index] {
                 waiting.slots[index] = self.late(cx, &mut waiting.ask, host).unwrap_or_else(|refusal| {
@@ -476,14 +503,20 @@ impl Resolver {
     fn finish(&mut self, cx: &mut Context<'_>, mut waiting: Waiting) {
         self.send_parts(cx, &mut waiting.ask);
         if !waiting.is_complete() {
+            self.withhold(cx, &waiting.ask);
             self.requests.insert(waiting);
             return;
         }
         let Waiting { ask, slots, .. } = waiting;
+        // What a search in the tree has led to already may have left it withheld.
+        self.release(cx, &ask);
         for records in reply::divided(&ask, slots) {
             if let Err(refusal) = self.reply(cx, &ask, records) {
                 cx.tally.count(refusal);
             }
+        }
+        if ask.is_searched {
+            self.withhold(cx, &ask);
         }
     }
 }

@@ -37,7 +37,7 @@ impl Resolver {
         }
         // The Map-Referral goes to the sender, the Map-Reply to the ITR: what came counts once for each of them.
         if !matches!(ask.reply_to, ReplyTo::Udp { remote, .. } if remote.ip() == sender.ip()) {
-            self.limiter.received(cx.now.monotonic, sender.ip(), ask.ecm.len());
+            self.count(cx, ask, sender.ip());
         }
         if let Some(first) = ask.ecm.first_mut() {
             *first &= !DDT;

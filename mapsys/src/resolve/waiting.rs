@@ -129,6 +129,7 @@ mod tests {
         let remote: SocketAddr = "192.0.2.1:4342".parse().unwrap();
         let (via, reply_to) = (Via::Socket { local: remote, remote }, ReplyTo::Pipe);
         let ask = Ask {
+            number: 1,
             records: 1,
             via,
             reply_to,
@@ -136,6 +137,8 @@ mod tests {
             ecm: vec![],
             ddt: false,
             forwarded: vec![],
+            counted: vec![],
+            is_searched: false,
             parts: vec![],
             wanted: vec![],
             is_leaving: false,

@@ -282,6 +282,20 @@ fn who_may_not_ask_for_foreign_eids_moves_nothing_in_the_tree() {
 }
 
 #[test]
+fn a_hole_that_is_found_after_the_end_of_a_window_of_the_limits_is_told() {
+    let mut world = example();
+    world.ask(1, host("2001:db8:103::1"));
+    world.pass(Duration::from_millis(9500));
+    world.loses = Box::new(|carried| carried.from.ip().to_string() == ROOT);
+    assert_eq!(world.ask(2, host("4000::1")).len(), 0);
+    world.loses = Box::new(|_| false);
+    world.pass(Duration::from_secs(1));
+    let told = std::mem::take(&mut world.outside);
+    assert_eq!(map_reply(&told).nonce.0, 2);
+    assert_eq!(world.bench(MR).engine.tally().total(), 0);
+}
+
+#[test]
 fn one_source_starts_no_more_searches_than_its_budget() {
     let mut world = World::new(vec![(MR, resolver(&[ROOT]))]);
     for n in 0..200u8 {

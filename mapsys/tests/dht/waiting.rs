@@ -25,6 +25,19 @@ fn a_slow_lookup_is_answered_with_ask_again_after_a_second_and_a_half() {
 }
 
 #[test]
+fn who_asks_before_the_end_of_a_window_of_the_limits_is_answered_after_it() {
+    let mut world = registered();
+    world.mode = Mode::Silent;
+    let asks = |nonce, eid: &str| ecm(&request(nonce, &[host(eid)], &[RLOC]));
+    world.datagram(1, ITR, &asks(1, "2001:db8:a::1"));
+    world.pass(Duration::from_millis(9500));
+    world.datagram(1, ITR, &asks(2, "2001:db8:a::2"));
+    let (_, told) = reply(&world.pass(Duration::from_millis(1500)));
+    assert_eq!(told.nonce.0, 2);
+    assert_eq!(world.benches[1].engine.tally().total(), 0);
+}
+
+#[test]
 fn many_askers_share_one_lookup() {
     let mut world = registered();
     world.mode = Mode::Silent;
