@@ -510,8 +510,8 @@ impl Resolver {
         let Waiting { ask, slots, .. } = waiting;
         // What a search in the tree has led to already may have left it withheld.
         self.release(cx, &ask);
-        for records in reply::divided(&ask, slots) {
-            if let Err(refusal) = self.reply(cx, &ask, records) {
+        for answer in reply::divided(&ask, slots) {
+            if let Err(refusal) = self.reply(cx, &ask, answer) {
                 cx.tally.count(refusal);
             }
         }

@@ -116,19 +116,15 @@ impl Resolver {
         Ok(())
     }
 
-    pub(super) fn reply(
-        &mut self,
-        cx: &mut Context<'_>,
-        ask: &Ask,
-        records: Vec<MappingRecord>,
-    ) -> Result<(), Refusal> {
+    pub(super) fn reply(&mut self, cx: &mut Context<'_>, ask: &Ask, answer: impl Into<Answer>) -> Result<(), Refusal> {
+        let Answer { records, cant_sign } = answer.into();
         let Some(first) = records.first() else { return Ok(()) };
         let first = AnyEid::of(&first.eid).ok_or(Refusal::NotEncodable)?;
         let about = ask.about.filter(|_| first.prefix().is_none()).unwrap_or(first);
         let is_negative = records.iter().all(|record| record.locators.is_empty());
         let reply = MapReply { nonce: ask.nonce, records, ..MapReply::default() };
         let encoded = match &ask.protection {
-            Some(protection) => protection.seal(&reply),
+            Some(protection) => protection.seal(&reply, cant_sign),
             None => reply.encode(),
         };
         let bytes = encoded.map_err(|_| Refusal::NotEncodable)?;
@@ -183,42 +179,69 @@ fn room(ask: &Ask) -> usize {
     }
 }
 
+/// What a Map-Reply says.
+#[derive(Debug)]
+pub(super) struct Answer {
+    records: Vec<MappingRecord>,
+    /// E of a protected one: asking without LISP-SEC might reach an ETR that cannot sign.
+    cant_sign: bool,
+}
+
+impl Answer {
+    /// These, with E.
+    pub(super) fn unsigned(records: Vec<MappingRecord>) -> Self {
+        Self { records, cant_sign: true }
+    }
+}
+
+impl From<Vec<MappingRecord>> for Answer {
+    fn from(records: Vec<MappingRecord>) -> Self {
+        Self { records, cant_sign: false }
+    }
+}
+
 /// The records of the answered slots, by Map-Reply. Those of one slot stay in one: what is more specific belongs beside the best match
 /// (RFC 9301, section 5.5), and the two have no more than [`Resolver::reply_octets`], or it is one record. What several EIDs of a
-/// Map-Request are answered with goes into as few Map-Replies as it fits.
-pub(super) fn divided(ask: &Ask, slots: Vec<Slot>) -> Vec<Vec<MappingRecord>> {
+/// Map-Request are answered with goes into as few Map-Replies as it fits, apart by E, which is of a whole one.
+pub(super) fn divided(ask: &Ask, slots: Vec<Slot>) -> Vec<Answer> {
     let mut replies: Vec<Reply> = Vec::new();
     for slot in slots {
-        let Slot::Records(mut records) = slot else { continue };
-        records.retain(|record| !replies.iter().any(|reply| reply.has(record)));
-        match replies.last_mut() {
-            _ if records.is_empty() => {}
-            Some(last) if last.takes(ask, &records) => last.add(records),
-            _ => replies.push(Reply { slots: 1, records }),
+        let mut answer = match slot {
+            Slot::Records(records) => Answer::from(records),
+            Slot::Unsigned(records) => Answer::unsigned(records),
+            Slot::Waiting(_) | Slot::Silent => continue,
+        };
+        answer.records.retain(|record| !replies.iter().any(|reply| reply.has(record)));
+        if answer.records.is_empty() {
+            continue;
+        }
+        match replies.iter_mut().rfind(|reply| reply.answer.cant_sign == answer.cant_sign) {
+            Some(last) if last.takes(ask, &answer.records) => last.add(answer.records),
+            _ => replies.push(Reply { slots: 1, answer }),
         }
     }
-    replies.into_iter().map(|reply| reply.records).collect()
+    replies.into_iter().map(|reply| reply.answer).collect()
 }
 
 /// A Map-Reply that more records may come to.
 struct Reply {
     slots: usize,
-    records: Vec<MappingRecord>,
+    answer: Answer,
 }
 
 impl Reply {
     fn has(&self, record: &MappingRecord) -> bool {
-        self.records.iter().any(|known| known.eid == record.eid)
+        self.answer.records.iter().any(|known| known.eid == record.eid)
     }
 
     fn takes(&self, ask: &Ask, more: &[MappingRecord]) -> bool {
         let security = if ask.protection.is_some() { LISP_SEC_OCTETS * (self.slots + 1) } else { 0 };
-        octets(&[&self.records, more].concat()).saturating_add(security) <= room(ask)
+        octets(&[&self.answer.records, more].concat()).saturating_add(security) <= room(ask)
     }
 
     fn add(&mut self, more: Vec<MappingRecord>) {
         self.slots += 1;
-        self.records.extend(more);
+        self.answer.records.extend(more);
     }
 }
 

@@ -40,6 +40,8 @@ pub(super) enum Slot {
     Waiting(EidPrefix),
     /// These.
     Records(Vec<MappingRecord>),
+    /// These, with E: nobody can answer for it with LISP-SEC (RFC 9303, section 6.7, rule 3).
+    Unsigned(Vec<MappingRecord>),
     /// Nothing from us: forwarded, or refused.
     Silent,
 }
