@@ -181,6 +181,33 @@ fn a_dead_root_is_passed_over_and_the_next_one_asked() {
 }
 
 #[test]
+fn a_map_server_that_has_died_since_it_acknowledged_leads_back_to_the_root_and_to_the_other_one() {
+    let delegated = delegation("2001:db8:103::/48", Kind::Node, &[MS1, MS2]);
+    let server = || map_server("2001:db8:103::/48", &["2001:db8:103::/48"]);
+    let tree = node(&["2001:db8::/32"], vec![delegated]);
+    // What is sent on to the dead one counts as an answer for strangers.
+    let of_clients = Config { clients: vec!["198.51.100.0/24".parse().unwrap()], ..resolver(&[ROOT]) };
+    let mut world = World::new(vec![(ROOT, tree), (MS1, server()), (MS2, server()), (MR, of_clients)]);
+    world.register(MS1, "2001:db8:103::/48", "203.0.113.1", false);
+    world.register(MS2, "2001:db8:103::/48", "203.0.113.1", false);
+    world.asked();
+    // The ETR hears of our own request too, by which the Map-Server is known.
+    let nonces = |carried: &[Carried]| carried.iter().map(|one| inside(&one.bytes).nonce.0).collect::<Vec<_>>();
+    assert!(nonces(&world.ask(1, host("2001:db8:103::1"))).contains(&1));
+    let alone = world.asked().remove(1);
+    let dead = alone.clone();
+    world.loses = Box::new(move |carried| carried.to.ip().to_string() == dead);
+    assert_eq!(world.ask(2, host("2001:db8:103::2")).len(), 0);
+    world.pass(Duration::from_secs(15));
+    assert!(nonces(&world.outside).contains(&2), "{:?}", world.outside);
+    let (asked, living) = (world.asked(), if alone == MS1 { MS2 } else { MS1 });
+    assert_eq!(asked[..4], [alone.as_str(), &alone, &alone, ROOT], "its rounds, and then the root");
+    assert_eq!(asked.last().map(String::as_str), Some(living));
+    forwarded(&world.ask(3, host("2001:db8:103::3")), "203.0.113.1", 3);
+    assert_eq!(world.asked(), [living], "what is known now is kept");
+}
+
+#[test]
 fn a_search_that_nobody_answers_ends_in_silence_and_is_counted() {
     let mut world = World::new(vec![(MR, resolver(&["192.0.2.1", "192.0.2.2"]))]);
     world.ask(1, host("2001:db8::1"));
