@@ -328,6 +328,9 @@ pub const AMPLIFICATION: u64 = 3;
 pub const REPLIES_PER_EID: u32 = 4;
 /// ... in this time (RFC 9301, section 5.4, recommends one per locator; that would let an ITR learn one EID at a time).
 pub const REPLY_WINDOW: Duration = Duration::from_secs(3);
+/// Requests that wait for lookups, and for answers out of the tree, of which the octets are kept until they are answered. Of those that
+/// end without an answer they stay, until there are more.
+pub const WITHHELD: usize = WAITING_REQUESTS + DDT_PENDING * DDT_WAITERS;
 /// Reply targets, and pairs of target and EID-prefix, watched at once. When full the oldest is forgotten first.
 pub const WATCHED_TARGETS: usize = 16_384;
 /// Lookups that must ask the DHT, granted at once to a source block (/24 or /56).
@@ -345,6 +348,10 @@ pub const DHT_NICE: u8 = 10;
 pub const WATCHED_BLOCKS: usize = 16_384;
 /// An ECM that comes again within this time of being forwarded went round: an ITR waits a second (RFC 9301, section 5.3).
 pub const FORWARD_ONCE: Duration = Duration::from_millis(800);
+/// Whoever asks for an EID again within this time had no answer: what he has of an answer holds for a minute at least.
+pub const ASKED_AGAIN: Duration = Duration::from_secs(30);
+/// Pairs of a target of answers and an EID of which it is remembered which Map-Server was asked last.
+pub const WATCHED_TURNS: usize = 4096;
 /// Forwarded ECMs remembered at once: more than a loop could hide among.
 pub const WATCHED_FORWARDS: usize = 4096;
 

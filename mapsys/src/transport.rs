@@ -98,6 +98,14 @@ pub fn may_send_to(address: IpAddr, asked: Option<SocketAddr>) -> bool {
     !(address.is_multicast() || address.is_unspecified() || reserved) && (on_loopback || !address.is_loopback())
 }
 
+/// Whether an address means something in some networks only (RFC 1918, RFC 4193; RFC 6598: behind the NAT of a provider).
+pub fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_private() || matches!(v4.octets(), [100, 64..=127, ..]),
+        IpAddr::V6(v6) => v6.is_unique_local(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -332,8 +332,9 @@ impl<A: Asker> Client<A> {
             let Some(pending) = self.pending.get_mut(&host) else { continue };
             if pending.next().is_some() {
                 self.send(now, host);
-            } else if pending.is_unverified() && !pending.is_from_root {
-                // The keys that led here may be old: who knows newer ones is asked (RFC 8111, section 10.4).
+            } else if !pending.is_from_root {
+                // What led here may be old: keys, for which section 10.4 of RFC 8111 has this, or one Map-Server of several that is
+                // no more. Who knows newer ones is asked.
                 self.referrals.forget(&host);
                 let start = self.root();
                 self.go_on(now, host, start);

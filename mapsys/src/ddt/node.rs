@@ -115,7 +115,7 @@ impl Node {
 
     /// MS-ACK (RFC 8111, section 7.2) about the part of `prefix` round `host` in which we delegate nothing to others.
     pub fn acknowledge(&self, prefix: &EidPrefix, host: &EidPrefix, own: &[IpAddr]) -> Referral {
-        let prefix = self.delegations.hole(&self.delegated(prefix, host), host).unwrap_or(*host);
+        let prefix = self.undelegated(&self.delegated(prefix, host), host);
         self.with_map_servers(record(ReferralAction::MsAck, prefix, REFERRED), own)
     }
 
@@ -132,6 +132,11 @@ impl Node {
         let authority = self.authority(host).unwrap_or(*host);
         let within = if authority.covers(within) { *within } else { authority };
         record(ReferralAction::DelegationHole, self.empty(server, &within, host), HOLE)
+    }
+
+    /// The part of `within` round `host` of which we delegate nothing to others.
+    pub fn undelegated(&self, within: &EidPrefix, host: &EidPrefix) -> EidPrefix {
+        self.delegations.hole(within, host).unwrap_or(*host)
     }
 
     /// The part of `prefix` that was delegated to this node. Where nothing was, `host` is of a site, whose prefix is ours.

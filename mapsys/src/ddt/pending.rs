@@ -148,11 +148,6 @@ impl<A> Pending<A> {
         self.asked_mut(server).is_unverified = true;
     }
 
-    /// Whether that is so of one of them.
-    pub(super) fn is_unverified(&self) -> bool {
-        self.asked.iter().any(|asked| asked.is_unverified)
-    }
-
     /// Who is to be asked when the time of the last one is up. One whose answer no key verified has had time for a better one.
     pub(super) fn next(&mut self) -> Option<SocketAddr> {
         let unverified =

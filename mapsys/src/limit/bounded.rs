@@ -35,12 +35,16 @@ impl<K: Eq + Hash + Clone, V> Bounded<K, V> {
         &mut self.values.entry(key).or_insert_with(|| (place, make())).1
     }
 
+    /// Takes out the entry of `key`, if there is one.
+    pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
+        let (place, value) = self.values.remove(key)?;
+        self.order.remove(&place);
+        Some(value)
+    }
+
     /// Sets the entry of `key`, which is the youngest then.
-    #[cfg_attr(not(feature = "shell"), allow(dead_code, reason = "sockets do"))]
     pub(crate) fn renew(&mut self, key: K, value: V) {
-        if let Some((place, _)) = self.values.remove(&key) {
-            self.order.remove(&place);
-        }
+        self.remove(&key);
         self.entry(key, || value);
     }
 
@@ -61,7 +65,6 @@ impl<K: Eq + Hash + Clone, V> Bounded<K, V> {
     }
 
     /// The entry of `key`, if there is one.
-    #[cfg_attr(not(feature = "shell"), allow(dead_code, reason = "sockets ask"))]
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
         self.values.get(key).map(|(_, value)| value)
     }
@@ -91,6 +94,7 @@ mod tests {
         }
         assert_eq!((map.values.len(), map.order.len()), (2, 2));
         assert_eq!((map.get(&1), map.get(&2), map.get(&3)), (Some(&10), None, Some(&30)));
+        assert_eq!((map.remove(&2), map.remove(&1)), (None, Some(10)));
         map.retain(|key, _| *key == 3);
         assert_eq!((map.values.len(), map.order.len(), map.iter().next()), (1, 1, Some((&3, &30))));
     }

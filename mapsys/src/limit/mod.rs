@@ -18,7 +18,7 @@ use crate::ddt::signer::Subject;
 use crate::limits::{
     AMPLIFICATION, BALANCE_WINDOW, FORWARD_ONCE, MISS_BURST, MISS_BURST_ALL, MISS_RATE, MISS_RATE_ALL, REPLIES_PER_EID,
     REPLY_WINDOW, SIGNED_OCTETS, SIGNED_OCTETS_ALL, SIGNED_RATE, SIGNED_RATE_ALL, SIGNING_BURST, SIGNING_RATE,
-    WATCHED_BLOCKS, WATCHED_FORWARDS, WATCHED_TARGETS,
+    WATCHED_BLOCKS, WATCHED_FORWARDS, WATCHED_TARGETS, WITHHELD,
 };
 use crate::refusal::Refusal;
 use crate::register::label::AnyEid;
@@ -41,6 +41,8 @@ pub struct Limiter {
     clients: Vec<IpNet>,
     foreign: Foreign,
     balances: Bounded<IpAddr, Balance>,
+    /// Octets that the balances leave out, because the requests that they came with wait for their answers.
+    withheld: Bounded<(u64, IpAddr), u64>,
     replies: Bounded<(IpAddr, AnyEid), Window>,
     misses: Bounded<IpNet, Bucket>,
     /// Of all blocks together: who makes up sources has as many blocks as he likes.
@@ -82,6 +84,7 @@ impl Limiter {
             clients,
             foreign,
             balances: Bounded::new(WATCHED_TARGETS),
+            withheld: Bounded::new(WITHHELD),
             replies: Bounded::new(WATCHED_TARGETS),
             misses: Bounded::new(WATCHED_BLOCKS),
             all_misses: None,
@@ -135,6 +138,27 @@ impl Limiter {
     pub fn received(&mut self, now: Instant, target: IpAddr, octets: usize) {
         let balance = self.balance(now, target);
         balance.received = balance.received.saturating_add(octets as u64);
+    }
+
+    /// Takes what has not been spent of the octets of a request out of the balance of `target`: its answer comes later, when the window
+    /// may have ended. `request` is its number.
+    pub fn withhold(&mut self, now: Instant, request: u64, target: IpAddr, octets: usize) {
+        let balance = self.balance(now, target);
+        let unspent = balance.received.saturating_sub(balance.sent.div_ceil(AMPLIFICATION));
+        let octets = unspent.min(octets as u64);
+        balance.received -= octets;
+        if octets > 0 {
+            let withheld = self.withheld.entry((request, target), || 0);
+            *withheld = withheld.saturating_add(octets);
+        }
+    }
+
+    /// Counts in the present window of `target` what was withheld of a request, as it may be answered now.
+    pub fn release(&mut self, now: Instant, request: u64, target: IpAddr) {
+        if let Some(octets) = self.withheld.remove(&(request, target)) {
+            let balance = self.balance(now, target);
+            balance.received = balance.received.saturating_add(octets);
+        }
     }
 
     /// Counts a reply of that many octets about `eid` to `target`, if it may be sent.
@@ -260,6 +284,23 @@ mod tests {
         assert_eq!(limiter.spend_reply(now, TARGET, eid(2), 100), Ok(()));
         let later = now + BALANCE_WINDOW;
         assert_eq!(limiter.spend_reply(later, TARGET, eid(3), 1), Err(Refusal::ReplyAmplification));
+    }
+
+    #[test]
+    fn what_is_withheld_counts_once_and_when_its_request_is_answered() {
+        let now = Instant::now();
+        let mut limiter = Limiter::new(vec![], Foreign::Nobody);
+        limiter.received(now, TARGET, 100);
+        assert_eq!(limiter.spend_octets(now, TARGET, 31), Ok(()));
+        limiter.withhold(now, 7, TARGET, 100);
+        assert_eq!(limiter.spend_octets(now, TARGET, 3), Err(Refusal::ReplyAmplification), "11 of 100 stay for 31");
+        let later = now + BALANCE_WINDOW;
+        limiter.release(later, 8, TARGET);
+        assert_eq!(limiter.spend_octets(later, TARGET, 1), Err(Refusal::ReplyAmplification), "of another request");
+        limiter.release(later, 7, TARGET);
+        limiter.release(later, 7, TARGET);
+        assert_eq!(limiter.spend_octets(later, TARGET, 268), Err(Refusal::ReplyAmplification));
+        assert_eq!(limiter.spend_octets(later, TARGET, 267), Ok(()));
     }
 
     #[test]

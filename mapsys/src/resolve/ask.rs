@@ -3,7 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use wire::control::{ControlMessage, Ecm, MapRequest, Nonce};
+use wire::address::EidPrefix;
+use wire::control::{ControlMessage, Ecm, EidRequest, MapRequest, Nonce};
 
 use crate::limits::REQUEST_RECORDS;
 use crate::refusal::Refusal;
@@ -17,6 +18,8 @@ use crate::transport::Via;
 /// Who asked, and where the answer goes.
 #[derive(Debug, Clone)]
 pub(super) struct Ask {
+    /// Of this node's Map-Requests, for what is kept of it elsewhere.
+    pub(super) number: u64,
     pub(super) via: Via,
     pub(super) reply_to: ReplyTo,
     pub(super) nonce: Nonce,
@@ -28,6 +31,12 @@ pub(super) struct Ask {
     pub(super) ddt: bool,
     /// Next hops it went to already.
     pub(super) forwarded: Vec<SocketAddr>,
+    /// For whom its octets were counted: what may be sent to these is bounded by them.
+    pub(super) counted: Vec<IpAddr>,
+    /// Whether some of it is searched for in the tree.
+    pub(super) is_searched: bool,
+    /// What of several records goes, or went, to others than ETRs of sites here.
+    pub(super) parts: Vec<Part>,
     /// Subscriptions that wait for lookups.
     pub(super) wanted: Vec<Wanted>,
     /// Whether it does nothing but end subscriptions.
@@ -39,6 +48,16 @@ pub(super) struct Ask {
     pub(super) brought: Option<Brought>,
     /// What a LISP-SEC answer is made with (RFC 9303).
     pub(super) protection: Option<Protection>,
+}
+
+/// The records of a request that have one next hop: what the others ask for it would answer too, and an ITR takes the last answer.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    pub(super) next_hop: SocketAddr,
+    /// The whole ECM, as that next hop can read it; `None` once the part is sent.
+    pub(super) ecm: Option<Vec<u8>>,
+    /// What it is about.
+    pub(super) hosts: Vec<EidPrefix>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +88,30 @@ impl Ask {
             Via::Socket { local, .. } => Some(local),
         }
     }
+}
+
+/// An ECM with those of its records alone that ask for `hosts`, one for each; octet for octet as it is if these are all.
+///
+/// # Errors
+/// `NotEncodable`, or what [`inner_request`] says.
+pub(super) fn asking_for(ecm: &[u8], hosts: &[EidPrefix]) -> Result<Vec<u8>, Refusal> {
+    let outer = Ecm::decode(ecm).map_err(|_| Refusal::Malformed)?;
+    let mut request = inner_request(&outer)?;
+    let (all, mut wanted) = (request.records.len(), hosts.to_vec());
+    request.records.retain(|record| {
+        let found = wanted.iter().position(|host| host_of(record) == Some(*host));
+        found.map(|at| wanted.swap_remove(at)).is_some()
+    });
+    if request.records.len() == all {
+        return Ok(ecm.to_vec());
+    }
+    let message = request.encode().map_err(|_| Refusal::NotEncodable)?;
+    Ecm { message, ..outer }.encode().map_err(|_| Refusal::NotEncodable)
+}
+
+/// The host that a record asks for; `None` of a name or a MAC address.
+fn host_of(record: &EidRequest) -> Option<EidPrefix> {
+    record.eid.ip_prefix().map(|prefix| EidPrefix::host(prefix.iid, prefix.net.addr()))
 }
 
 /// The Map-Request of an ECM, if it is one that a Map-Resolver answers.

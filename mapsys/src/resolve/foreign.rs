@@ -10,7 +10,7 @@ use wire::address::EidPrefix;
 use wire::control::{Ecm, EidRequest, MapRequest, Nonce};
 use wire::record::MappingRecord;
 
-use super::ask::{Ask, ReplyTo, inner_request};
+use super::ask::{Ask, ReplyTo, asking_for};
 use super::found::Found;
 use super::own;
 use super::referral::DDT;
@@ -81,6 +81,13 @@ impl Ddt {
         self.turn = self.turn.wrapping_add(1);
         addresses.get(self.turn % addresses.len().max(1)).copied()
     }
+
+    /// The part of `within` round `host` for which nobody else is known here: no conventional Map-Resolver is configured for any of it,
+    /// and this node delegates nothing of it.
+    pub(super) fn known_to_nobody(&self, within: &EidPrefix, host: &EidPrefix) -> EidPrefix {
+        let beside_resolvers = self.resolvers.hole(within, host).unwrap_or(*host);
+        self.node.undelegated(&beside_resolvers, host)
+    }
 }
 
 impl Asker for Ask {
@@ -119,7 +126,6 @@ impl Resolver {
         &mut self,
         cx: &mut Context<'_>,
         ask: &mut Ask,
-        request: &MapRequest,
         host: EidPrefix,
     ) -> Result<Option<Slot>, Refusal> {
         let has_resolver = self.ddt.resolvers.longest(&host).is_some();
@@ -136,9 +142,10 @@ impl Resolver {
             self.ddt.figures.forwarded += 1;
             return Ok(Some(slot));
         }
-        let asker = Ask { ecm: ddt_request(&ask.ecm, request, &host)?, ..ask.clone() };
+        let asker = Ask { ecm: ddt_request(ask, &host)?, ..ask.clone() };
         let known = self.ddt.client.ask(cx.now.monotonic, host, asker)?;
         self.pump_searches(cx);
+        ask.is_searched |= known.is_none();
         Ok(Some(match known {
             Some(found) => Slot::Records(vec![self.foreign_record(cx, ask, host, &found)]),
             None => Slot::Silent,
@@ -178,10 +185,18 @@ impl Resolver {
         while let Some(step) = self.ddt.client.poll() {
             let done = match step {
                 Step::Probe { to, host, nonce } => self.probe(cx, to, host, nonce),
-                Step::Deliver { to, host, asker } => self.deliver(cx, to, host, &asker),
+                Step::Deliver { to, host, asker } => {
+                    self.release(cx, &asker);
+                    let done = self.deliver(cx, to, host, &asker);
+                    self.withhold(cx, &asker);
+                    done
+                }
                 Step::Negative { host, asker, found } => {
                     let record = self.foreign_record(cx, &asker, host, &found);
-                    self.reply(cx, &asker, vec![record])
+                    self.release(cx, &asker);
+                    let done = self.reply(cx, &asker, vec![record]);
+                    self.withhold(cx, &asker);
+                    done
                 }
                 Step::Refused(refusal) => Err(refusal),
             };
@@ -221,10 +236,11 @@ impl Resolver {
         Ok(())
     }
 
-    /// A negative answer out of the tree covers neither what is configured here nor what the DHT may know.
+    /// A negative answer out of the tree covers neither what is configured here nor what the DHT, or a Map-Resolver for it, may know.
     fn foreign_record(&mut self, cx: &Context<'_>, ask: &Ask, host: EidPrefix, found: &Found) -> MappingRecord {
         let record = found.record(cx.now.monotonic, ask.audience());
-        let beside_sites = own::narrowed(cx.server, &found.prefix(), &host);
+        let within = self.ddt.known_to_nobody(&found.prefix(), &host);
+        let beside_sites = own::narrowed(cx.server, &within, &host);
         let beside_anchors = self.lookups.unanchored(cx.now, host).unwrap_or(host);
         let prefix = if beside_anchors.covers(&beside_sites) { beside_sites } else { beside_anchors };
         MappingRecord { eid: prefix.into(), ..record }
@@ -233,23 +249,12 @@ impl Resolver {
 
 /// An ITR's request as a DDT Map-Request (RFC 8111, section 7.3.1): octet for octet what it sent, with D. Of several
 /// records the one for `host`.
-fn ddt_request(ecm: &[u8], request: &MapRequest, host: &EidPrefix) -> Result<Vec<u8>, Refusal> {
-    if request.records.len() == 1 {
-        let mut bytes = ecm.to_vec();
-        if let Some(first) = bytes.first_mut() {
-            *first |= DDT;
-        }
-        return Ok(bytes);
+fn ddt_request(ask: &Ask, host: &EidPrefix) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = if ask.records == 1 { ask.ecm.clone() } else { asking_for(&ask.ecm, &[*host])? };
+    if let Some(first) = bytes.first_mut() {
+        *first |= DDT;
     }
-    let of_host = |record: &&EidRequest| {
-        record.eid.ip_prefix().is_some_and(|prefix| EidPrefix::host(prefix.iid, prefix.net.addr()) == *host)
-    };
-    let outer = Ecm::decode(ecm).map_err(|_| Refusal::Malformed)?;
-    // As it may be sent on, which is not always as it came.
-    let request = inner_request(&outer)?;
-    let records: Vec<_> = request.records.iter().find(of_host).cloned().into_iter().collect();
-    let message = MapRequest { records, ..request }.encode().map_err(|_| Refusal::NotEncodable)?;
-    Ecm { ddt: true, message, ..outer }.encode().map_err(|_| Refusal::NotEncodable)
+    Ok(bytes)
 }
 
 /// A DDT Map-Request of our own, which names the address that it leaves from: should its receiver be a Map-Server, the mapping comes

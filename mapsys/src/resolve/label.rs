@@ -8,7 +8,6 @@ use wire::control::{EidRequest, MapRequest};
 use wire::record::{Action, MappingRecord, Ttl};
 
 use super::ask::Ask;
-use super::lispsec::Protection;
 use super::waiting::Slot;
 use super::{Context, Resolver, reply};
 use crate::limits::MORE_SPECIFICS;
@@ -96,10 +95,9 @@ impl Resolver {
             if let Some(slot) = self.forward_label_protected(cx, ask, (label, known), spelling)? {
                 return Ok(slot);
             }
-            ask.protection.iter_mut().for_each(Protection::set_cant_sign);
             ask.about.get_or_insert(label.into());
             let within = narrowed(cx.server, &label, host);
-            return Ok(Slot::Records(vec![negative(&within, spelling, Action::DropNoReason, UNREGISTERED)]));
+            return Ok(Slot::Unsigned(vec![negative(&within, spelling, Action::DropNoReason, UNREGISTERED)]));
         }
         let asked = ask.local();
         let sendable = |address: IpAddr| self.sockets.towards(address, asked).is_some();

@@ -12,6 +12,7 @@ pub mod own;
 mod referral;
 mod reply;
 mod subscribing;
+mod turns;
 mod waiting;
 
 use std::collections::VecDeque;
@@ -30,7 +31,7 @@ use crate::limits::{ANSWER_WITHIN, LATE_AT_ONCE, LOOKUPS, WAITING_REQUESTS};
 use crate::refusal::{Refusal, Served, Tally};
 use crate::register::MapServer;
 use crate::subscribe::Subscriptions;
-use crate::transport::{Now, Sockets, Via, may_send_to};
+use crate::transport::{Now, Sockets, Via, is_private, may_send_to};
 use ask::{Ask, ReplyTo, inner_request};
 use cache::{Cache, Hit};
 use foreign::Ddt;
@@ -39,6 +40,7 @@ use lispsec::Associations;
 use lookup::{Ended, Lookups};
 use own::Own;
 use subscribing::is_leaving;
+use turns::Turns;
 use waiting::{RequestId, Requests, Slot, Waiting};
 
 /// The Map-Resolver's state.
@@ -52,6 +54,9 @@ pub struct Resolver {
     associations: Associations,
     /// Whether the node's own xTR has ever asked.
     has_pipe: bool,
+    /// Map-Requests so far.
+    asked: u64,
+    turns: Turns,
     ddt: Ddt,
 }
 
@@ -75,7 +80,8 @@ impl Resolver {
     pub fn new(sockets: Sockets, limiter: Limiter, lookups: Lookups, associations: Associations) -> Self {
         let (cache, requests) = (Cache::default(), Requests::default());
         let ddt = Ddt::new(&crate::ddt::Config::default(), &sockets);
-        Self { sockets, limiter, cache, lookups, associations, requests, has_pipe: false, ddt }
+        let turns = Turns::default();
+        Self { sockets, limiter, cache, lookups, associations, requests, has_pipe: false, asked: 0, turns, ddt }
     }
 
     /// Takes an ECM, decoded and whole.
@@ -89,19 +95,15 @@ impl Resolver {
             .reply_to(via, &request, ecm.source.port())
             .or_else(|refusal| Self::reply_to_source(via, &request, ecm.source.port()).ok_or(refusal))?;
         self.has_pipe |= reply_to == ReplyTo::Pipe;
-        let (forwarded, wanted, is_leaving) = (Vec::new(), Vec::new(), is_leaving(&request));
+        let (forwarded, parts, wanted, is_leaving) = (Vec::new(), Vec::new(), Vec::new(), is_leaving(&request));
         let (nonce, ddt) = (request.nonce, ecm.ddt);
         let (about, records) = (None, request.records.len());
         let is_subscribing = request.records.iter().any(|record| record.notify);
-        // What comes and goes is not counted where no limit holds: for the answers to clients.
-        if let ReplyTo::Udp { remote, .. } = reply_to
-            && (ddt || is_subscribing || !self.are_clients(via, reply_to))
-        {
-            self.limiter.received(cx.now.monotonic, remote.ip(), bytes.len());
-        }
         let brings = protection.as_ref().filter(|_| is_subscribing);
         let brought = brings.map(|with| cx.subscriptions.brought(&with.itr_otk, with.wrap, nonce, with.by.clone()));
+        self.asked = self.asked.wrapping_add(1);
         let mut ask = Ask {
+            number: self.asked,
             via,
             reply_to,
             nonce,
@@ -109,12 +111,19 @@ impl Resolver {
             records,
             ddt,
             forwarded,
+            counted: Vec::new(),
+            is_searched: false,
+            parts,
             wanted,
             is_leaving,
             about,
             brought,
             protection,
         };
+        // What comes and goes is not counted where no limit holds: for the answers to clients.
+        if let Some(target) = ask.target().filter(|_| ddt || is_subscribing || !self.are_clients(via, reply_to)) {
+            self.count(cx, &mut ask, target);
+        }
         if ddt {
             self.admit_ddt(cx, &mut ask, &request)?;
         }
@@ -235,9 +244,29 @@ impl Resolver {
         if remote.ip() != source.ip() && itr_rlocs.iter().any(|rloc| rloc.ip() == Some(source.ip())) {
             remote.set_ip(source.ip());
             *local = asked;
-            self.limiter.received(cx.now.monotonic, source.ip(), ask.ecm.len());
+            self.count(cx, ask, source.ip());
         }
         Ok(())
+    }
+
+    /// Counts the octets of a request for what may be sent to `target` because of it.
+    fn count(&mut self, cx: &Context<'_>, ask: &mut Ask, target: IpAddr) {
+        self.limiter.received(cx.now.monotonic, target, ask.ecm.len());
+        ask.counted.push(target);
+    }
+
+    /// Keeps the octets of a request that is to wait until it is answered.
+    fn withhold(&mut self, cx: &Context<'_>, ask: &Ask) {
+        for target in &ask.counted {
+            self.limiter.withhold(cx.now.monotonic, ask.number, *target, ask.ecm.len());
+        }
+    }
+
+    /// Counts them again.
+    fn release(&mut self, cx: &Context<'_>, ask: &Ask) {
+        for target in &ask.counted {
+            self.limiter.release(cx.now.monotonic, ask.number, *target);
+        }
     }
 
     /// Decides one record of a request.
@@ -264,7 +293,7 @@ impl Resolver {
             return self.own_slot(cx, ask, own, host);
         } else {
             self.admit_foreign(cx, ask, &request.itr_rlocs)?;
-            if let Some(slot) = self.foreign_slot(cx, ask, request, host)? {
+            if let Some(slot) = self.foreign_slot(cx, ask, host)? {
                 return Ok(slot);
             }
         }
@@ -354,19 +383,37 @@ impl Resolver {
                 // Published by this node in an earlier life, and not registered since.
                 return Ok(self.found_records(cx, ask, &host, &Found::Unregistered(mapping.prefix)));
             }
-            let sendable = |server: &&IpAddr| self.sockets.towards(**server, ask.local()).is_some();
-            let server = mapping.map_servers.iter().find(sendable).ok_or(Refusal::NoAddressOfFamily)?;
+            let server = self.map_server(cx, ask, &mapping.map_servers, host).ok_or(Refusal::NoAddressOfFamily)?;
             // Behind an aggregate are many sites, of which an ITR may ask for several at once.
             let about = if mapping.locators.is_empty() { host } else { mapping.prefix };
-            return self.forward_to_map_server(cx, ask, SocketAddr::new(*server, wire::CONTROL_PORT), (about, host));
+            return self.forward_to_map_server(cx, ask, SocketAddr::new(server, wire::CONTROL_PORT), (about, host));
         }
         Ok(self.found_records(cx, ask, &host, found))
     }
 
-    /// The DHT knows nothing of the sites that are configured here: no answer covers one of them.
+    /// Which of the addresses that a Map-Server has published is asked: of those that can be sent to, and can read the one-time key if
+    /// there is one, a public one before one behind some NAT, and the next one each time the asker repeats himself.
+    fn map_server(&mut self, cx: &Context<'_>, ask: &Ask, published: &[IpAddr], host: EidPrefix) -> Option<IpAddr> {
+        let is_sendable = |server: &IpAddr| self.sockets.towards(*server, ask.local()).is_some();
+        let mut servers: Vec<IpAddr> = published.iter().copied().filter(is_sendable).collect();
+        let is_open_to = |server: &IpAddr| self.associations.is_open_to(*server);
+        if ask.protection.is_some() && servers.iter().any(is_open_to) {
+            servers.retain(is_open_to);
+        }
+        servers.sort_by_key(|server| is_private(*server));
+        let turn = self.turns.next(cx.now.monotonic, ask, host).checked_rem(servers.len())?;
+        servers.get(turn).copied()
+    }
+
+    /// The DHT knows nothing of the sites that are configured here: no answer covers one of them. Nor does a hole cover what others
+    /// are asked about.
     fn found_records(&self, cx: &Context<'_>, ask: &Ask, host: &EidPrefix, found: &Found) -> Slot {
         let record = found.record(cx.now.monotonic, ask.audience());
-        let eid = own::narrowed(cx.server, &found.prefix(), host).into();
+        let within = match found {
+            Found::Hole(prefix) => self.ddt.known_to_nobody(prefix, host),
+            found => found.prefix(),
+        };
+        let eid = own::narrowed(cx.server, &within, host).into();
         Slot::Records(vec![MappingRecord { eid, ..record }])
     }
 
@@ -405,6 +452,7 @@ impl Resolver {
 
     fn settle(&mut self, cx: &mut Context<'_>, id: RequestId, host: EidPrefix, found: &Found) {
         let Some(mut waiting) = self.requests.take(id) else { return };
+        self.release(cx, &waiting.ask);
         for index in 0..waiting.slots.len() {
             if matches!(waiting.slots[index], Slot::Waiting(eid) if eid == host) {
                 waiting.slots[index] = self.conclude(cx, &mut waiting.ask, host, found).unwrap_or_else(|refusal| {
@@ -416,33 +464,59 @@ impl Resolver {
         if waiting.is_complete() {
             self.finish(cx, waiting);
         } else {
+            self.send_parts(cx, &mut waiting.ask);
+            self.withhold(cx, &waiting.ask);
             self.requests.put_back(id, waiting);
         }
     }
 
-    /// Tells the asker of a slow lookup to ask again; the lookup goes on.
+    /// Answers the asker of a slow lookup with what was said before, or tells him to ask again; the lookup goes on.
     fn give_up(&mut self, cx: &mut Context<'_>, mut waiting: Waiting) {
-        // A DDT client asks again by itself, and takes no Map-Reply; nor does an xTR that waits for a Map-Notify.
-        let is_silent = waiting.ask.ddt || waiting.ask.is_leaving;
-        for slot in &mut waiting.slots {
-            if let Slot::Waiting(host) = *slot {
-                *slot = if is_silent { Slot::Silent } else { Slot::Records(vec![ask_again(host)]) };
+        self.release(cx, &waiting.ask);
+        for index in 0..waiting.slots.len() {
+            if let Slot::Waiting(host) = waiting.slots[index] {
+                waiting.slots[index] = self.late(cx, &mut waiting.ask, host).unwrap_or_else(|refusal| {
+                    cx.tally.count(refusal);
+                    Slot::Silent
+                });
             }
         }
         self.finish(cx, waiting);
     }
 
+    /// What is said of an EID whose lookup takes too long. A silent DHT is known to be so only when each GET has had its time, which is
+    /// longer than an asker waits.
+    fn late(&mut self, cx: &mut Context<'_>, ask: &mut Ask, host: EidPrefix) -> Result<Slot, Refusal> {
+        // An xTR that ends a subscription waits for a Map-Notify, and takes no Map-Reply.
+        if ask.is_leaving {
+            return Ok(Slot::Silent);
+        }
+        match self.cache.get(cx.now.monotonic, &host) {
+            Some(Hit::Stale(said) | Hit::Refresh(said) | Hit::Fresh(said)) => self.conclude(cx, ask, host, &said),
+            // A DDT client asks again by itself, and takes no Map-Reply.
+            None if ask.ddt => Ok(Slot::Silent),
+            None => Ok(Slot::Records(vec![ask_again(host)])),
+        }
+    }
+
     /// Sends the replies of a request none of whose records waits any more; the others are put down to wait.
-    fn finish(&mut self, cx: &mut Context<'_>, waiting: Waiting) {
+    fn finish(&mut self, cx: &mut Context<'_>, mut waiting: Waiting) {
+        self.send_parts(cx, &mut waiting.ask);
         if !waiting.is_complete() {
+            self.withhold(cx, &waiting.ask);
             self.requests.insert(waiting);
             return;
         }
         let Waiting { ask, slots, .. } = waiting;
-        for records in reply::divided(&ask, slots) {
-            if let Err(refusal) = self.reply(cx, &ask, records) {
+        // What a search in the tree has led to already may have left it withheld.
+        self.release(cx, &ask);
+        for answer in reply::divided(&ask, slots) {
+            if let Err(refusal) = self.reply(cx, &ask, answer) {
                 cx.tally.count(refusal);
             }
+        }
+        if ask.is_searched {
+            self.withhold(cx, &ask);
         }
     }
 }

@@ -14,6 +14,7 @@ use wire::record::{Action, MappingRecord};
 use super::ask::{Ask, ReplyTo};
 use super::found::Found;
 use super::own::{self, Own};
+use super::reply::Answer;
 use super::waiting::Slot;
 use super::{Context, Resolver, lispsec};
 use crate::ddt::keys::SigningKey;
@@ -37,7 +38,7 @@ impl Resolver {
         }
         // The Map-Referral goes to the sender, the Map-Reply to the ITR: what came counts once for each of them.
         if !matches!(ask.reply_to, ReplyTo::Udp { remote, .. } if remote.ip() == sender.ip()) {
-            self.limiter.received(cx.now.monotonic, sender.ip(), ask.ecm.len());
+            self.count(cx, ask, sender.ip());
         }
         if let Some(first) = ask.ecm.first_mut() {
             *first &= !DDT;
@@ -91,8 +92,9 @@ impl Resolver {
         let unprotected = || lispsec::admit_unprotected(cx.server, ask.via, &host);
         if let Some(refusal) = unprotected().err().filter(|_| ask.protection.is_none()) {
             cx.tally.count(refusal);
-        } else if let Slot::Records(records) = self.own_slot(cx, ask, own, host)? {
-            self.reply(cx, ask, records)?;
+        } else {
+            let slot = self.own_slot(cx, ask, own, host)?;
+            self.reply_slot(cx, ask, slot)?;
         }
         self.acknowledge(cx, ask, host)
     }
@@ -119,17 +121,14 @@ impl Resolver {
             Found::Mapping(mapping) => {
                 let prefix = own::narrowed(cx.server, &mapping.prefix, &host);
                 match self.found_slot(cx, ask, host, found)? {
-                    // It is registered, and the ITR hears why it gets no more (RFC 9303, section 6.7, rule 3).
-                    Slot::Records(records)
-                        if !is_unsigned(ask) && records.iter().all(|record| record.locators.is_empty()) =>
-                    {
+                    Slot::Records(records) if records.iter().all(|record| record.locators.is_empty()) => {
                         self.ddt.node.not_registered(cx.server, &prefix, &host, &addresses)
                     }
-                    Slot::Records(records) => {
-                        self.reply(cx, ask, records)?;
+                    // It is registered; and the ITR hears why it gets no more (RFC 9303, section 6.7, rule 3).
+                    slot => {
+                        self.reply_slot(cx, ask, slot)?;
                         self.ddt.node.acknowledge(&prefix, &host, &addresses)
                     }
-                    _ => self.ddt.node.acknowledge(&prefix, &host, &addresses),
                 }
             }
             Found::Hole(prefix) => self.ddt.node.hole(cx.server, prefix, &host),
@@ -141,6 +140,15 @@ impl Resolver {
             Found::Unknown(_) => return Ok(Slot::Silent),
         };
         self.refer(cx, ask, host, referral)
+    }
+
+    /// The Map-Reply to the ITR, if a record is answered with one.
+    fn reply_slot(&mut self, cx: &mut Context<'_>, ask: &Ask, slot: Slot) -> Result<(), Refusal> {
+        match slot {
+            Slot::Records(records) => self.reply(cx, ask, records),
+            Slot::Unsigned(records) => self.reply(cx, ask, Answer::unsigned(records)),
+            Slot::Waiting(_) | Slot::Silent => Ok(()),
+        }
     }
 
     /// Sends a Map-Referral to the sender of the DDT Map-Request, with the nonce of that.
@@ -274,9 +282,4 @@ fn key_octets(referral: &Referral) -> usize {
         _ => None,
     });
     keys.flatten().map(Vec::len).sum()
-}
-
-/// Whether the answer to `ask` says that nobody can sign it.
-fn is_unsigned(ask: &Ask) -> bool {
-    ask.protection.as_ref().is_some_and(lispsec::Protection::cant_sign)
 }

@@ -3,10 +3,11 @@
 
 use std::net::SocketAddr;
 
+use wire::address::EidPrefix;
 use wire::control::MapReply;
 use wire::record::MappingRecord;
 
-use super::ask::{Ask, ReplyTo};
+use super::ask::{Ask, Part, ReplyTo, asking_for};
 use super::found::Audience;
 use super::waiting::Slot;
 use super::{Context, Resolver};
@@ -37,18 +38,63 @@ impl Resolver {
         about: impl Into<AnyEid>,
         bytes: Vec<u8>,
     ) -> Result<Slot, Refusal> {
-        let local = self.sockets.towards(next_hop.ip(), ask.local()).ok_or(Refusal::NoAddressOfFamily)?;
-        if self.sockets.0.contains(&next_hop) || !may_send_to(next_hop.ip(), Some(local)) {
-            return Err(Refusal::NextHopUnusable);
-        }
+        let local = self.way_to(ask, next_hop)?;
         if !ask.forwarded.contains(&next_hop) {
             self.admit_forward(cx, ask, about)?;
             ask.forwarded.push(next_hop);
-            let local = self.sockets.onwards(local);
             cx.tally.serve(Served::RequestForwarded);
             cx.outputs.push_back(Output::Send { local, remote: next_hop, bytes });
         }
         Ok(Slot::Silent)
+    }
+
+    /// Sends the record about `host` on in these octets, which are the whole ECM, with what else of the request goes to the same next
+    /// hop and is known by then.
+    pub(super) fn forward_part(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &mut Ask,
+        next_hop: SocketAddr,
+        (about, host): (EidPrefix, EidPrefix),
+        ecm: Vec<u8>,
+    ) -> Result<Slot, Refusal> {
+        if ask.records == 1 {
+            return self.forward_octets(cx, ask, next_hop, about, ecm);
+        }
+        self.way_to(ask, next_hop)?;
+        let is_open = |part: &&mut Part| part.next_hop == next_hop && part.ecm.is_some();
+        if let Some(part) = ask.parts.iter_mut().find(is_open) {
+            part.hosts.push(host);
+            return Ok(Slot::Silent);
+        }
+        self.admit_forward(cx, ask, about)?;
+        ask.parts.push(Part { next_hop, ecm: Some(ecm), hosts: vec![host] });
+        Ok(Slot::Silent)
+    }
+
+    /// Sends the parts of a request that wait for what else goes to their next hops.
+    pub(super) fn send_parts(&mut self, cx: &mut Context<'_>, ask: &mut Ask) {
+        for index in 0..ask.parts.len() {
+            let part = &mut ask.parts[index];
+            let Some(ecm) = part.ecm.take() else { continue };
+            let (bytes, remote) = (asking_for(&ecm, &part.hosts), part.next_hop);
+            match bytes.and_then(|bytes| Ok((bytes, self.way_to(ask, remote)?))) {
+                Ok((bytes, local)) => {
+                    cx.tally.serve(Served::RequestForwarded);
+                    cx.outputs.push_back(Output::Send { local, remote, bytes });
+                }
+                Err(refusal) => cx.tally.count(refusal),
+            }
+        }
+    }
+
+    /// Where what is sent on to `next_hop` leaves.
+    fn way_to(&self, ask: &Ask, next_hop: SocketAddr) -> Result<SocketAddr, Refusal> {
+        let local = self.sockets.towards(next_hop.ip(), ask.local()).ok_or(Refusal::NoAddressOfFamily)?;
+        if self.sockets.0.contains(&next_hop) || !may_send_to(next_hop.ip(), Some(local)) {
+            return Err(Refusal::NextHopUnusable);
+        }
+        Ok(self.sockets.onwards(local))
     }
 
     /// A forwarded request is answered by another node to the same target, so it counts as a reply. Two Map-Servers whose
@@ -61,7 +107,7 @@ impl Resolver {
     ) -> Result<(), Refusal> {
         let ReplyTo::Udp { remote, .. } = ask.reply_to else { return Ok(()) };
         let now = cx.now.monotonic;
-        if ask.forwarded.is_empty() {
+        if ask.forwarded.is_empty() && ask.parts.is_empty() {
             self.limiter.admit_forward(now, &ask.ecm)?;
         }
         if !self.is_client(ask) {
@@ -70,19 +116,15 @@ impl Resolver {
         Ok(())
     }
 
-    pub(super) fn reply(
-        &mut self,
-        cx: &mut Context<'_>,
-        ask: &Ask,
-        records: Vec<MappingRecord>,
-    ) -> Result<(), Refusal> {
+    pub(super) fn reply(&mut self, cx: &mut Context<'_>, ask: &Ask, answer: impl Into<Answer>) -> Result<(), Refusal> {
+        let Answer { records, cant_sign } = answer.into();
         let Some(first) = records.first() else { return Ok(()) };
         let first = AnyEid::of(&first.eid).ok_or(Refusal::NotEncodable)?;
         let about = ask.about.filter(|_| first.prefix().is_none()).unwrap_or(first);
         let is_negative = records.iter().all(|record| record.locators.is_empty());
         let reply = MapReply { nonce: ask.nonce, records, ..MapReply::default() };
         let encoded = match &ask.protection {
-            Some(protection) => protection.seal(&reply),
+            Some(protection) => protection.seal(&reply, cant_sign),
             None => reply.encode(),
         };
         let bytes = encoded.map_err(|_| Refusal::NotEncodable)?;
@@ -137,42 +179,69 @@ fn room(ask: &Ask) -> usize {
     }
 }
 
+/// What a Map-Reply says.
+#[derive(Debug)]
+pub(super) struct Answer {
+    records: Vec<MappingRecord>,
+    /// E of a protected one: asking without LISP-SEC might reach an ETR that cannot sign.
+    cant_sign: bool,
+}
+
+impl Answer {
+    /// These, with E.
+    pub(super) fn unsigned(records: Vec<MappingRecord>) -> Self {
+        Self { records, cant_sign: true }
+    }
+}
+
+impl From<Vec<MappingRecord>> for Answer {
+    fn from(records: Vec<MappingRecord>) -> Self {
+        Self { records, cant_sign: false }
+    }
+}
+
 /// The records of the answered slots, by Map-Reply. Those of one slot stay in one: what is more specific belongs beside the best match
 /// (RFC 9301, section 5.5), and the two have no more than [`Resolver::reply_octets`], or it is one record. What several EIDs of a
-/// Map-Request are answered with goes into as few Map-Replies as it fits.
-pub(super) fn divided(ask: &Ask, slots: Vec<Slot>) -> Vec<Vec<MappingRecord>> {
+/// Map-Request are answered with goes into as few Map-Replies as it fits, apart by E, which is of a whole one.
+pub(super) fn divided(ask: &Ask, slots: Vec<Slot>) -> Vec<Answer> {
     let mut replies: Vec<Reply> = Vec::new();
     for slot in slots {
-        let Slot::Records(mut records) = slot else { continue };
-        records.retain(|record| !replies.iter().any(|reply| reply.has(record)));
-        match replies.last_mut() {
-            _ if records.is_empty() => {}
-            Some(last) if last.takes(ask, &records) => last.add(records),
-            _ => replies.push(Reply { slots: 1, records }),
+        let mut answer = match slot {
+            Slot::Records(records) => Answer::from(records),
+            Slot::Unsigned(records) => Answer::unsigned(records),
+            Slot::Waiting(_) | Slot::Silent => continue,
+        };
+        answer.records.retain(|record| !replies.iter().any(|reply| reply.has(record)));
+        if answer.records.is_empty() {
+            continue;
+        }
+        match replies.iter_mut().rfind(|reply| reply.answer.cant_sign == answer.cant_sign) {
+            Some(last) if last.takes(ask, &answer.records) => last.add(answer.records),
+            _ => replies.push(Reply { slots: 1, answer }),
         }
     }
-    replies.into_iter().map(|reply| reply.records).collect()
+    replies.into_iter().map(|reply| reply.answer).collect()
 }
 
 /// A Map-Reply that more records may come to.
 struct Reply {
     slots: usize,
-    records: Vec<MappingRecord>,
+    answer: Answer,
 }
 
 impl Reply {
     fn has(&self, record: &MappingRecord) -> bool {
-        self.records.iter().any(|known| known.eid == record.eid)
+        self.answer.records.iter().any(|known| known.eid == record.eid)
     }
 
     fn takes(&self, ask: &Ask, more: &[MappingRecord]) -> bool {
         let security = if ask.protection.is_some() { LISP_SEC_OCTETS * (self.slots + 1) } else { 0 };
-        octets(&[&self.records, more].concat()).saturating_add(security) <= room(ask)
+        octets(&[&self.answer.records, more].concat()).saturating_add(security) <= room(ask)
     }
 
     fn add(&mut self, more: Vec<MappingRecord>) {
         self.slots += 1;
-        self.records.extend(more);
+        self.answer.records.extend(more);
     }
 }
 

@@ -40,6 +40,8 @@ pub(super) enum Slot {
     Waiting(EidPrefix),
     /// These.
     Records(Vec<MappingRecord>),
+    /// These, with E: nobody can answer for it with LISP-SEC (RFC 9303, section 6.7, rule 3).
+    Unsigned(Vec<MappingRecord>),
     /// Nothing from us: forwarded, or refused.
     Silent,
 }
@@ -129,6 +131,7 @@ mod tests {
         let remote: SocketAddr = "192.0.2.1:4342".parse().unwrap();
         let (via, reply_to) = (Via::Socket { local: remote, remote }, ReplyTo::Pipe);
         let ask = Ask {
+            number: 1,
             records: 1,
             via,
             reply_to,
@@ -136,6 +139,9 @@ mod tests {
             ecm: vec![],
             ddt: false,
             forwarded: vec![],
+            counted: vec![],
+            is_searched: false,
+            parts: vec![],
             wanted: vec![],
             is_leaving: false,
             about: None,

@@ -122,6 +122,28 @@ fn a_hole_of_the_root_covers_neither_what_is_known_here_nor_cgeids() {
 }
 
 #[test]
+fn no_hole_covers_what_a_map_resolver_is_configured_for_or_this_node_delegates() {
+    let resolvers = || {
+        let addresses = vec![address("192.0.2.7:4342")];
+        vec![ForeignResolver { prefix: prefix("10.0.0.0/8"), addresses }]
+    };
+    // Without a root it is the DHT that knows nothing.
+    let alone = Config { ddt: Ddt { resolvers: resolvers(), ..Ddt::default() }, ..config(vec![]) };
+    let mut world = World::new(vec![(MR, alone)]);
+    assert_eq!(negative(&world.ask(1, host("11.0.0.1"))).0, "11.0.0.0/8");
+    let delegations = vec![delegation("12.0.0.0/8", Kind::Node, &[NODE1])];
+    let under_root = Ddt { resolvers: resolvers(), delegations, ..resolver(&[ROOT]).ddt };
+    let mut world = World::new(vec![
+        (ROOT, node(&["0.0.0.0/0"], vec![delegation("192.0.0.0/8", Kind::Node, &[NODE1])])),
+        (MR, Config { ddt: under_root, ..config(vec![]) }),
+    ]);
+    let (hole, _, ttl) = negative(&world.ask(1, host("11.0.0.1")));
+    assert_eq!((hole.as_str(), ttl), ("11.0.0.0/8", Ttl(15)), "the tree's is 0.0.0.0/1");
+    assert_eq!(negative(&world.ask(2, host("13.0.0.1"))).0, "13.0.0.0/8", "out of the cache too");
+    assert_eq!(negative(&world.ask(3, host("64.0.0.1"))).0, "64.0.0.0/2");
+}
+
+#[test]
 fn every_lookup_succeeds_though_a_third_of_the_datagrams_is_lost() {
     let mut world = example();
     let mut count = 0u32;
@@ -156,6 +178,33 @@ fn a_dead_root_is_passed_over_and_the_next_one_asked() {
     world.send(ITR, MR, &ecm(&request(1, &[host("2001:db8:103::1")], &[RLOC])));
     world.pass(Duration::from_secs(2));
     assert_eq!(world.asked(), ["192.0.2.1", "192.0.2.2", MS1]);
+}
+
+#[test]
+fn a_map_server_that_has_died_since_it_acknowledged_leads_back_to_the_root_and_to_the_other_one() {
+    let delegated = delegation("2001:db8:103::/48", Kind::Node, &[MS1, MS2]);
+    let server = || map_server("2001:db8:103::/48", &["2001:db8:103::/48"]);
+    let tree = node(&["2001:db8::/32"], vec![delegated]);
+    // What is sent on to the dead one counts as an answer for strangers.
+    let of_clients = Config { clients: vec!["198.51.100.0/24".parse().unwrap()], ..resolver(&[ROOT]) };
+    let mut world = World::new(vec![(ROOT, tree), (MS1, server()), (MS2, server()), (MR, of_clients)]);
+    world.register(MS1, "2001:db8:103::/48", "203.0.113.1", false);
+    world.register(MS2, "2001:db8:103::/48", "203.0.113.1", false);
+    world.asked();
+    // The ETR hears of our own request too, by which the Map-Server is known.
+    let nonces = |carried: &[Carried]| carried.iter().map(|one| inside(&one.bytes).nonce.0).collect::<Vec<_>>();
+    assert!(nonces(&world.ask(1, host("2001:db8:103::1"))).contains(&1));
+    let alone = world.asked().remove(1);
+    let dead = alone.clone();
+    world.loses = Box::new(move |carried| carried.to.ip().to_string() == dead);
+    assert_eq!(world.ask(2, host("2001:db8:103::2")).len(), 0);
+    world.pass(Duration::from_secs(15));
+    assert!(nonces(&world.outside).contains(&2), "{:?}", world.outside);
+    let (asked, living) = (world.asked(), if alone == MS1 { MS2 } else { MS1 });
+    assert_eq!(asked[..4], [alone.as_str(), &alone, &alone, ROOT], "its rounds, and then the root");
+    assert_eq!(asked.last().map(String::as_str), Some(living));
+    forwarded(&world.ask(3, host("2001:db8:103::3")), "203.0.113.1", 3);
+    assert_eq!(world.asked(), [living], "what is known now is kept");
 }
 
 #[test]
@@ -229,11 +278,48 @@ fn a_conventional_map_resolver_gets_the_request_as_it_is_and_another_one_what_is
 }
 
 #[test]
+fn of_several_eids_each_map_resolver_gets_those_that_it_is_asked_for_and_none_that_is_answered_here() {
+    let resolver_of = |text: &str, at: &str| ForeignResolver { prefix: prefix(text), addresses: vec![address(at)] };
+    let resolvers = vec![resolver_of("10.0.0.0/8", "192.0.2.7:4342"), resolver_of("11.0.0.0/8", "192.0.2.8:4342")];
+    let sites = map_server("2001:db8:103::/48", &["2001:db8:103::/48"]).sites;
+    let mut world = World::new(vec![(MR, Config { ddt: Ddt { resolvers, ..Ddt::default() }, ..config(sites) })]);
+    world.register(MR, "2001:db8:103::/48", "203.0.113.1", true);
+    let eids = ["2001:db8:103::1", "10.0.0.1", "11.0.0.1", "10.0.0.2"].map(host);
+    world.send(ITR, MR, &ecm(&request(7, &eids, &[RLOC])));
+    let asked_for = |at: &str| -> Vec<_> {
+        let carried: Vec<_> = world.outside.iter().filter(|carried| carried.to == address(at)).collect();
+        let [carried] = carried.as_slice() else { panic!("{:?}", world.outside) };
+        let request = inside(&carried.bytes);
+        assert_eq!((request.nonce.0, request.itr_rlocs.len()), (7, 1));
+        request.records.iter().map(|record| record.eid.ip_prefix().unwrap()).collect()
+    };
+    assert_eq!(asked_for("192.0.2.7:4342"), [host("10.0.0.1"), host("10.0.0.2")]);
+    assert_eq!(asked_for("192.0.2.8:4342"), [host("11.0.0.1")]);
+    let told: Vec<_> = world.outside.iter().filter(|carried| carried.to == address(ITR)).cloned().collect();
+    assert_eq!(map_reply(&told).records.len(), 1);
+    assert_eq!(world.outside.len(), 3);
+}
+
+#[test]
 fn who_may_not_ask_for_foreign_eids_moves_nothing_in_the_tree() {
     let mut world = example();
     world.send("198.51.100.66:5", MR, &ecm(&request(1, &[host("2001:db8:103::1")], &[RLOC])));
     assert_eq!(world.asked(), [""; 0]);
     assert_eq!(world.bench(MR).only_refused(Refusal::ForeignNotFromItr), 1);
+}
+
+#[test]
+fn a_hole_that_is_found_after_the_end_of_a_window_of_the_limits_is_told() {
+    let mut world = example();
+    world.ask(1, host("2001:db8:103::1"));
+    world.pass(Duration::from_millis(9500));
+    world.loses = Box::new(|carried| carried.from.ip().to_string() == ROOT);
+    assert_eq!(world.ask(2, host("4000::1")).len(), 0);
+    world.loses = Box::new(|_| false);
+    world.pass(Duration::from_secs(1));
+    let told = std::mem::take(&mut world.outside);
+    assert_eq!(map_reply(&told).nonce.0, 2);
+    assert_eq!(world.bench(MR).engine.tally().total(), 0);
 }
 
 #[test]

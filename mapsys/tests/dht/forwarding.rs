@@ -31,6 +31,32 @@ fn a_site_that_answers_itself_gets_the_request_through_its_map_server() {
 }
 
 #[test]
+fn of_a_map_servers_addresses_a_public_one_is_asked_first_and_the_other_one_by_who_asks_again() {
+    let identity = operational();
+    let anchor = anchor(SITE, identity.cn());
+    let sockets = vec![address("10.0.0.5:4342"), address("[2001:db8:53::1]:4342")];
+    let registrar = Config { sockets, ..registrar(identity, vec![site_a()]) };
+    let mut world = World::new(vec![registrar, resolver(vec![anchor])]);
+    let own_answer = MapRegister { proxy_reply: false, ..register(1, vec![record(prefix(SITE), &["198.51.100.1"])]) };
+    world.datagram(0, ETR, &seal(own_answer, &site_key()));
+    let mut asked_at = |nonce, eid: &str, itr: &str| {
+        let outputs = world.datagram(1, &format!("{itr}:5000"), &ecm(&request(nonce, &[host(eid)], &[itr])));
+        let at: Vec<_> = sent(&outputs).into_iter().map(|(to, _)| to.to_string()).collect();
+        world.pass(Duration::from_secs(3));
+        at
+    };
+    let (private, public) = (["10.0.0.5:4342"], ["[2001:db8:53::1]:4342"]);
+    assert_eq!(asked_at(1, "2001:db8:a::2", RLOC), public, "though IPv4 stands first");
+    assert_eq!(asked_at(2, "2001:db8:a::2", RLOC), private, "it had no answer");
+    assert_eq!(asked_at(3, "2001:db8:a::2", RLOC), public);
+    assert_eq!(asked_at(4, "2001:db8:a::3", RLOC), public, "another EID");
+    assert_eq!(asked_at(5, "2001:db8:a::2", "192.0.2.9"), public, "another ITR");
+    world.pass(Duration::from_secs(60));
+    let mut asked_at = |nonce| sent(&world.datagram(1, ITR, &ecm(&request(nonce, &[host("2001:db8:a::2")], &[RLOC]))));
+    assert_eq!(asked_at(6)[0].0.to_string(), public[0], "what it had has expired");
+}
+
+#[test]
 fn an_etr_in_this_process_is_asked_through_the_pipe() {
     let config = Config { own_prefixes: vec![prefix(SITE)], ..registrar(operational(), vec![]) };
     let mut world = World::new(vec![config]);

@@ -127,6 +127,25 @@ fn where_no_etr_signs_the_answer_is_negative_protected_and_says_so() {
 }
 
 #[test]
+fn what_nobody_can_sign_says_so_of_itself_alone() {
+    let other = site("b", 1, "secret of b", &[prefix("2001:db8:b::/48")]);
+    let mut bench = bench_of(vec![site_a(), other]);
+    registers(&mut bench, 1, "198.51.100.1", true, true);
+    let records = vec![record(prefix("2001:db8:b::/48"), &["198.51.100.2"])];
+    let message = MapRegister { proxy_reply: false, ..register(1, records) };
+    notify(&bench.datagram(OTHER, &seal(message, &key(1, Algorithm::HmacSha256, "secret of b"))));
+    let eids = ["2001:db8:b::2", "2001:db8:a::2", "2001:db8:b::2"].map(host);
+    let outputs = bench.datagram(ITR, &protected(5, &eids, wrapped(5), ASKED));
+    let told = outputs.iter().map(|output| match output {
+        Output::Send { bytes, .. } => verify_reply(bytes, &otk(5), ASKED).unwrap(),
+        other => panic!("{other:?}"),
+    });
+    let told: Vec<_> = told.map(|told| (told.cant_sign, self::eids(&told))).collect();
+    let expected = [(true, vec![prefix("2001:db8:b::/48")]), (false, vec![prefix(SITE)])];
+    assert_eq!(told, expected, "RFC 9303, table 1: with P, E is 0");
+}
+
+#[test]
 fn negative_answers_are_protected_too() {
     let mut bench = bench();
     let unregistered = takes(&bench.datagram(ITR, &asks(5, "2001:db8:a::2")), 5, ASKED);

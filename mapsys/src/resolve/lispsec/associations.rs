@@ -139,7 +139,7 @@ impl Associations {
         let eids = request.records.iter().filter_map(|record| record.eid.ip_prefix());
         let hosts = eids.map(|eid| EidPrefix::host(eid.iid, eid.net.addr())).collect();
         let by = self.of_sender(via).map(|association| association.name.clone());
-        Ok(Some(Protection { itr_otk, wrap: ad.otk.wrap, by, asked, cant_sign: false, hosts }))
+        Ok(Some(Protection { itr_otk, wrap: ad.otk.wrap, by, asked, hosts }))
     }
 
     /// The one-time key as a Map-Server can read it; `None` if there is no way to keep it from others on the path.
@@ -149,6 +149,11 @@ impl Associations {
             Some(key) => Some(otk.wrap(key.id, &key.secret, nonce)),
             None => association.protected_path.then(|| otk.unencrypted()),
         }
+    }
+
+    /// Whether there is a way to hand a one-time key to `server`, as [`Self::wrap_for`] does.
+    pub(in crate::resolve) fn is_open_to(&self, server: IpAddr) -> bool {
+        self.of(server).is_some_and(|association| !association.keys.is_empty() || association.protected_path)
     }
 
     /// The association whose longest prefix covers an address.

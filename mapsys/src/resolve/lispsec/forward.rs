@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use wire::address::{Eid, EidPrefix};
 use wire::control::lispsec::OneTimeKey;
-use wire::record::{Action, Ttl};
+use wire::record::{Action, MappingRecord, Ttl};
 
 use crate::engine::Output;
 use crate::refusal::{Refusal, Served};
@@ -14,6 +14,7 @@ use crate::register::label::{Label, Spelling};
 use crate::register::registration::{Part, Registration};
 use crate::resolve::ask::Ask;
 use crate::resolve::found::negative;
+use crate::resolve::reply::Answer;
 use crate::resolve::waiting::Slot;
 use crate::resolve::{Context, Resolver, own};
 
@@ -48,7 +49,7 @@ impl Resolver {
                 let etr = part.source.map(|source| source.ip());
                 self.associations.warn_of_withheld(cx.now.monotonic, &prefix, etr);
             }
-            return Ok(unsigned(cx, ask, &prefix, &host));
+            return Ok(Slot::Unsigned(vec![unsigned(cx, &prefix, &host)]));
         }
         let local = ask.local();
         let sendable = |address: IpAddr| self.sockets.towards(address, local).is_some();
@@ -120,9 +121,9 @@ impl Resolver {
         let Some(bytes) = self.ecm_for(ask, next_hop.ip())? else {
             cx.tally.count(Refusal::SecNoPath);
             self.associations.warn_of_withheld(cx.now.monotonic, &about, Some(next_hop.ip()));
-            return Ok(unsigned(cx, ask, &about, &host));
+            return Ok(Slot::Unsigned(vec![unsigned(cx, &about, &host)]));
         };
-        self.forward_octets(cx, ask, next_hop, about, bytes)
+        self.forward_part(cx, ask, next_hop, (about, host), bytes)
     }
 
     /// The ECM as the Map-Server at that address can read its one-time key; `None` if others could on the way. Of the tree
@@ -142,19 +143,13 @@ impl Resolver {
     ) -> Result<(), Refusal> {
         cx.tally.count(Refusal::SecNoPath);
         self.associations.warn_of_withheld(cx.now.monotonic, &host, None);
-        let mut ask = ask.clone();
-        match unsigned(cx, &mut ask, &host, &host) {
-            Slot::Records(records) => self.reply(cx, &ask, records),
-            _ => Ok(()),
-        }
+        let record = unsigned(cx, &host, &host);
+        self.reply(cx, ask, Answer::unsigned(vec![record]))
     }
 }
 
-/// A negative answer with E: nobody can answer this with LISP-SEC (RFC 9303, section 6.7, rule 3). The EID exists, so that
-/// forwarding natively would lead packets astray.
-fn unsigned(cx: &Context<'_>, ask: &mut Ask, prefix: &EidPrefix, host: &EidPrefix) -> Slot {
-    if let Some(protection) = &mut ask.protection {
-        protection.cant_sign = true;
-    }
-    Slot::Records(vec![negative(own::narrowed(cx.server, prefix, host), Action::DropNoReason, SHORT)])
+/// The negative record of an answer with E: nobody can answer this with LISP-SEC (RFC 9303, section 6.7, rule 3). The EID exists, so
+/// that forwarding natively would lead packets astray.
+fn unsigned(cx: &Context<'_>, prefix: &EidPrefix, host: &EidPrefix) -> MappingRecord {
+    negative(own::narrowed(cx.server, prefix, host), Action::DropNoReason, SHORT)
 }

@@ -26,27 +26,16 @@ pub(super) struct Protection {
     /// Name of the association that has unwrapped it; `None` of the node's own xTR.
     pub(super) by: Option<String>,
     asked: Asked,
-    /// E of the answer: asking without LISP-SEC might reach an ETR that cannot sign.
-    cant_sign: bool,
     /// The EIDs of the request.
     hosts: Vec<EidPrefix>,
 }
 
 impl Protection {
-    /// A Map-Reply with EID-AD and PKT-AD, as the Map-Server makes it that answers for an ETR (RFC 9303, section 6.7.2).
-    pub(super) fn seal(&self, reply: &MapReply) -> Result<Vec<u8>, EncodeError> {
-        let eid_ad = self.eid_ad(self.cant_sign, widest(&reply.records))?;
+    /// A Map-Reply with EID-AD and PKT-AD, as the Map-Server makes it that answers for an ETR (RFC 9303, section 6.7.2); E says that
+    /// nobody can sign it.
+    pub(super) fn seal(&self, reply: &MapReply, cant_sign: bool) -> Result<Vec<u8>, EncodeError> {
+        let eid_ad = self.eid_ad(cant_sign, widest(&reply.records))?;
         lispsec::seal_reply(reply, &eid_ad, &self.itr_otk.derive(self.kdf()), self.hmac())
-    }
-
-    /// Whether the answer says that nobody can sign it.
-    pub(super) fn cant_sign(&self) -> bool {
-        self.cant_sign
-    }
-
-    /// Nobody can sign the answer.
-    pub(super) fn set_cant_sign(&mut self) {
-        self.cant_sign = true;
     }
 
     /// The ECM for an ETR: its own one-time key, and what it may answer for (RFC 9303, section 6.7.1).

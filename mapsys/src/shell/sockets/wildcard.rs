@@ -13,7 +13,7 @@ use tokio::net::UdpSocket;
 
 use super::remote_of;
 use crate::limit::bounded::Bounded;
-use crate::transport::unspecified;
+use crate::transport::{is_private, unspecified};
 
 /// Peers of whom it is remembered which of our addresses they used last, for what is sent to them unasked; at some 200 octets each.
 /// More than the xTRs of a large site table. Only who has proven himself is remembered: a source can be made up.
@@ -121,8 +121,8 @@ pub(in crate::shell) fn leading_to(remote: SocketAddr) -> Option<IpAddr> {
     Some(own).filter(|own| !own.is_unspecified())
 }
 
-/// Where sockets that listen on all addresses can be reached from elsewhere, which is what others are told: of a family that has public
-/// addresses nothing but these, none that `is_eid`, and none that soon is another's.
+/// Where sockets that listen on all addresses can be reached from elsewhere, which is what others are told: where there are public
+/// addresses, of either family, nothing but these, none that `is_eid`, and none that soon is another's.
 pub fn addresses(locals: &[SocketAddr], is_eid: impl Fn(IpAddr) -> bool) -> Vec<SocketAddr> {
     if locals.iter().any(|local| local.ip().is_unspecified()) { tellable(locals, &own(), is_eid) } else { Vec::new() }
 }
@@ -142,8 +142,10 @@ pub(in crate::shell) fn tellable(
     own: &[IpAddr],
     is_eid: impl Fn(IpAddr) -> bool,
 ) -> Vec<SocketAddr> {
-    let open: Vec<SocketAddr> = locals.iter().copied().filter(|local| local.ip().is_unspecified()).collect();
-    choose(&open, own.iter().copied().filter(|own| !is_eid(*own)))
+    let (open, bound): (Vec<SocketAddr>, Vec<SocketAddr>) =
+        locals.iter().partition(|local| local.ip().is_unspecified());
+    let is_public = bound.iter().any(|local| is_told(local.ip()) && !is_private(local.ip()));
+    choose(&open, is_public, own.iter().copied().filter(|own| !is_eid(*own)))
 }
 
 /// Where Linux shows the flags of its IPv6 addresses; a kernel without IPv6 has no such file.
@@ -163,11 +165,13 @@ fn passing(table: &str) -> Vec<IpAddr> {
     table.lines().filter_map(row).collect()
 }
 
-fn choose(open: &[SocketAddr], own: impl Iterator<Item = IpAddr>) -> Vec<SocketAddr> {
-    let mut own: Vec<IpAddr> =
-        own.filter(|own| !own.is_loopback() && !own.is_unspecified() && !is_link_local(*own)).collect();
-    let has_public = [true, false].map(|v4| own.iter().any(|own| own.is_ipv4() == v4 && !is_private(*own)));
-    own.retain(|own| !is_private(*own) || !has_public[usize::from(!own.is_ipv4())]);
+/// The addresses among `own` behind the sockets that are `open`. A private one is no help to who knows a public one: most who try it
+/// come to somebody else, or to nobody. With `is_public` a socket is bound to one anyway.
+fn choose(open: &[SocketAddr], is_public: bool, own: impl Iterator<Item = IpAddr>) -> Vec<SocketAddr> {
+    let is_open = |own: &IpAddr| open.iter().any(|local| local.is_ipv4() == own.is_ipv4());
+    let mut own: Vec<IpAddr> = own.filter(|own| is_told(*own) && is_open(own)).collect();
+    let has_public = is_public || own.iter().any(|own| !is_private(*own));
+    own.retain(|own| !has_public || !is_private(*own));
     own.sort_unstable();
     own.dedup();
     let at = |own: IpAddr| open.iter().map(move |local| SocketAddr::new(own, local.port()));
@@ -175,17 +179,15 @@ fn choose(open: &[SocketAddr], own: impl Iterator<Item = IpAddr>) -> Vec<SocketA
     own.into_iter().flat_map(at).filter(of_family).take(OWN).collect()
 }
 
+/// Whether an address means anything to others.
+fn is_told(address: IpAddr) -> bool {
+    !address.is_loopback() && !address.is_unspecified() && !is_link_local(address)
+}
+
 fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    }
-}
-
-fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_private(),
-        IpAddr::V6(v6) => v6.is_unique_local(),
     }
 }
 
@@ -215,11 +217,18 @@ mod tests {
         let parse = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpAddr>>();
         let own =
             parse(&["127.0.0.1", "10.0.0.1", "192.0.2.1", "169.254.1.1", "::1", "fe80::1", "fd00::1", "2001:db8::1"]);
-        let open: Vec<SocketAddr> = vec!["0.0.0.0:4342".parse().unwrap(), "[::]:5000".parse().unwrap()];
-        let told: Vec<String> = choose(&open, own.iter().copied()).iter().map(ToString::to_string).collect();
-        assert_eq!(told, ["192.0.2.1:4342", "[2001:db8::1]:5000"]);
-        let told = choose(&open, parse(&["10.0.0.1", "fe80::1", "2001:db8::1", "fd00::1"]).into_iter());
-        assert_eq!(told, [open_at("10.0.0.1:4342"), open_at("[2001:db8::1]:5000")]);
+        let choose = |open: &[&str], own: &[IpAddr]| -> Vec<String> {
+            let open: Vec<SocketAddr> = open.iter().map(|text| open_at(text)).collect();
+            tellable(&open, own, |_| false).iter().map(ToString::to_string).collect()
+        };
+        let both = ["0.0.0.0:4342", "[::]:5000"];
+        assert_eq!(choose(&both, &own), ["192.0.2.1:4342", "[2001:db8::1]:5000"]);
+        // A public one of the other family is better than one behind a NAT, if anybody listens there.
+        let behind_nat = parse(&["10.0.0.1", "100.64.0.1", "fe80::1", "2001:db8::1", "fd00::1"]);
+        assert_eq!(choose(&both, &behind_nat), ["[2001:db8::1]:5000"]);
+        assert_eq!(choose(&both[..1], &behind_nat), ["10.0.0.1:4342", "100.64.0.1:4342"]);
+        assert_eq!(choose(&["0.0.0.0:4342", "[2001:db8::1]:4342"], &behind_nat), [""; 0]);
+        assert_eq!(choose(&["0.0.0.0:4342", "[::1]:4342"], &behind_nat[..1]), ["10.0.0.1:4342"]);
         assert_eq!(addresses(&["192.0.2.53:4342".parse().unwrap()], |_| false), []);
     }
 }
