@@ -8,7 +8,7 @@ use wire::address::{EidPrefix, InstanceId};
 use wire::record::{Action, MapVersion};
 
 use super::clock::{Clock, Tick};
-use super::expiries::{Expiries, Kind};
+use super::expiries::{Ending, Expiries, Kind};
 use super::locators::{Learned, LocatorIndex, Locators};
 use super::sets::{Families, LocatorSets, SetIndex, Share};
 use super::table::PrefixTable;
@@ -130,7 +130,7 @@ impl MapCache {
                 self.table.insert(prefix, cached);
             }
         }
-        self.expiries.insert(cached.way.kind(), expires, prefix);
+        self.expiries.insert(cached.way.kind(), expires, prefix, self.table.hash_of(&prefix));
         evicted
     }
 
@@ -158,7 +158,7 @@ impl MapCache {
     fn expire(&mut self) {
         for _ in 0..limits::EXPIRED_AT_ONCE {
             match self.expiries.first() {
-                Some((expires, prefix)) if expires <= self.clock.tick() => self.remove(&prefix),
+                Some(first) if first.0 <= self.clock.tick() => self.end(first),
                 _ => break,
             };
         }
@@ -278,8 +278,18 @@ impl MapCache {
         self.table.is_empty()
     }
 
+    /// Removes an entry by its end.
+    fn end(&mut self, (expires, ending): (Tick, Ending)) -> Option<EidPrefix> {
+        let prefix = match ending {
+            Ending::Host(hash) => self.table.host(hash, |cached| cached.expires == expires)?,
+            Ending::Prefix(prefix) => prefix,
+        };
+        self.remove(&prefix);
+        Some(prefix)
+    }
+
     fn gone(&mut self, prefix: EidPrefix, cached: &Cached) {
-        self.expiries.remove(cached.way.kind(), cached.expires, prefix);
+        self.expiries.remove(cached.way.kind(), cached.expires, prefix, self.table.hash_of(&prefix));
         if let Way::Locators(set) = cached.way.way() {
             self.sets.release(&mut self.locators, set);
         }
@@ -296,9 +306,8 @@ impl MapCache {
         if !is_full {
             return None;
         }
-        let prefix = self.expiries.first_of(if negative > 0 { Kind::Negative } else { Kind::Positive })?;
-        self.remove(&prefix);
-        Some(prefix)
+        let first = self.expiries.first_of(if negative > 0 { Kind::Negative } else { Kind::Positive })?;
+        self.end(first)
     }
 }
 
