@@ -268,6 +268,12 @@ impl MapCache {
         self.locators.learn_binding(self.clock.tick(), binding, mtu)
     }
 
+    /// The locator-sets.
+    #[cfg(test)]
+    pub(super) fn sets(&self) -> &LocatorSets {
+        &self.sets
+    }
+
     /// Entries, those among them that have expired and are not removed yet.
     pub fn len(&self) -> usize {
         self.table.len()
@@ -488,7 +494,8 @@ mod tests {
             let way = Way::Negative(Action::from_bits(bits));
             assert_eq!((PackedWay::new(way).way(), PackedWay::new(way).kind()), (way, Kind::Negative));
         }
-        for number in [0, 1, 1_000_000] {
+        // The last is a locator alone, the greatest number of those with the least important priority.
+        for number in [0, 1, 1_000_000, 1 << 31, u32::MAX >> 3 | 1 << 31] {
             assert_eq!(PackedWay::new(Way::Locators(SetIndex(number))).way(), Way::Locators(SetIndex(number)));
         }
     }
