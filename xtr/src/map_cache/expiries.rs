@@ -129,6 +129,14 @@ mod tests {
     use wire::address::InstanceId;
 
     #[test]
+    fn the_end_of_a_host_takes_twelve_octets_and_has_the_whole_hash() {
+        assert_eq!(size_of::<HostEnd>(), 12);
+        for hash in [0, 1, 1 << 32, 0x0123_4567_89ab_cdef, u64::MAX] {
+            assert_eq!(HostEnd::new(Tick(7), hash).hash(), hash);
+        }
+    }
+
+    #[test]
     fn two_hosts_with_one_hash_and_one_end_are_two() {
         let [one, other] = [1, 2].map(|last| EidPrefix::host(InstanceId(0), IpAddr::V4([10, 0, 0, last].into())));
         for [first, second] in [[one, other], [other, one]] {

@@ -187,7 +187,9 @@ proptest! {
             model.take(step);
             (0..MAPPINGS).for_each(|number| compare(&mut cache, &model, number));
         }
-        (0..MAPPINGS).for_each(|number| drop(cache.remove(&prefix(number))));
+        for number in 0..MAPPINGS {
+            cache.remove(&prefix(number));
+        }
         (0..RLOCS).for_each(|number| cache.set_reachable(rloc(number), true));
         prop_assert_eq!((cache.len(), cache.sets().len(), cache.locators().len()), (0, 0, 0));
     }
