@@ -255,6 +255,21 @@ fn encapsulate() {
         let family = |v4| if v4 { "IPv4" } else { "IPv6" };
         row(&format!("{} in {}", family(v4), family(v4_outside)), ours, floor);
     }
+    for (name, own) in [("half with an RLOC of its own", 2), ("all with an RLOC of its own", 1)] {
+        let mut bench = Bench::new();
+        let hosts = random_hosts(&mut bench.random, FEW);
+        for (number, host) in (0..).zip(&hosts) {
+            let prefix = EidPrefix::host(NO_INSTANCE, *host);
+            match number % own {
+                0 => bench.map_to(prefix, vec![rloc(2 * SETS + number)]),
+                _ => bench.map(prefix, number % SETS),
+            }
+        }
+        let packets = packets(&mut bench.random, &hosts, FEW);
+        let floor = Floor::new(&packets, 24);
+        let (ours, floor) = best(|| bench.encapsulate(&packets), || floor.time(&packets));
+        row(&format!("IPv6 in IPv4, {name}"), ours, floor);
+    }
 }
 
 fn decapsulate() {
@@ -314,26 +329,25 @@ fn hosts() {
     println!("map-cache of {MANY} /128");
     let mut random = SmallRng::seed_from_u64(3);
     let hosts = random_hosts(&mut random, MANY);
-    let before = ALLOCATED.load(Ordering::Relaxed);
-    let mut bench = Bench::new();
-    let steps: Vec<Duration> = (0..)
-        .zip(&hosts)
-        .map(|(number, host)| step(|| bench.map(EidPrefix::host(NO_INSTANCE, *host), number % SETS)))
-        .collect();
-    let steps_memory = steps.capacity() * size_of::<Duration>();
-    let memory = ALLOCATED.load(Ordering::Relaxed) - before - steps_memory;
-    println!("  {:<44} {:>7.1} octets", "memory of an entry", memory as f64 / MANY as f64);
-    print_steps("installing one", steps);
-    hits(&mut bench, &hosts);
+    fill(&hosts, |number| vec![rloc(2 * (number % SETS)), rloc(2 * (number % SETS) + 1)]);
     println!("map-cache of {MANY} /128, each with an RLOC of its own");
+    fill(&hosts, |number| vec![rloc(number)]);
+}
+
+/// Installs a mapping for each host, and looks them up.
+fn fill(hosts: &[IpAddr], locators: impl Fn(u32) -> Vec<Locator>) {
     let before = ALLOCATED.load(Ordering::Relaxed);
     let mut bench = Bench::new();
-    for (number, host) in (0..).zip(&hosts) {
-        bench.map_to(EidPrefix::host(NO_INSTANCE, *host), vec![rloc(number)]);
-    }
-    let memory = ALLOCATED.load(Ordering::Relaxed) - before;
-    println!("  {:<44} {:>7.1} octets", "memory of an entry, its RLOC and its set", memory as f64 / MANY as f64);
-    hits(&mut bench, &hosts);
+    let install = |(number, host): (u32, &IpAddr)| {
+        let (prefix, locators) = (EidPrefix::host(NO_INSTANCE, *host), locators(number));
+        step(|| bench.map_to(prefix, locators))
+    };
+    let steps: Vec<Duration> = (0..).zip(hosts).map(install).collect();
+    let steps_memory = steps.capacity() * size_of::<Duration>();
+    let memory = (ALLOCATED.load(Ordering::Relaxed) - before - steps_memory) as f64 / hosts.len() as f64;
+    println!("  {:<44} {memory:>7.1} octets", "memory of an entry, its RLOCs and its set");
+    print_steps("installing one", steps);
+    hits(&mut bench, hosts);
 }
 
 /// How long this takes.

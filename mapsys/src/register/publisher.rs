@@ -156,6 +156,10 @@ impl Publisher {
 
     /// Whether the clock is right, as far as peers say.
     pub fn trust_clock(&mut self, is_right: bool) {
+        if is_right && !self.is_clock_right {
+            // It may have been signed by a clock that was ahead.
+            self.kept.clear();
+        }
         self.is_clock_right = is_right;
     }
 

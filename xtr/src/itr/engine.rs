@@ -536,13 +536,12 @@ impl Itr {
     /// it.
     #[inline(always)]
     fn ordinary_header(&self, target: Target, packet: &IpPacket<'_>) -> OuterHeader {
-        let state = self.cache.locators().get(target.locator);
-        let destination = state.address();
+        let destination = self.cache.locators().get(target.locator).address();
         OuterHeader {
             source: self.rlocs.preferred(destination),
             destination,
             source_port: source_port(target.flow),
-            destination_port: state.port(),
+            destination_port: wire::DATA_PORT,
             ttl: packet.ttl(),
             class: packet.traffic_class(),
             flow_label: flow_label(target.flow),
@@ -554,7 +553,7 @@ impl Itr {
     fn header(&mut self, target: Target, packet: &IpPacket<'_>) -> OuterHeader {
         let ordinary = self.ordinary_header(target, packet);
         let state = self.cache.locators().get(target.locator);
-        let (form, from, through) = (state.form(), state.from(), state.through());
+        let (form, from, through, destination_port) = (state.form(), state.from(), state.through(), state.port());
         let class = if state.is_ecn_compatible() {
             TrafficClass::new(ordinary.class.dscp(), Ecn::NotEct)
         } else {
@@ -569,7 +568,7 @@ impl Itr {
         } else {
             self.other_header(form, target.set, packet).emit()
         };
-        OuterHeader { source, source_port, class, lisp, ..ordinary }
+        OuterHeader { source, source_port, destination_port, class, lisp, ..ordinary }
     }
 
     /// A GPE peer is told the version of the inner packet (RFC 9305, section 3), and the instance even if it is 0: Linux drops

@@ -8,7 +8,7 @@ use wire::address::{EidPrefix, InstanceId};
 use wire::record::{Action, MapVersion};
 
 use super::clock::{Clock, Tick};
-use super::expiries::{Expiries, Kind};
+use super::expiries::{Ending, Expiries, Kind};
 use super::locators::{Learned, LocatorIndex, Locators};
 use super::sets::{Families, LocatorSets, SetIndex, Share};
 use super::table::PrefixTable;
@@ -130,7 +130,7 @@ impl MapCache {
                 self.table.insert(prefix, cached);
             }
         }
-        self.expiries.insert(cached.way.kind(), expires, prefix);
+        self.expiries.insert(cached.way.kind(), expires, prefix, self.table.hash_of(&prefix));
         evicted
     }
 
@@ -158,7 +158,7 @@ impl MapCache {
     fn expire(&mut self) {
         for _ in 0..limits::EXPIRED_AT_ONCE {
             match self.expiries.first() {
-                Some((expires, prefix)) if expires <= self.clock.tick() => self.remove(&prefix),
+                Some(first) if first.0 <= self.clock.tick() => self.end(first),
                 _ => break,
             };
         }
@@ -268,6 +268,12 @@ impl MapCache {
         self.locators.learn_binding(self.clock.tick(), binding, mtu)
     }
 
+    /// The locator-sets.
+    #[cfg(test)]
+    pub(super) fn sets(&self) -> &LocatorSets {
+        &self.sets
+    }
+
     /// Entries, those among them that have expired and are not removed yet.
     pub fn len(&self) -> usize {
         self.table.len()
@@ -278,8 +284,18 @@ impl MapCache {
         self.table.is_empty()
     }
 
+    /// Removes an entry by its end.
+    fn end(&mut self, (expires, ending): (Tick, Ending)) -> Option<EidPrefix> {
+        let prefix = match ending {
+            Ending::Host(hash) => self.table.host(hash, |cached| cached.expires == expires)?,
+            Ending::Prefix(prefix) => prefix,
+        };
+        self.remove(&prefix);
+        Some(prefix)
+    }
+
     fn gone(&mut self, prefix: EidPrefix, cached: &Cached) {
-        self.expiries.remove(cached.way.kind(), cached.expires, prefix);
+        self.expiries.remove(cached.way.kind(), cached.expires, prefix, self.table.hash_of(&prefix));
         if let Way::Locators(set) = cached.way.way() {
             self.sets.release(&mut self.locators, set);
         }
@@ -296,9 +312,8 @@ impl MapCache {
         if !is_full {
             return None;
         }
-        let prefix = self.expiries.first_of(if negative > 0 { Kind::Negative } else { Kind::Positive })?;
-        self.remove(&prefix);
-        Some(prefix)
+        let first = self.expiries.first_of(if negative > 0 { Kind::Negative } else { Kind::Positive })?;
+        self.end(first)
     }
 }
 
@@ -479,7 +494,8 @@ mod tests {
             let way = Way::Negative(Action::from_bits(bits));
             assert_eq!((PackedWay::new(way).way(), PackedWay::new(way).kind()), (way, Kind::Negative));
         }
-        for number in [0, 1, 1_000_000] {
+        // The last is a locator alone, the greatest number of those with the least important priority.
+        for number in [0, 1, 1_000_000, 1 << 31, u32::MAX >> 3 | 1 << 31] {
             assert_eq!(PackedWay::new(Way::Locators(SetIndex(number))).way(), Way::Locators(SetIndex(number)));
         }
     }

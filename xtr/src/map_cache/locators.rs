@@ -22,7 +22,7 @@ use crate::trust::Trust;
 
 /// Which locator of the table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct LocatorIndex(u32);
+pub(crate) struct LocatorIndex(pub(super) u32);
 
 /// What came of a report of a path MTU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,21 +46,17 @@ pub(crate) enum Form {
     Peer(PeerIndex),
 }
 
-/// One RLOC.
+/// One RLOC, in no more than a cache line.
 #[derive(Debug)]
 pub(crate) struct RlocState {
     address: IpAddr,
-    form: Form,
     reachable: bool,
     /// Packets there have an outer ECN field of 00.
     ecn_compatible: bool,
     /// From which locator of ours packets go there, by the numbers of the ITR; 0 = from the preferred one.
     from: u8,
-    /// The UDP port there.
-    port: u16,
-    /// Where all packets leave from; none = from a port of their flow, and from wherever the way is. Few have one.
-    through: Option<Box<Through>>,
-    /// Locator-sets that it is in.
+    special: Option<Box<Special>>,
+    /// Locator-sets that it is in, and mappings that it is alone in.
     references: u32,
     /// A path MTU that was learned, and until when it holds.
     mtu: u16,
@@ -70,6 +66,18 @@ pub(crate) struct RlocState {
     /// When the last packet went there.
     last_sent: Tick,
     sent: Sent,
+}
+
+/// What few have. To all others packets go to the data port, from a port of their flow, with no more than the instance in their LISP
+/// header.
+#[derive(Debug)]
+enum Special {
+    /// It takes LISP-GPE.
+    Gpe,
+    /// It belongs to a trusted peer.
+    Peer(PeerIndex),
+    /// There is a NAT on the way, which this UDP port belongs to.
+    Nat(u16, Through),
 }
 
 /// All RLOCs of the map-cache.
@@ -131,7 +139,7 @@ impl Place {
 
 impl RlocState {
     fn place(&self) -> Place {
-        Place { address: self.address, port: self.port, through: self.through() }
+        Place { address: self.address, port: self.port(), through: self.through() }
     }
 
     pub(crate) fn address(&self) -> IpAddr {
@@ -142,8 +150,8 @@ impl RlocState {
     /// from a port of their flow and from our preferred locator.
     #[inline]
     pub(crate) fn is_ordinary(&self) -> bool {
-        // One branch, not four.
-        matches!(self.form, Form::Plain) & self.through.is_none() & (self.from == 0) & !self.ecn_compatible
+        // One branch, not three.
+        self.special.is_none() & (self.from == 0) & !self.ecn_compatible
     }
 
     /// Whether packets go there in the compatibility mode of ECN (RFC 6040, section 4.3).
@@ -152,7 +160,11 @@ impl RlocState {
     }
 
     pub(crate) fn form(&self) -> Form {
-        self.form
+        match self.special.as_deref() {
+            Some(Special::Gpe) => Form::Gpe,
+            Some(Special::Peer(peer)) => Form::Peer(*peer),
+            Some(Special::Nat(..)) | None => Form::Plain,
+        }
     }
 
     pub(crate) fn from(&self) -> u8 {
@@ -160,14 +172,13 @@ impl RlocState {
     }
 
     /// The UDP port there.
-    #[inline]
     pub(crate) fn port(&self) -> u16 {
-        self.port
+        if let Some(Special::Nat(port, _)) = self.special.as_deref() { *port } else { wire::DATA_PORT }
     }
 
     /// Where all packets leave from, if there is a NAT on the way.
     pub(crate) fn through(&self) -> Option<Through> {
-        self.through.as_deref().copied()
+        if let Some(Special::Nat(_, through)) = self.special.as_deref() { Some(*through) } else { None }
     }
 
     fn mtu(&self, now: Tick, interface: usize) -> usize {
@@ -230,7 +241,7 @@ impl Locators {
     }
 
     fn peer(&self, rloc: IpAddr) -> Option<PeerIndex> {
-        match self.get(self.find(rloc)?).form {
+        match self.get(self.find(rloc)?).form() {
             Form::Peer(peer) => Some(peer),
             Form::Plain | Form::Gpe => None,
         }
@@ -246,6 +257,7 @@ impl Locators {
     }
 
     /// Whether we have an RLOC of its family.
+    #[inline]
     pub(super) fn is_of_our_family(&self, index: LocatorIndex) -> bool {
         self.families.has(self.get(index).address)
     }
@@ -260,7 +272,7 @@ impl Locators {
         &self.states[index.0]
     }
 
-    /// The locator of one more set; `None` if the table is full.
+    /// The locator of one more set, or mapping; `None` if the table is full.
     pub(super) fn acquire(&mut self, address: IpAddr) -> Option<LocatorIndex> {
         self.acquire_at(Place::of(address))
     }
@@ -275,15 +287,20 @@ impl Locators {
             Some(index) => index,
             None => self.add(place)?,
         };
+        self.hold(index);
+        Some(index)
+    }
+
+    /// The same of a locator that is there.
+    pub(super) fn hold(&mut self, index: LocatorIndex) {
         let state = &mut self.states[index.0];
         state.references += 1;
         if state.references == 1 && !state.reachable {
             self.lingering.retain(|other| *other != index);
         }
-        Some(index)
     }
 
-    /// A set has this locator no longer. One that cannot be reached is remembered without any: it may come back with the next
+    /// A set, or a mapping, has this locator no longer. One that cannot be reached is remembered without any: it may come back with the next
     /// mapping, and a packet a mapping would be lost to it.
     pub(super) fn release(&mut self, index: LocatorIndex) {
         let state = &mut self.states[index.0];
@@ -328,7 +345,7 @@ impl Locators {
         state.mtu(now, self.interface_mtu).saturating_sub(overhead(state.address))
     }
 
-    /// Whether some set has it.
+    /// Whether some mapping has it.
     pub(super) fn is_in_use(&self, address: IpAddr) -> bool {
         self.find(address).is_some_and(|index| self.get(index).references > 0)
     }
@@ -459,16 +476,14 @@ impl Locators {
         }
         let Place { address, port, through } = place;
         let sent = self.take_unshown(place);
-        let form = match (through, self.gpe_peers.contains(&address)) {
-            (Some(_), _) => Form::Plain,
-            (None, true) => Form::Gpe,
-            (None, false) => self.peers.add(address).map_or(Form::Plain, Form::Peer),
+        let special = match (through, self.gpe_peers.contains(&address)) {
+            (Some(through), _) => Some(Special::Nat(port, through)),
+            (None, true) => Some(Special::Gpe),
+            (None, false) => self.peers.add(address).map(Special::Peer),
         };
         let state = RlocState {
             address,
-            form,
-            port,
-            through: through.map(Box::new),
+            special: special.map(Box::new),
             reachable: true,
             ecn_compatible: self.ecn.is_for(address),
             from: 0,
@@ -529,8 +544,8 @@ impl Locators {
         let state = &mut self.states[index.0];
         self.past.keep(place.address, std::mem::take(&mut state.sent));
         (state.references, state.waits_since) = (0, Tick::NONE);
-        if let Form::Peer(peer) = std::mem::replace(&mut state.form, Form::Plain) {
-            self.peers.remove(peer);
+        if let Some(Special::Peer(peer)) = state.special.take().as_deref() {
+            self.peers.remove(*peer);
         }
         self.states.free(index.0);
     }
@@ -567,6 +582,11 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_known_of_a_locator_fills_no_more_than_a_cache_line() {
+        assert_eq!(size_of::<RlocState>(), 64);
     }
 
     #[test]

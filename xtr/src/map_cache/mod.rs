@@ -4,14 +4,16 @@
 //! The packet thread owns it: no lock, no copy. Control changes it by [`Update`]s that are applied between batches and
 //! hears of misses, of entries about to expire and of silent locators by [`Event`]s.
 //!
-//! An entry says when it ends and which locator-set it has; sets and locators are in tables of their own, since thousands of
-//! entries have the same. No step takes long, whatever the number of entries: tables grow in parts, what has expired is
-//! invisible at once and removed little by little, and shares are weighed anew when they are next used.
+//! An entry says when it ends and which locator-set it has, or which locator if that is alone; sets and locators are in tables of
+//! their own, since thousands of entries have the same. No step takes long, whatever the number of entries: tables grow in parts,
+//! what has expired is invisible at once and removed little by little, and shares are weighed anew when they are next used.
 
 mod cache;
 mod clock;
 mod expiries;
 mod locators;
+#[cfg(test)]
+mod model_tests;
 mod past;
 mod peers;
 mod sets;

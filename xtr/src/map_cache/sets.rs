@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Which locator of a mapping a flow goes to: priority, then weight (RFC 9300, section 9).
 //!
-//! Mappings with the same locators share one set: a site with thousands of host prefixes has its locators in memory once.
+//! Mappings with the same locators share one set: a site with thousands of host prefixes has its locators in memory once. One locator
+//! needs no set.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
@@ -44,11 +45,12 @@ pub struct Share {
     pub part: u32,
 }
 
-/// Which set of the table.
+/// Which set of the table. A locator that is alone in its mapping stands here itself, with its priority: where each node is a site of
+/// its own a mapping has nothing but its entry and its locator, and a packet waits for memory twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SetIndex(pub(super) u32);
 
-/// All locator-sets of the map-cache.
+/// All locator-sets of the map-cache, but for those of one locator.
 #[derive(Debug, Default)]
 pub(super) struct LocatorSets {
     sets: Slab<LocatorSet>,
@@ -95,6 +97,37 @@ struct Member {
     usable: u32,
 }
 
+impl SetIndex {
+    /// Set in what stands for a locator: numbers of sets are far below.
+    const ALONE: u32 = 1 << 31;
+    /// Bits of the number of a locator; its priority stands above.
+    const LOCATOR_BITS: u32 = 20;
+
+    fn alone(locator: LocatorIndex, priority: u8) -> Self {
+        const { assert!(limits::RLOCS <= 1 << Self::LOCATOR_BITS, "each locator has a number of so many bits") };
+        Self(Self::ALONE | u32::from(priority) << Self::LOCATOR_BITS | locator.0)
+    }
+
+    /// The locator that stands here, if it is alone.
+    #[inline]
+    fn locator(self) -> Option<LocatorIndex> {
+        let number = self.0 & ((1 << Self::LOCATOR_BITS) - 1);
+        (self.0 & Self::ALONE != 0).then_some(LocatorIndex(number))
+    }
+
+    /// Its priority.
+    fn priority(self) -> u8 {
+        let above = (self.0 & !Self::ALONE) >> Self::LOCATOR_BITS;
+        u8::try_from(above).unwrap_or_default()
+    }
+}
+
+impl Member {
+    fn new(locator: LocatorIndex, priority: u8, weight: u8) -> Self {
+        Self { locator, priority, weight, turn: 0, usable: 0 }
+    }
+}
+
 impl Few {
     /// `None` if there are more, or none at all. Each comes with the sum up to and with it.
     fn new(shares: impl Iterator<Item = (LocatorIndex, u32)>) -> Option<Self> {
@@ -123,42 +156,43 @@ impl Few {
 impl LocatorSets {
     /// The set of these locators, for one more mapping. Those that the table of locators has no room for are not in it.
     pub(super) fn acquire(&mut self, locators: &mut Locators, list: &[Locator]) -> SetIndex {
-        self.acquire_version(locators, list, MapVersion::default())
+        let member = |locator: &Locator| {
+            let index = locators.acquire(locator.address)?;
+            Some(Member::new(index, locator.priority, locator.weight))
+        };
+        let members = list.iter().take(limits::LOCATORS_PER_ENTRY).filter_map(member).collect();
+        self.acquire_members(locators, members, MapVersion::default())
     }
 
     /// The set of the same locators in mappings of this version, for one more of them.
     pub(super) fn with_version(&mut self, locators: &mut Locators, set: SetIndex, version: MapVersion) -> SetIndex {
-        let locator = |member: &Member| {
-            let (priority, weight) = (member.priority, member.weight);
-            Locator { address: locators.get(member.locator).address(), priority, weight }
+        let members = match set.locator() {
+            // Alone it has all flows, whatever its weight.
+            Some(locator) => vec![Member::new(locator, set.priority(), 1)],
+            None => self.sets[set.0].members.to_vec(),
         };
-        let list: Vec<Locator> = self.sets[set.0].members.iter().map(locator).collect();
-        self.acquire_version(locators, &list, version)
+        members.iter().for_each(|member| locators.hold(member.locator));
+        self.acquire_members(locators, members, version)
     }
 
     /// The version of the mappings that have this set; none unless it was said.
     pub(super) fn version(&self, set: SetIndex) -> MapVersion {
-        self.sets[set.0].version
-    }
-
-    fn acquire_version(&mut self, locators: &mut Locators, list: &[Locator], version: MapVersion) -> SetIndex {
-        let member = |locator: &Locator| {
-            let (priority, weight) = (locator.priority, locator.weight);
-            let locator = locators.acquire(locator.address)?;
-            Some(Member { locator, priority, weight, turn: 0, usable: 0 })
-        };
-        let members: Vec<Member> = list.iter().take(limits::LOCATORS_PER_ENTRY).filter_map(member).collect();
-        self.acquire_members(locators, members, version)
+        if set.locator().is_some() { MapVersion::default() } else { self.sets[set.0].version }
     }
 
     /// The set of one way through a NAT, for one more mapping.
     pub(super) fn acquire_binding(&mut self, locators: &mut Locators, binding: Binding) -> SetIndex {
-        let member = |locator| Member { locator, priority: 1, weight: 1, turn: 0, usable: 0 };
+        let member = |locator| Member::new(locator, 1, 1);
         let members = locators.acquire_binding(binding).map(member).into_iter().collect();
         self.acquire_members(locators, members, MapVersion::default())
     }
 
     fn acquire_members(&mut self, locators: &mut Locators, members: Vec<Member>, version: MapVersion) -> SetIndex {
+        if let [member] = members[..]
+            && version == MapVersion::default()
+        {
+            return SetIndex::alone(member.locator, member.priority);
+        }
         let hash = hash(&self.hasher, &members, version);
         let sets = &self.sets;
         if let Some(index) = self.by_members.get(hash, |index| sets[index.0].has_exactly(&members, version)).copied() {
@@ -180,6 +214,9 @@ impl LocatorSets {
 
     /// A mapping has this set no longer.
     pub(super) fn release(&mut self, locators: &mut Locators, index: SetIndex) {
+        if let Some(locator) = index.locator() {
+            return locators.release(locator);
+        }
         let set = &mut self.sets[index.0];
         set.references -= 1;
         if set.references > 0 {
@@ -194,6 +231,10 @@ impl LocatorSets {
     /// The locator for a flow; the same for the same hash while it can be reached.
     #[inline]
     pub(super) fn choose(&mut self, locators: &Locators, index: SetIndex, hash: u64) -> Option<LocatorIndex> {
+        if let Some(locator) = index.locator() {
+            // That none of a mapping can be reached proves nothing.
+            return locators.is_of_our_family(locator).then_some(locator);
+        }
         let set = &mut self.sets[index.0];
         if set.epoch != locators.epoch() {
             set.weigh(locators);
@@ -206,6 +247,10 @@ impl LocatorSets {
 
     /// How the flows are shared out, as they were when one was last chosen.
     pub(super) fn shares(&self, locators: &Locators, index: SetIndex) -> Vec<Share> {
+        if let Some(locator) = index.locator() {
+            let (address, part) = (locators.get(locator).address(), locators.is_of_our_family(locator).into());
+            return vec![Share { address, priority: index.priority(), part }];
+        }
         let mut before = 0;
         let share = |member: &Member| {
             let part = member.usable - before;
@@ -217,7 +262,7 @@ impl LocatorSets {
 
     /// Sets in use.
     #[cfg(test)]
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.sets.len()
     }
 }
@@ -475,6 +520,32 @@ mod tests {
         assert_eq!((bench.sets.len(), bench.locators.len()), (0, 0));
     }
 
+    #[test]
+    fn a_locator_alone_has_no_set_and_keeps_its_priority() {
+        for priority in [0, 1, 254] {
+            let mut bench = Bench::new(&[locator("192.0.2.1", priority, 0)], BOTH);
+            assert_eq!((bench.sets.len(), bench.locators.len()), (0, 1));
+            let share = Share { address: [192, 0, 2, 1].into(), priority, part: 1 };
+            assert_eq!(bench.sets.shares(&bench.locators, bench.set), [share]);
+            let versioned = bench.sets.with_version(&mut bench.locators, bench.set, MapVersion(7));
+            assert_eq!((bench.sets.len(), bench.sets.version(versioned)), (1, MapVersion(7)));
+            assert_eq!(bench.sets.shares(&bench.locators, versioned), [share]);
+            bench.sets.release(&mut bench.locators, bench.set);
+            assert_eq!(bench.sets.with_version(&mut bench.locators, versioned, MapVersion(0)), bench.set);
+            bench.sets.release(&mut bench.locators, versioned);
+            assert_eq!((bench.sets.len(), bench.locators.len()), (0, 1));
+        }
+    }
+
+    #[test]
+    fn the_numbers_of_locators_and_of_sets_are_told_apart() {
+        for (number, priority) in [(0, 0), (0, 254), (999_999, 0), (999_999, 254)] {
+            let index = SetIndex::alone(LocatorIndex(number), priority);
+            assert_eq!((index.locator(), index.priority()), (Some(LocatorIndex(number)), priority));
+        }
+        assert_eq!([0, 1, 999_999].map(|number| SetIndex(number).locator()), [None; 3]);
+    }
+
     proptest! {
         #[test]
         fn what_is_chosen_without_a_search_is_what_a_search_finds(
@@ -484,9 +555,17 @@ mod tests {
             let numbered = weights.iter().zip(1..);
             let list: Vec<_> = numbered.map(|(weight, n)| locator(&format!("192.0.2.{n}"), 1, *weight)).collect();
             let mut bench = Bench::new(&list, BOTH);
-            let set = &bench.sets.sets[bench.set.0];
-            prop_assert_eq!(set.few.is_some(), set.with_share().count() <= FEW);
-            let found = pick(&set.members, |member| member.turn, hash);
+            let found = match bench.set.locator() {
+                Some(locator) => {
+                    prop_assert_eq!((weights.len(), bench.sets.len()), (1, 0));
+                    Some(locator)
+                }
+                None => {
+                    let set = &bench.sets.sets[bench.set.0];
+                    prop_assert_eq!(set.few.is_some(), set.with_share().count() <= FEW);
+                    pick(&set.members, |member| member.turn, hash)
+                }
+            };
             prop_assert_eq!(bench.sets.choose(&bench.locators, bench.set, hash), found);
         }
     }

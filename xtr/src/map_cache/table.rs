@@ -165,6 +165,22 @@ impl<T> PrefixTable<T> {
         }
     }
 
+    /// The hash of a host prefix here; `None` of a shorter one.
+    pub(super) fn hash_of(&self, prefix: &EidPrefix) -> Option<u64> {
+        is_host(&prefix.net).then(|| self.keys.hash(prefix.iid, prefix.net.addr()))
+    }
+
+    /// A host prefix with this hash whose value `is_it`.
+    pub(super) fn host(&self, hash: u64, is_it: impl Fn(&T) -> bool) -> Option<EidPrefix> {
+        let keys = &self.keys;
+        let v6 = |host: &Host<Ipv6Addr, T>| is_it(&host.value) && keys.hash_v6(host.iid, host.address) == hash;
+        if let Some(host) = self.v6.get(hash, v6) {
+            return Some(EidPrefix::host(host.iid, host.address.into()));
+        }
+        let v4 = |host: &Host<Ipv4Addr, T>| is_it(&host.value) && keys.hash_v4(host.iid, host.address) == hash;
+        self.v4.get(hash, v4).map(|host| EidPrefix::host(host.iid, host.address.into()))
+    }
+
     /// Length and value of the longest prefix with a valid value that covers `address` in instance `iid`. An address that goes
     /// through memory in pieces holds the processor up until all before it is done: so this is inline, and calls with bits.
     #[inline(always)]
