@@ -225,6 +225,7 @@ impl Subscriptions {
         });
         if is_foreign {
             self.watches.begin(now.monotonic, key.prefix, lifetime);
+            self.watches.begin_at(key.prefix, wish.asked.net.addr());
         }
         // Whoever has written another's address into his request gets it one message, and not hundreds.
         if !owed.is_empty() {

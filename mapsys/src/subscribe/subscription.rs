@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! One subscription: what is proven of it, what was asked for since, and what of it is kept on disk.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use ipnet::IpNet;
@@ -78,6 +79,8 @@ pub struct Subscription {
     pub silent_since: Option<u64>,
     /// Whether its mapping comes from the DHT.
     pub is_foreign: bool,
+    /// The EID by which the DHT has said something of it and not of a more-specific, if it is not the first one.
+    pub seen_at: Option<IpAddr>,
     /// Whether the operator has made it, and not a Map-Request.
     pub is_configured: bool,
     /// What its xTR may have inside of it, if the operator has made it.
@@ -111,6 +114,9 @@ pub struct Kept {
     pub silent_since: Option<u64>,
     /// Whether its mapping comes from the DHT.
     pub is_foreign: bool,
+    /// The EID by which the DHT has said something of it and not of a more-specific.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_at: Option<IpAddr>,
     /// Whether the operator has made it.
     #[serde(default)]
     pub is_configured: bool,
@@ -143,6 +149,7 @@ impl Subscription {
             sent: None,
             silent_since: None,
             is_foreign: false,
+            seen_at: None,
             is_configured: false,
             parts: Parts::default(),
             peak: 0,
@@ -230,6 +237,7 @@ impl Subscription {
             told: self.told,
             silent_since: self.silent_since,
             is_foreign: self.is_foreign,
+            seen_at: self.seen_at,
             is_configured: self.is_configured,
             parts: self.parts.kept(),
             peak: self.peak,
