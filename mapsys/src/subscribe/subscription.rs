@@ -210,10 +210,11 @@ impl Subscription {
     }
 
     /// What is left of it when its xTR can no longer be told by some of the ways: nothing of an agreement without any, but for the
-    /// nonce of what is proven.
+    /// nonce of what is proven. What the operator has made is then to be made again: it is not its xTR that has ended it.
     pub(super) fn reachable(mut self) -> Option<Self> {
         self.asked.take_if(|asked| asked.ways.is_empty());
         if let Some(proven) = self.proven.as_mut().filter(|proven| proven.ways.is_empty()) {
+            self.is_configured &= proven.mode == Mode::Gone;
             proven.mode = Mode::Gone;
             (self.told, self.silent_since) = (None, None);
             if self.asked.is_none() {
