@@ -156,7 +156,7 @@ pub const REREAD_SHORTEST: Duration = Duration::from_secs(60);
 /// ... nor later: a third of the hour that records live.
 pub const REREAD_LONGEST: Duration = Duration::from_secs(20 * 60);
 /// Where a more-specific has the first EID of what is subscribed to, the first EID behind that is read, and so on: so many of them, each
-/// [`REREAD_SHORTEST`] after the other, before all begins anew.
+/// [`REREAD_SHORTEST`] after the other, before the EID behind all of them is, if it is known, and there is a rest.
 pub const REREAD_STEPS: usize = 16;
 /// After a restart they are read again one after another at this pace, or faster if it took longer than [`REREAD_LONGEST`].
 pub const REREAD_STEP: Duration = Duration::from_millis(50);

@@ -307,7 +307,19 @@ fn a_configuration_says_what_it_means_and_what_cannot_be() {
     let (code, told) = check(&unsaid.replacen("[ddt]", "[ddt]\nauthoritative = [\"10.0.0.0/8\"]", 1));
     assert_eq!((code, told.contains("says that its key of tag 7 is revoked")), (Some(0), true), "{told}");
     let unnamed = delegation.replace("[]", "[{ address = \"192.0.2.1\" }]");
+    // A key for one prefix alone.
+    let only = |signs: &str| signs.replace("key-tag = 7", "key-tag = 7, eid-prefix = [\"10.0.0.0/8\"]");
+    let ours = |signs: &str| only(signs).replacen("[ddt]", "[ddt]\nauthoritative = [\"10.0.0.0/8\"]", 1);
+    for (signs, line) in [
+        (&signs, "signs Map-Referrals about 10.0.0.0/8 with the key of tag 7, for 48 hours"),
+        (&revokes, "says that its key of tag 7 is revoked about 10.0.0.0/8"),
+    ] {
+        let (code, told) = check(&ours(signs));
+        assert_eq!((code, told.contains(line)), (Some(0), true), "{line}: {told}");
+    }
     for (wrong, named) in [
+        (only(&signs), "the key of tag 7 is for 10.0.0.0/8, which is neither in authoritative nor a site's"),
+        (ours(&signs).replace("eid-prefix = [\"10.0.0.0/8\"]", "eid-prefix = [\"10.0.0.1/8\"]"), "ddt.key: "),
         (format!("{signs}{unnamed}"), "192.0.2.1 of the delegation of 10.0.0.0/8 has 0 keys"),
         (signs.replace(&private, &public), "this is the public half"),
         (signs.replace(&private, "/nowhere/key.pem"), "ddt.key: /nowhere/key.pem cannot be read"),

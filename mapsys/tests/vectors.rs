@@ -18,9 +18,10 @@ use wire::control::{ControlMessage, Ecm};
 use wire::record::{Action, Ttl};
 
 /// Every vector that this suite judges.
-const JUDGED: [&str; 32] = [
-    "C02", "C03", "C10", "L20", "L21", "M08", "M10", "M11", "M25", "M27", "M28", "M40", "M41", "M42", "M43", "M44",
-    "M46", "N03", "N04", "R01", "R02", "R03", "R05", "R06", "R07", "R08", "S01", "T11", "T13", "T14", "X01", "N01",
+const JUDGED: [&str; 37] = [
+    "C02", "C03", "C10", "L20", "L21", "M07", "M08", "M09", "M10", "M11", "M25", "M26", "M27", "M28", "M40", "M41",
+    "M42", "M43", "M44", "M45", "M46", "M47", "N03", "N04", "R01", "R02", "R03", "R05", "R06", "R07", "R08", "S01",
+    "T11", "T13", "T14", "X01", "N01",
 ];
 
 /// The key of the vectors.
@@ -132,10 +133,17 @@ fn forged_registers_change_nothing() {
         ("M42", Refusal::RegisterAlgorithm),
         ("M43", Refusal::RegisterTagLength),
         ("M44", Refusal::RegisterUnknownKey),
+        ("M45", Refusal::RegisterAlgorithm),
         ("M46", Refusal::RegisterEidNotConfigured),
     ] {
         refuses(strict(), ETR, &vector(id), refusal);
     }
+}
+
+/// The site takes both algorithms: R05, whose key is derived, is taken, and so is what M47 says under HMAC-SHA-256 (R03).
+#[test]
+fn m47_is_under_hkdf_with_a_key_that_is_not_derived() {
+    refuses(strict(), ETR, &vector("M47"), Refusal::RegisterBadTag);
 }
 
 #[test]
@@ -199,9 +207,12 @@ fn l20_and_l21_are_bare_and_their_eids_are_no_ip_prefixes() {
 #[test]
 fn malformed_and_misplaced_messages_are_dropped_silently() {
     for (id, refusal) in [
+        ("M07", Refusal::RequestNotEncapsulated),
         ("M08", Refusal::ProbeInEcm),
+        ("M09", Refusal::Malformed),
         ("M10", Refusal::Malformed),
         ("M25", Refusal::UnknownType),
+        ("M26", Refusal::UnknownType),
         ("M27", Refusal::Malformed),
         ("M28", Refusal::Malformed),
         ("S01", Refusal::EcmSecurity),

@@ -24,6 +24,7 @@ use xtr::ecn::EcnCompatibility;
 use xtr::etr::EtrConfig;
 use xtr::itr::ItrConfig;
 use xtr::map_cache::{Event, OwnMapping, Update};
+use xtr::shell::control_sockets::{ControlSockets, Received};
 use xtr::shell::data_plane::{DataPlane, Options};
 use xtr::trust::Trust;
 
@@ -202,6 +203,59 @@ fn d21_is_dropped(tier: Tier) {
         stop.recv().unwrap();
     };
     in_two_namespaces(near, far);
+}
+
+/// M12 and M13 of the vectors: what has no UDP checksum over IPv6 (RFC 8200, section 8.1), or a wrong one over either family, never
+/// comes out of the sockets of the control half; what is right does.
+#[test]
+fn m12_and_m13_no_udp_checksum_over_ipv6_and_a_wrong_one_are_dropped_by_the_kernel() {
+    let wrong = |right: u16| if right == 0xffff { 1 } else { right + 1 };
+    let message = control_vector("M12");
+    assert_eq!(message, control_vector("M13"));
+    let sent_message = message.clone();
+    let near = move || {
+        for (from, to) in NEAR.rlocs.map(ip).into_iter().zip(FAR.rlocs.map(ip)) {
+            let domain = if to.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+            let raw = Socket::new(domain, Type::RAW, Some(Protocol::UDP)).unwrap();
+            let segment = |checksum| {
+                let header = UdpHeader { source: 61_000, destination: wire::CONTROL_PORT, checksum };
+                [header.emit(sent_message.len()).unwrap().as_slice(), &sent_message].concat()
+            };
+            let right = checksum::udp(from, to, &segment(0));
+            let none = to.is_ipv6().then_some(0);
+            for checksum in none.into_iter().chain([wrong(right), right]) {
+                raw.send_to(&segment(checksum), &SockAddr::from(SocketAddr::new(to, 0))).unwrap();
+            }
+        }
+    };
+    let far = move |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (sockets, mut received) = ControlSockets::bind(&FAR.rlocs.map(ip)).await.unwrap();
+            ready.send(()).unwrap();
+            for remote in NEAR.rlocs.map(ip) {
+                match tokio::time::timeout(PATIENCE, received.recv()).await.unwrap().unwrap() {
+                    Received::Message { remote: from, bytes, .. } => {
+                        assert_eq!((from, bytes), (SocketAddr::new(remote, 61_000), message.clone()));
+                    }
+                    other @ Received::TooBig { .. } => panic!("{other:?}"),
+                }
+            }
+            assert!(received.try_recv().is_err(), "one of each family is right");
+            drop(sockets);
+        });
+        stop.recv().unwrap();
+    };
+    in_two_namespaces(near, far);
+}
+
+/// The UDP payload of a vector.
+fn control_vector(id: &str) -> Vec<u8> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../conformance/vectors/vectors.json");
+    let all: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let vector = all["vectors"].as_array().unwrap().iter().find(|vector| vector["id"] == id).unwrap();
+    let text = vector["lisp"].as_str().unwrap();
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
 #[test]

@@ -15,13 +15,18 @@ use wire::record::Action;
 use xtr::database::{Database, OwnLocator};
 use xtr::engine::Config;
 use xtr::map_cache::{Forwarding, Update};
+use xtr::reach::Standing;
 use xtr::refusal::Refusal;
 use xtr::register::Server;
 use xtr::transport::MapSystem;
 
 /// Vectors of these roles that are judged elsewhere, and why.
-const ELSEWHERE: [(&str, &str); 4] = [
-    ("M13", "the kernel drops datagrams with a wrong UDP checksum before any program sees them"),
+const ELSEWHERE: [(&str, &str); 5] = [
+    (
+        "M12",
+        "the kernel drops datagrams without UDP checksum over IPv6: `kernel.rs` shows it; over IPv4 nobody is told",
+    ),
+    ("M13", "the kernel drops datagrams with a wrong UDP checksum before any program sees them: `kernel.rs` shows it"),
     ("S03", "one-time keys of an ITR are drawn by chance: wire judges it, and an ETR makes it of S02"),
     ("S11", "as S03, with a bit flipped"),
     ("I02", "NAT traversal: wire judges the layout; an xTR that did not ask drops it, as here"),
@@ -44,14 +49,14 @@ fn every_control_vector_for_an_xtr_is_judged() {
         .filter(|(id, (role, _))| !id.starts_with('D') && ["ITR", "ETR", "any"].contains(&role.as_str()))
         .map(|(id, _)| id.clone())
         .collect();
-    let judged = [&ETR[..], &ITR[..], &REFUSED_BY_ALL[..], &NOTIFIES[..]].concat();
+    let judged = [&ETR[..], &ITR[..], &REFUSED_BY_ALL.map(|(id, _)| id)[..], &NOTIFIES[..]].concat();
     for id in judged.iter().copied().chain(ELSEWHERE.iter().map(|(id, _)| *id)) {
         assert!(wanted.remove(id), "{id} is judged twice, or is not for an xTR");
     }
     assert!(wanted.is_empty(), "not judged: {wanted:?}");
 }
 
-const ETR: [&str; 10] = ["C01", "C04", "C07", "M02", "M03", "M04", "M05", "M06", "M29", "S02"];
+const ETR: [&str; 11] = ["C01", "C04", "C07", "M01", "M02", "M03", "M04", "M05", "M06", "M29", "S02"];
 
 #[test]
 fn etr_vectors() {
@@ -115,13 +120,16 @@ fn s02_is_answered_by_s03_octet_for_octet() {
     assert_eq!(node.sent.remove(0).2, bytes("S03"));
 }
 
-const REFUSED_BY_ALL: [&str; 3] = ["X01", "M25", "M27"];
+const REFUSED_BY_ALL: [(&str, Refusal); 4] = [
+    ("X01", Refusal::UnknownType),
+    ("M25", Refusal::UnknownType),
+    ("M26", Refusal::UnknownType),
+    ("M27", Refusal::Malformed),
+];
 
 #[test]
 fn messages_of_no_known_kind_are_dropped_without_an_answer() {
-    for (id, refusal) in
-        REFUSED_BY_ALL.into_iter().zip([Refusal::UnknownType, Refusal::UnknownType, Refusal::Malformed])
-    {
+    for (id, refusal) in REFUSED_BY_ALL {
         let mut node = etr(&[]);
         node.bytes("192.0.2.1:61000", &bytes(id));
         assert!(node.sent.is_empty(), "{id}");
@@ -136,9 +144,9 @@ fn an_info_reply_that_nobody_asked_for_is_dropped() {
     assert_eq!((node.sent.len(), node.refused(Refusal::NotForXtr)), (0, 1));
 }
 
-const ITR: [&str; 27] = [
+const ITR: [&str; 31] = [
     "C05", "C20", "C21", "C22", "C24", "C25", "C26", "C27", "C28", "C31", "L01", "L02", "L03", "L04", "L05", "L06",
-    "L07", "L09", "L10", "L11", "M14", "M17", "M18", "M19", "M20", "M22", "M24",
+    "L07", "L09", "L10", "L11", "M14", "M15", "M16", "M17", "M18", "M19", "M20", "M21", "M22", "M23", "M24",
 ];
 
 /// What becomes of a Map-Reply that answers a request.
@@ -171,9 +179,11 @@ fn outcome(id: &str) -> Outcome {
         "M19" | "L01" | "L02" | "L03" | "L04" | "L05" | "L06" | "L07" | "L09" | "L10" => {
             Negative("10.2.2.0/24", Action::NoAction)
         }
-        "C21" => Refused(Refusal::ReplyUnasked),
+        // M16 says more to one that has probed, as `m16` shows.
+        "C21" | "M15" | "M16" => Refused(Refusal::ReplyUnasked),
+        "M21" => Refused(Refusal::RecordNotIp),
         "M14" => Refused(Refusal::ReplyProbeNotAuthoritative),
-        "L11" | "M17" | "M22" => Refused(Refusal::Malformed),
+        "L11" | "M17" | "M22" | "M23" => Refused(Refusal::Malformed),
         _ => panic!("{id}"),
     }
 }
@@ -184,7 +194,9 @@ fn itr_vectors() {
         let mut node = itr();
         let asked = if id == "C31" { "2001:db8:1:5::5/128" } else { "10.2.2.2/32" };
         let (_, request) = node.miss(asked);
-        node.bytes("203.0.113.53:4342", &with_nonce(bytes(id), request.nonce));
+        // M15 is wrong in nothing but its nonce.
+        let reply = if id == "M15" { bytes(id) } else { with_nonce(bytes(id), request.nonce) };
+        node.bytes("203.0.113.53:4342", &reply);
         let updates = node.updates();
         match outcome(id) {
             Outcome::Refused(refusal) => {
@@ -221,6 +233,27 @@ fn c20_lives_a_day_and_c22_a_quarter_of_an_hour() {
         node.bytes("203.0.113.53:4342", &with_nonce(bytes(id), request.nonce));
         assert_eq!(node.upsert().1.expires - node.now, double::secs(seconds), "{id}");
     }
+}
+
+/// Of two p-bits the first counts (RFC 9301, section 5.4): what answers from elsewhere with the second one right proves nothing.
+#[test]
+fn m16_proves_the_locator_of_its_first_p_bit_only() {
+    let (first, second) = ("198.51.100.1", "2001:db8:b::1");
+    let mut node = itr();
+    let (_, request) = node.miss("10.2.2.2/32");
+    node.bytes("203.0.113.53:4342", &with_nonce(bytes("C20"), request.nonce));
+    while node.probes.len() < 2 {
+        node.run_to_deadline();
+    }
+    let mut stands = |rloc: &str| {
+        let probe = node.probes.iter().position(|(_, to, _)| to.ip().to_string() == rloc).unwrap();
+        let nonce = node.probes.remove(probe).2.nonce;
+        node.bytes("198.51.100.77:4342", &with_nonce(bytes("M16"), nonce));
+        let standing = node.control.probed_locators(node.now).find(|probed| probed.address.to_string() == rloc);
+        (standing.unwrap().standing, node.refused(Refusal::ReplyProbeFromElsewhere))
+    };
+    assert_eq!(stands(first), (Standing::Up, 0));
+    assert_eq!(stands(second), (Standing::Unproven, 1));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeyPair;
 use aws_lc_rs::signature::{KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256};
 use der::{Document, SecretDocument};
+use wire::address::EidPrefix;
 use wire::control::{Referral, ReferralSignature, SignatureTime};
 
 use crate::limits::{DDT_KEY_OCTETS, DDT_SIGNATURES, SIGNATURE_BACKDATED};
@@ -55,6 +56,8 @@ pub struct SigningKey {
     pair: KeyPair,
     tag: u16,
     public: VerifyingKey,
+    /// What was delegated to this node under it; without any, all that was.
+    prefixes: Vec<EidPrefix>,
 }
 
 impl SigningKey {
@@ -68,7 +71,23 @@ impl SigningKey {
         let pair = KeyPair::from_pkcs8(document.as_bytes()).map_err(|_| KeyError::NotRsa)?;
         let spki: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(|_| KeyError::NotRsa)?;
         let public = VerifyingKey::from_material(spki.as_ref()).ok_or(KeyError::NotRsa)?;
-        Ok(Self { pair, tag, public })
+        Ok(Self { pair, tag, public, prefixes: Vec::new() })
+    }
+
+    /// The same for these prefixes alone, each of which was delegated to this node (RFC 8111, section 10); for all, without any.
+    #[must_use]
+    pub fn with_prefixes(self, prefixes: Vec<EidPrefix>) -> Self {
+        Self { prefixes, ..self }
+    }
+
+    /// The prefixes that it is for; without any it is for all.
+    pub fn prefixes(&self) -> &[EidPrefix] {
+        &self.prefixes
+    }
+
+    /// Whether it signs what is said of this prefix.
+    pub fn is_for(&self, prefix: &EidPrefix) -> bool {
+        self.prefixes.is_empty() || self.prefixes.iter().any(|own| own.covers(prefix))
     }
 
     /// Its public half.
@@ -89,7 +108,7 @@ impl SigningKey {
 
 impl PartialEq for SigningKey {
     fn eq(&self, other: &Self) -> bool {
-        (self.tag, &self.public) == (other.tag, &other.public)
+        (self.tag, &self.public, &self.prefixes) == (other.tag, &other.public, &other.prefixes)
     }
 }
 

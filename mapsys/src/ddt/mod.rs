@@ -25,12 +25,13 @@ mod secret;
 pub mod signer;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use wire::address::EidPrefix;
 
 use crate::limits::{DDT_KEYS, DELEGATED_SERVERS, DELEGATIONS, MESSAGE_OCTETS, SIGNING_KEYS};
 use crate::register::site::SiteTable;
-use keys::VerifyingKey;
+use keys::{SigningKey, VerifyingKey};
 use signer::Signing;
 
 pub use secret::NonceSecret;
@@ -141,7 +142,17 @@ pub enum DdtError {
         /// How many keys it has.
         count: usize,
     },
-    /// More keys to sign with than there can be.
+    /// A key for what is not this node's to sign.
+    #[error(
+        "the key of tag {tag} is for {prefix}, which is neither in authoritative nor a site's: name what was delegated to this node"
+    )]
+    KeyPrefix {
+        /// Its Key Tag.
+        tag: u16,
+        /// The prefix.
+        prefix: EidPrefix,
+    },
+    /// More keys to sign one record with than there can be.
     #[error("{0} keys to sign with: give at most {SIGNING_KEYS}")]
     TooManySigningKeys(usize),
     /// More revoked keys than there can have been to sign with.
@@ -190,11 +201,11 @@ impl Config {
         }
         for delegation in &self.delegations {
             delegation.check(sites)?;
-            if !self.signing.keys.is_empty() {
+            if self.signing.keys_for(&delegation.prefix).next().is_some() {
                 delegation.check_keys()?;
             }
         }
-        self.check_keys()?;
+        self.check_keys(sites)?;
         let has_sites = sites.iter().any(|(id, site)| !sites.is_pipe(id) && !site.prefixes.is_empty());
         if !self.signing.revoked.is_empty() && self.authoritative.is_empty() && !has_sites {
             return Err(DdtError::RevokedKeyUntold);
@@ -210,13 +221,27 @@ impl Config {
 }
 
 impl Config {
-    fn check_keys(&self) -> Result<(), DdtError> {
+    fn check_keys(&self, sites: &SiteTable) -> Result<(), DdtError> {
         let Signing { keys, revoked, .. } = &self.signing;
+        let is_ours =
+            |prefix: &EidPrefix| self.authoritative.contains(prefix) || sites.prefixes().any(|site| site == *prefix);
+        for key in keys.iter().chain(revoked) {
+            if let Some(prefix) = key.prefixes().iter().find(|prefix| !is_ours(prefix)) {
+                return Err(DdtError::KeyPrefix { tag: key.tag(), prefix: *prefix });
+            }
+        }
+        // As many as sign one record.
+        let together = |all: &[Arc<SigningKey>]| {
+            let general = all.iter().filter(|key| key.prefixes().is_empty()).count();
+            let prefixes = all.iter().flat_map(|key| key.prefixes());
+            prefixes.map(|prefix| all.iter().filter(|key| key.is_for(prefix)).count()).fold(general, usize::max)
+        };
+        let (signing, ended) = (together(keys), together(revoked));
         if let Some(key) = keys.iter().find(|key| revoked.iter().any(|revoked| revoked.public() == key.public())) {
             return Err(DdtError::RevokedKeySigns(key.tag()));
         }
-        match (keys.len(), self.anchors.len()) {
-            _ if revoked.len() > SIGNING_KEYS => Err(DdtError::TooManyRevokedKeys(revoked.len())),
+        match (signing, self.anchors.len()) {
+            _ if ended > SIGNING_KEYS => Err(DdtError::TooManyRevokedKeys(ended)),
             (keys, _) if keys > SIGNING_KEYS => Err(DdtError::TooManySigningKeys(keys)),
             (_, anchors) if anchors > DDT_KEYS => Err(DdtError::TooManyAnchors(anchors)),
             (_, anchors) if anchors > 0 && self.roots.is_empty() => Err(DdtError::AnchorsWithoutRoots),

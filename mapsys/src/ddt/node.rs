@@ -8,6 +8,7 @@ use wire::control::{Referral, ReferralAction, ReferralSignature};
 use wire::record::{LocatorRecord, MapVersion, Ttl};
 
 use super::keys::VerifyingKey;
+use super::signer::Signing;
 use super::{Config, Delegation, Kind, Server};
 use crate::limits::DELEGATED_SERVERS;
 use crate::register::MapServer;
@@ -30,8 +31,8 @@ pub struct Node {
     delegations: PrefixTable<Delegation>,
     peers: Vec<IpAddr>,
     is_complete: bool,
-    /// Whether the keys of others are named, which nothing vouches for without a signature.
-    signs: bool,
+    /// Keys of others are named where there is a key of this node: nothing vouches for them without a signature.
+    signing: Signing,
 }
 
 /// Where an XEID stands.
@@ -51,7 +52,7 @@ impl Node {
         let mut node = Self {
             peers: config.peers.clone(),
             is_complete: config.is_complete,
-            signs: !config.signing.keys.is_empty(),
+            signing: config.signing.clone(),
             ..Self::default()
         };
         for prefix in &config.authoritative {
@@ -98,19 +99,15 @@ impl Node {
             Kind::Node => ReferralAction::NodeReferral,
             Kind::MapServer => ReferralAction::MsReferral,
         };
+        let signs = self.signing.keys_for(&delegation.prefix).next().is_some();
         let mut locators: Vec<LocatorRecord> = delegation
             .servers
             .iter()
-            .map(|server| LocatorRecord::new(self.locator(server), server.priority, server.weight))
+            .map(|server| LocatorRecord::new(locator(server, signs), server.priority, server.weight))
             .collect();
         locators.sort_by(|a, b| a.rloc.cmp(&b.rloc));
         let authoritative = self.authority(&delegation.prefix).is_some();
         Referral { authoritative, locators, ..record(action, delegation.prefix, REFERRED) }
-    }
-
-    /// The locator of whom is referred to, with its keys if they are signed (RFC 8111, section 10.1).
-    fn locator(&self, server: &Server) -> Address {
-        if self.signs { with_keys(server.address, &server.keys, false) } else { server.address.into() }
     }
 
     /// MS-ACK (RFC 8111, section 7.2) about the part of `prefix` round `host` in which we delegate nothing to others.
@@ -172,6 +169,11 @@ pub fn revocation(prefix: EidPrefix, own: IpAddr, key: &VerifyingKey) -> Referra
     let rloc = with_keys(own, std::slice::from_ref(key), true);
     let locators = vec![LocatorRecord::new(rloc, LocatorRecord::UNUSABLE, 0)];
     Referral { locators, ..record(ReferralAction::NodeReferral, prefix, REFERRED) }
+}
+
+/// The locator of whom is referred to, with its keys if they are signed (RFC 8111, section 10.1).
+fn locator(server: &Server, signs: bool) -> Address {
+    if signs { with_keys(server.address, &server.keys, false) } else { server.address.into() }
 }
 
 /// A locator with keys; `revoked` (R) speaks of all of them (RFC 8060, section 4.7).

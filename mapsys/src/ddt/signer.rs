@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
+use wire::address::EidPrefix;
 use wire::control::{Referral, ReferralAction, ReferralSignature};
 
 use super::keys::{self, KeyError, SigningKey};
@@ -15,9 +16,9 @@ use crate::limits::{SIGNED_DELEGATIONS, SIGNED_OTHERS, SIGNED_REVOCATIONS};
 /// The keys of this node, and how long their signatures hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signing {
-    /// Each signs every record; without any nothing is signed.
+    /// Each signs every record about what it is for; what none is for is not signed.
     pub keys: Vec<Arc<SigningKey>>,
-    /// Each signs that it is revoked, and nothing else (RFC 8111, section 10.2.1).
+    /// Each signs that it is revoked for that, and nothing else (RFC 8111, section 10.2.1).
     pub revoked: Vec<Arc<SigningKey>>,
     /// From signing to expiration.
     pub life: Duration,
@@ -26,6 +27,19 @@ pub struct Signing {
 impl Default for Signing {
     fn default() -> Self {
         Self { keys: Vec::new(), revoked: Vec::new(), life: crate::limits::SIGNATURE_LIFE }
+    }
+}
+
+impl Signing {
+    /// The keys that sign what is said of this prefix.
+    pub fn keys_for(&self, prefix: &EidPrefix) -> impl Iterator<Item = &Arc<SigningKey>> {
+        self.keys.iter().filter(|key| key.is_for(prefix))
+    }
+
+    /// Those that sign this record.
+    fn keys_of(&self, referral: &Referral) -> Vec<Arc<SigningKey>> {
+        let prefix = referral.eid.ip_prefix();
+        prefix.into_iter().flat_map(|prefix| self.keys_for(&prefix).cloned().collect::<Vec<_>>()).collect()
     }
 }
 
@@ -65,17 +79,17 @@ impl Signer {
     /// Whether `referral` is to be signed: what this node is authoritative for (RFC 8111, section 10). NOT-AUTHORITATIVE speaks of
     /// what others ask for, so that each would be another record.
     pub fn signs(&self, referral: &Referral) -> bool {
-        !self.signing.keys.is_empty() && referral.action != ReferralAction::NotAuthoritative
+        referral.action != ReferralAction::NotAuthoritative && !self.signing.keys_of(referral).is_empty()
     }
 
-    /// The keys that are revoked.
-    pub fn revoked(&self) -> &[Arc<SigningKey>] {
-        &self.signing.revoked
+    /// The keys that are revoked for what was delegated as this prefix.
+    pub fn revoked(&self, prefix: &EidPrefix) -> impl Iterator<Item = &Arc<SigningKey>> {
+        self.signing.revoked.iter().filter(|key| key.is_for(prefix))
     }
 
     /// Octets that its signatures add to a record.
-    pub fn octets(&self) -> usize {
-        self.signing.keys.iter().map(|key| signature_octets(key)).sum()
+    pub fn octets(&self, referral: &Referral) -> usize {
+        self.signing.keys_of(referral).iter().map(|key| signature_octets(key)).sum()
     }
 
     /// The signatures that the record had before, if more than a half of their life is left.
@@ -96,7 +110,7 @@ impl Signer {
     /// # Errors
     /// As [`keys::sign`].
     pub fn sign(&mut self, referral: Referral, now: SystemTime) -> Result<Referral, KeyError> {
-        let keys = self.signing.keys.clone();
+        let keys = self.signing.keys_of(&referral);
         self.sign_with(&keys, referral, now)
     }
 

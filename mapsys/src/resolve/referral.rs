@@ -158,7 +158,7 @@ impl Resolver {
         let is_limited = referral.action != ReferralAction::MsAck;
         let (target, now) = (remote.ip(), cx.now.monotonic);
         let is_signed = self.ddt.signer.signs(&referral);
-        let keys = key_octets(&referral);
+        let (keys, signatures) = (key_octets(&referral), self.ddt.signer.octets(&referral));
         let revocations = self.revocations(cx, &referral, &host, local.ip());
         let mut message = MapReferral { nonce: ask.nonce, records: vec![referral] };
         if !self.limiter.is_client(target) {
@@ -169,7 +169,7 @@ impl Resolver {
                 false => self.limiter.spend_octets(now, target, plain)?,
             }
             if is_signed {
-                self.limiter.spend_signed(now, target, keys + self.ddt.signer.octets())?;
+                self.limiter.spend_signed(now, target, keys + signatures)?;
             }
         }
         if is_signed {
@@ -211,8 +211,8 @@ impl Resolver {
         let Some(prefix) = said.and_then(|said| self.ddt.node.key_prefix(cx.server.sites(), &said, host)) else {
             return Vec::new();
         };
-        let revoked = self.ddt.signer.revoked();
-        let records = revoked.iter().map(|key| (Arc::clone(key), node::revocation(prefix, own, key.public())));
+        let revoked = self.ddt.signer.revoked(&prefix);
+        let records = revoked.map(|key| (Arc::clone(key), node::revocation(prefix, own, key.public())));
         let mut records: Vec<_> = records.enumerate().collect();
         if let Some(turn) = self.ddt.figures.referrals.checked_rem(records.len() as u64) {
             records.rotate_left(usize::try_from(turn).unwrap_or_default());

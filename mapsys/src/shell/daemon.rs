@@ -31,6 +31,7 @@ use super::service::Status;
 use super::settings::{Settings, Switch};
 use super::sockets::Listening;
 use super::{Service, ServiceConfig, bootstrap, control, manager, sockets};
+use crate::ddt::keys::SigningKey;
 use crate::ddt::{self, Kind};
 use crate::engine::Reconfiguration;
 use crate::limit::Foreign;
@@ -256,18 +257,25 @@ fn check_ddt(text: &mut String, ddt: &ddt::Config) -> std::fmt::Result {
     for key in &ddt.signing.keys {
         writeln!(
             text,
-            "signs Map-Referrals with the key of tag {}, for {} hours",
+            "signs Map-Referrals{} with the key of tag {}, for {} hours",
+            about(key),
             key.tag(),
             ddt.signing.life.as_secs() / 3600
         )?;
     }
     for key in &ddt.signing.revoked {
-        writeln!(text, "says that its key of tag {} is revoked", key.tag())?;
+        writeln!(text, "says that its key of tag {} is revoked{}", key.tag(), about(key))?;
     }
     if !ddt.anchors.is_empty() {
         writeln!(text, "takes only Map-Referrals that {} trust anchors vouch for", ddt.anchors.len())?;
     }
     Ok(())
+}
+
+/// What a key is for, if that is not all.
+fn about(key: &SigningKey) -> String {
+    let prefixes: Vec<String> = key.prefixes().iter().map(ToString::to_string).collect();
+    if prefixes.is_empty() { String::new() } else { format!(" about {}", prefixes.join(", ")) }
 }
 
 /// Serves until SIGTERM or SIGINT. At SIGHUP, and when `reload` asks, the settings are read again.

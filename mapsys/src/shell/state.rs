@@ -541,6 +541,7 @@ mod tests {
             told: Some(u64::MAX),
             silent_since: None,
             is_foreign: true,
+            seen_at: (nonce == u64::MAX).then(|| "2001:db8:a:1::".parse().unwrap()),
             is_configured: nonce == u64::MAX,
             parts: if nonce == u64::MAX { vec!["2001:db8:a:1::/64".parse().unwrap()] } else { vec![] },
             peak: nonce,

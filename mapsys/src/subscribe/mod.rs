@@ -225,6 +225,7 @@ impl Subscriptions {
         });
         if is_foreign {
             self.watches.begin(now.monotonic, key.prefix, lifetime);
+            self.watches.begin_at(key.prefix, wish.asked.net.addr());
         }
         // Whoever has written another's address into his request gets it one message, and not hundreds.
         if !owed.is_empty() {
@@ -472,7 +473,13 @@ impl Subscriptions {
         }
         if is_proven {
             let mut owed = self.owed.remove(&key).unwrap_or_default();
-            if self.book.get(&key).is_none_or(|known| known.mode() != Mode::Publish) {
+            let mode = self.book.get(&key).map_or(Mode::Gone, Subscription::mode);
+            if mode == Mode::Gone {
+                // What is withdrawn inside of it, and was not acknowledged, the xTR may have still.
+                owed.extend(self.queue.of(key).filter(|to| to.about != key.prefix).map(|to| (to.about, true)));
+                self.tell_around(now, &key, &owed);
+            }
+            if mode != Mode::Publish {
                 self.silence(key);
                 return Ok(());
             }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Changes are told, repeated, and given up (RFC 9437, section 6).
 
+use std::collections::BTreeSet;
 use std::time::{Instant, UNIX_EPOCH};
 
 use wire::address::EidPrefix;
@@ -111,8 +112,7 @@ impl Subscriptions {
             if is_of_first && about != key.prefix {
                 self.watches.step(now.monotonic, key.prefix, &registered, lifetime);
             } else if is_of_first {
-                read.push(key.prefix);
-                self.watches.begin(now.monotonic, key.prefix, lifetime);
+                read.push(key);
             }
             let (record, lifetime) = match found {
                 Found::Mapping(mapping) if mapping.proxy => {
@@ -132,8 +132,16 @@ impl Subscriptions {
             let digest = answer::digest(std::slice::from_ref(&record), lifetime);
             self.enqueue(now, now.monotonic, Receiver { key, about }, Content::Found { record, digest });
         }
-        // Next the first EID again: the more-specific that has it may have changed too.
-        read.iter().for_each(|prefix| self.watches.forget(prefix));
+        // Several xTRs may have subscribed to one EID-prefix, which is read once.
+        let prefixes: BTreeSet<EidPrefix> = read.iter().map(|key| key.prefix).collect();
+        for prefix in prefixes {
+            let seen_at = self.watches.seen(now.monotonic, prefix, found.lifetime(now.monotonic));
+            for key in read.iter().filter(|key| key.prefix == prefix) {
+                if self.book.get(key).is_some_and(|known| known.seen_at != seen_at) {
+                    self.amend(now, key, |subscription| subscription.seen_at = seen_at);
+                }
+            }
+        }
     }
 
     /// Puts a publication into the queue, no sooner than its receiver may be told something again.

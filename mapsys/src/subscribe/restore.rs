@@ -183,6 +183,7 @@ impl Subscriptions {
             sent: None,
             silent_since: kept.silent_since,
             is_foreign: kept.is_foreign,
+            seen_at: kept.seen_at,
             is_configured: kept.is_configured,
             parts: Parts::restore(key.prefix.iid, &kept.parts),
             peak: kept.peak,
@@ -211,13 +212,15 @@ impl Subscriptions {
     /// Sites register again within minutes; of what is not there then, subscribers are told. The DHT is asked again soon.
     fn look_after(&mut self, now: Now) {
         let live = self.book.iter().filter(|(_, known)| known.mode() == Mode::Publish);
-        let live: Vec<_> = live.map(|(key, known)| (key, known.is_foreign, known.until.is_some())).collect();
-        let foreign = live.iter().filter(|(_, is_foreign, _)| *is_foreign).count();
+        let live: Vec<_> =
+            live.map(|(key, known)| (key, known.is_foreign, known.until.is_some(), known.seen_at)).collect();
+        let foreign = live.iter().filter(|(_, is_foreign, ..)| *is_foreign).count();
         // Not all at one instant: nobody else would find room for a lookup.
         let most = (REREAD_LONGEST - REREAD_SHORTEST) / u32::try_from(foreign).unwrap_or(u32::MAX).max(1);
         let mut at = now.monotonic + REREAD_SHORTEST;
-        for (key, is_foreign, is_temporary) in live {
+        for (key, is_foreign, is_temporary, seen_at) in live {
             if is_foreign {
+                seen_at.into_iter().for_each(|at| self.watches.begin_at(key.prefix, at));
                 self.watches.set(key.prefix, at);
                 at += REREAD_STEP.min(most);
             } else if !is_temporary {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! One subscription: what is proven of it, what was asked for since, and what of it is kept on disk.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use ipnet::IpNet;
@@ -78,6 +79,8 @@ pub struct Subscription {
     pub silent_since: Option<u64>,
     /// Whether its mapping comes from the DHT.
     pub is_foreign: bool,
+    /// The EID by which the DHT has said something of it and not of a more-specific, if it is not the first one.
+    pub seen_at: Option<IpAddr>,
     /// Whether the operator has made it, and not a Map-Request.
     pub is_configured: bool,
     /// What its xTR may have inside of it, if the operator has made it.
@@ -111,6 +114,9 @@ pub struct Kept {
     pub silent_since: Option<u64>,
     /// Whether its mapping comes from the DHT.
     pub is_foreign: bool,
+    /// The EID by which the DHT has said something of it and not of a more-specific.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_at: Option<IpAddr>,
     /// Whether the operator has made it.
     #[serde(default)]
     pub is_configured: bool,
@@ -143,6 +149,7 @@ impl Subscription {
             sent: None,
             silent_since: None,
             is_foreign: false,
+            seen_at: None,
             is_configured: false,
             parts: Parts::default(),
             peak: 0,
@@ -203,10 +210,11 @@ impl Subscription {
     }
 
     /// What is left of it when its xTR can no longer be told by some of the ways: nothing of an agreement without any, but for the
-    /// nonce of what is proven.
+    /// nonce of what is proven. What the operator has made is then to be made again: it is not its xTR that has ended it.
     pub(super) fn reachable(mut self) -> Option<Self> {
         self.asked.take_if(|asked| asked.ways.is_empty());
         if let Some(proven) = self.proven.as_mut().filter(|proven| proven.ways.is_empty()) {
+            self.is_configured &= proven.mode == Mode::Gone;
             proven.mode = Mode::Gone;
             (self.told, self.silent_since) = (None, None);
             if self.asked.is_none() {
@@ -230,6 +238,7 @@ impl Subscription {
             told: self.told,
             silent_since: self.silent_since,
             is_foreign: self.is_foreign,
+            seen_at: self.seen_at,
             is_configured: self.is_configured,
             parts: self.parts.kept(),
             peak: self.peak,

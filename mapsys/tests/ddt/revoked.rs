@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Revocation of keys (RFC 8111, section 10.2.1).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use mapsys::ddt::keys::{self, VerifyingKey};
+use mapsys::ddt::keys::{self, SigningKey, VerifyingKey};
 use mapsys::ddt::{Config as Ddt, DdtError, Kind};
 use mapsys::engine::{Config, ConfigError, Engine, Memory, Output, Reconfiguration};
 use mapsys::refusal::Refusal;
@@ -340,9 +341,73 @@ fn without_trust_anchors_nobody_hears_of_keys() {
     assert_eq!(world.bench(MR).engine.ddt().revoked, 0);
 }
 
+/// A key that is for this prefix alone.
+fn only_for(name: &str, text: &str) -> Arc<SigningKey> {
+    Arc::new(Arc::into_inner(private(name)).unwrap().with_prefixes(vec![prefix(text)]))
+}
+
+/// A node with a key of its own for each of two prefixes, and none for a third one.
+fn of_three() -> Config {
+    let delegations = vec![
+        to("2001:db8:100::/40", Kind::MapServer, MS1, &["server"]),
+        to("2001:db9:100::/40", Kind::MapServer, MS1, &["server"]),
+        to("2001:dba:100::/40", Kind::MapServer, MS1, &[]),
+    ];
+    let mut config = node(&["2001:db8::/32", "2001:db9::/32", "2001:dba::/32"], delegations);
+    config.ddt.signing.keys = vec![only_for("node", "2001:db8::/32"), only_for("node-new", "2001:db9::/32")];
+    config.ddt.signing.revoked = vec![only_for("stranger", "2001:db9::/32")];
+    config
+}
+
+#[test]
+fn a_key_signs_what_it_is_for_and_is_revoked_for_that_alone() {
+    let mut bench = at(NODE1, of_three());
+    let cases =
+        [("2001:db8:103::1", Some("node"), 0), ("2001:db9:103::1", Some("node-new"), 1), ("2001:dba:103::1", None, 0)];
+    for (eid, by, revocations) in cases {
+        let (message, bytes) = said(&mut bench, eid);
+        let [referral, others @ ..] = &message.records[..] else { panic!("{message:?}") };
+        assert_eq!((others.len(), others.iter().filter_map(revoked).count()), (revocations, revocations), "{eid}");
+        assert_eq!(referral.signatures.len(), usize::from(by.is_some()), "{eid}");
+        for name in ["node", "node-new"] {
+            assert_eq!(holds(&message, &bytes, 0, public(name), &bench), by == Some(name), "{eid}, {name}");
+        }
+        // Of whom it refers to no keys are named that nothing vouches for.
+        let names_keys = matches!(referral.locators[0].rloc, Address::Lcaf(_));
+        assert_eq!(names_keys, by.is_some(), "{eid}");
+    }
+}
+
+#[test]
+fn a_key_for_what_was_not_delegated_and_too_many_for_one_prefix_are_named() {
+    let error = |config: Config| match Engine::new(now(), config, Memory::default()) {
+        Err(ConfigError::Ddt(error)) => error,
+        other => panic!("{:?}", other.map(drop)),
+    };
+    let with = |more: Vec<Arc<SigningKey>>| {
+        let mut config = of_three();
+        config.ddt.signing.keys.extend(more);
+        config
+    };
+    let strange = with(vec![only_for("root", "2001:db8:100::/40")]);
+    assert_eq!(error(strange), DdtError::KeyPrefix { tag: 1, prefix: prefix("2001:db8:100::/40") });
+    let three = || ["root", "server", "long"].map(|name| only_for(name, "2001:db8::/32")).to_vec();
+    assert_eq!(error(with(three())), DdtError::TooManySigningKeys(4));
+    // Five that never sign together are not too many.
+    let five = with([three()[..2].to_vec(), vec![only_for("long", "2001:db9::/32")]].concat());
+    assert!(Engine::new(now(), five, Memory::default()).is_ok());
+    // Where one signs, whoever is referred to needs keys.
+    let unnamed = with(vec![only_for("root", "2001:dba::/32")]);
+    assert!(matches!(error(unnamed), DdtError::Keys { count: 0, .. }));
+}
+
+fn now() -> Now {
+    Now { monotonic: Instant::now(), wall: SystemTime::now() }
+}
+
 #[test]
 fn what_cannot_be_revoked_is_named() {
-    let now = Now { monotonic: Instant::now(), wall: SystemTime::now() };
+    let now = now();
     let error = |config: Config| match Engine::new(now, config, Memory::default()) {
         Err(ConfigError::Ddt(error)) => error,
         other => panic!("{:?}", other.map(drop)),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use mapsys::ddt::ForeignResolver;
-use mapsys::engine::{Config, Output};
+use mapsys::engine::{Config, Mark, Memory, Output};
 use mapsys::refusal::Refusal;
 use mapsys::register::site::{Site, SitePrefix};
 use wire::address::Address;
@@ -139,15 +139,20 @@ const PART: &str = "2001:db8:a:1::/64";
 
 /// The xTR has subscribed to the site, which may register parts.
 fn world_of_parts() -> World {
+    world_of_parts_and_resolver().0
+}
+
+/// The same, and the Map-Resolver for a restart.
+fn world_of_parts_and_resolver() -> (World, Config) {
     let registrar_key = operational();
-    let trust_anchors = vec![anchor(SITE, registrar_key.cn())];
+    let cn = registrar_key.cn();
     let prefixes = vec![SitePrefix { prefix: prefix(SITE), max_len: 64 }];
-    let resolver = Config { subscribers: vec![subscriber()], ..resolver(trust_anchors) };
-    let mut world = World::new(vec![registrar(registrar_key, vec![Site { prefixes, ..site_a() }]), resolver]);
+    let resolver = || Config { subscribers: vec![subscriber()], ..resolver(vec![anchor(SITE, cn)]) };
+    let mut world = World::new(vec![registrar(registrar_key, vec![Site { prefixes, ..site_a() }]), resolver()]);
     site_says(&mut world, 1, vec![record(prefix(SITE), &["198.51.100.1"])]);
     world.pass(Duration::from_secs(11));
     assert_eq!(subscribe(&mut world, 50).records[0].eid, prefix(SITE).into());
-    world
+    (world, resolver())
 }
 
 /// Longer than anybody has anything of before in a cache: the site says this all the time; what the xTR is told, and acknowledges.
@@ -260,6 +265,38 @@ fn what_is_subscribed_to_is_heard_of_and_withdrawn_though_more_specifics_have_it
     let heard = for_an_hour(&mut world, &mut nonces, &parts);
     let of_site: Vec<_> = heard.iter().filter(|said| said.eid == prefix(SITE).into()).map(|said| said.ttl).collect();
     assert_eq!(of_site.first(), Some(&Ttl(0)), "{heard:?}");
+}
+
+/// What the site says behind forty more-specifics in a row.
+fn behind_forty(rloc: &str) -> Vec<MappingRecord> {
+    let part = |number: u16| record(prefix(&format!("2001:db8:a:{number:x}::/64")), &["198.51.100.7"]);
+    [record(prefix(SITE), &[rloc])].into_iter().chain((0..40).map(part)).collect()
+}
+
+fn of_site(heard: &[MappingRecord]) -> Vec<Vec<String>> {
+    heard.iter().filter(|said| said.eid == prefix(SITE).into()).map(locators).collect()
+}
+
+#[test]
+fn what_is_subscribed_to_is_heard_of_behind_forty_more_specifics_in_a_row_and_after_a_restart() {
+    let (mut world, resolver) = world_of_parts_and_resolver();
+    let mut nonces = 1;
+    for _ in 0..3 {
+        let heard = for_an_hour(&mut world, &mut nonces, &behind_forty("198.51.100.1"));
+        assert_eq!(of_site(&heard), Vec::<Vec<String>>::new(), "it has not changed");
+    }
+    for rloc in ["198.51.100.2", "198.51.100.3"] {
+        let heard = for_an_hour(&mut world, &mut nonces, &behind_forty(rloc));
+        assert_eq!(of_site(&heard), [[rloc]], "where it was found it is read once in each round");
+    }
+    let kept = world.marks.iter().rev().find_map(|mark| match mark {
+        Mark::Subscription(kept) => Some((**kept).clone()),
+        _ => None,
+    });
+    let subscriptions = vec![kept.unwrap()];
+    world.restart(1, resolver, Memory { subscriptions, ..Memory::default() });
+    let heard = for_an_hour(&mut world, &mut nonces, &behind_forty("198.51.100.4"));
+    assert_eq!(of_site(&heard), [["198.51.100.4"]], "where it was found before");
 }
 
 #[test]

@@ -295,6 +295,80 @@ fn of_two_one_inside_the_other_each_is_told_under_its_own_nonces() {
     assert!(of(PART).iter().all(|nonce| (41..5000).contains(nonce)) && of(PART).last() > of(PART).first(), "{heard:?}");
 }
 
+#[test]
+fn it_comes_back_when_its_locators_change_wholly_and_goes_on_above_its_nonce() {
+    let newer = || {
+        let (rlocs, nets) = (vec!["198.51.100.77".parse().unwrap()], vec!["198.51.100.77/32".parse().unwrap()]);
+        let mut subscriber = Subscriber { rlocs: nets, ..told_after(40) };
+        subscriber.configured[0].rlocs = rlocs;
+        subscriber
+    };
+    for restarts in [false, true] {
+        let (mut bench, memory) = before();
+        bench.pass(seconds(5));
+        let mut outputs = if restarts {
+            bench = Bench::with(with(newer()), memory);
+            bench.drain()
+        } else {
+            reload(&mut bench, newer())
+        };
+        outputs.extend(bench.pass(seconds(1)));
+        outputs.extend(says(&mut bench, 2, "198.51.100.2"));
+        let mut heard = Vec::new();
+        for _ in 0..3 {
+            for (to, notify) in told(&outputs) {
+                bench.datagram(&to.to_string(), &ack(&notify));
+                heard.push((to, notify));
+            }
+            outputs = bench.pass(seconds(5));
+        }
+        let at_new =
+            |(to, notify): &(SocketAddr, MapNotify)| *to == address("198.51.100.77:4342") && notify.nonce.0 > 41;
+        assert!(heard.iter().all(at_new), "{heard:?}");
+        let last = heard.last().map(|(_, notify)| rlocs(&notify.records[0]));
+        assert_eq!(last, Some(vec!["198.51.100.2".to_owned()]), "{restarts}: {heard:?}");
+        assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)], "{restarts}");
+        // And once more, as a reload of something else has it.
+        reload(&mut bench, newer());
+        bench.pass(seconds(5));
+        assert_eq!(told(&says(&mut bench, 3, "198.51.100.3")).len(), 1, "{restarts}");
+    }
+}
+
+#[test]
+fn what_is_withdrawn_inside_one_that_its_xtr_ends_is_told_by_the_one_around() {
+    let configured = [(SITE, 5000), ("2001:db8:a::/60", 40)].map(|(text, nonce)| {
+        let rlocs = [ONE, TWO].map(|rloc| rloc.parse().unwrap()).to_vec();
+        Configured { prefix: prefix(text), nonce, rlocs, is_fixed: false }
+    });
+    for is_real in [true, false] {
+        let mut bench = Bench::new(with(Subscriber { configured: configured.to_vec(), ..subscriber() }));
+        let both = vec![record(prefix(SITE), &["198.51.100.1"]), record(prefix(PART), &["198.51.100.2"])];
+        let mut outputs = site_says(&mut bench, 1, both);
+        outputs.extend(bench.pass(seconds(1)));
+        for (to, notify) in told(&outputs) {
+            bench.datagram(&to.to_string(), &ack(&notify));
+        }
+        bench.pass(seconds(10));
+        // That it is withdrawn is on its way, and the xTR, or somebody else, ends the inner one meanwhile.
+        let lost = told(&site_says(&mut bench, 2, vec![gone(prefix(PART))]));
+        assert!(lost.iter().all(|(_, notify)| about(notify) == prefix(PART) && notify.nonce.0 < 5000), "{lost:?}");
+        let ended = bench.datagram(FROM_ONE, &ecm(&leaving(1 << 50, prefix("2001:db8:a::/60"))));
+        if is_real {
+            for (to, notify) in told(&ended) {
+                bench.datagram(&to.to_string(), &ack(&notify));
+            }
+        }
+        let later = told(&bench.pass(seconds(120)));
+        let by = |is_by: fn(u64) -> bool| {
+            let mut told = later.iter().filter(|(_, it)| about(it) == prefix(PART) && is_by(it.nonce.0));
+            told.any(|(_, notify)| notify.records[0].ttl == Ttl(0))
+        };
+        assert_eq!(by(|nonce| (5000..1 << 50).contains(&nonce)), is_real, "by the outer one: {later:?}");
+        assert_eq!(by(|nonce| nonce < 5000), !is_real, "by the inner one: {later:?}");
+    }
+}
+
 /// As [`before`], and the xTR has acknowledged a part of the site too.
 fn before_with_a_part() -> (Bench, Memory) {
     let (mut bench, mut memory) = before();

@@ -64,6 +64,8 @@ pub const LOCATORS: usize = 8;
 pub const PREFIXES: usize = 64;
 /// Map-Registers that wait for their Map-Notify: with 20,000 xTRs that register each minute, those of [`PATIENCE`] three times over.
 pub const PENDING: usize = 8192;
+/// Those that were not answered in that time and are remembered, so that a late answer is not taken for something told; about 60 octets each.
+pub const UNANSWERED: usize = 1024;
 /// How long a Map-Register waits for its Map-Notify: a Map-Server that is asked again later answers the later one.
 pub const PATIENCE: Duration = Duration::from_secs(8);
 /// Window in which messages of one address are counted.

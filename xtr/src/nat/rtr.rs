@@ -102,6 +102,8 @@ pub struct Rtr {
     pending: HashMap<Asked, Pending>,
     /// In the order of their ends.
     waiting: VecDeque<(Instant, Asked)>,
+    /// Those that were not answered in time, each with its Map-Server, oldest first.
+    unanswered: VecDeque<(IpAddr, Asked)>,
     info_rate: Rates,
     register_rate: Rates,
     /// Of what a Map-Server tells once more.
@@ -122,6 +124,7 @@ impl Rtr {
             left: Bindings::default(),
             pending: HashMap::new(),
             waiting: VecDeque::new(),
+            unanswered: VecDeque::new(),
             info_rate: Rates::new(limits::INFO_REQUESTS),
             register_rate: Rates::new(limits::REGISTERS),
             again_rate: Rates::new(limits::REGISTERS),
@@ -170,8 +173,12 @@ impl Rtr {
         while let Some((_, asked)) = self.waiting.front().copied().filter(|(until, _)| *until <= now) {
             self.waiting.pop_front();
             // It may have been answered, and its nonce used again since.
-            if self.pending.get(&asked).is_some_and(|pending| pending.until <= now) {
-                self.pending.remove(&asked);
+            if self.pending.get(&asked).is_some_and(|pending| pending.until <= now)
+                && let Some(over) = self.pending.remove(&asked).filter(|over| !over.is_answered)
+            {
+                let excess = (self.unanswered.len() + 1).saturating_sub(limits::UNANSWERED);
+                self.unanswered.drain(..excess);
+                self.unanswered.push_back((over.server, asked));
             }
         }
         while let Some(prefix) = self.bound.ended(now) {
@@ -349,6 +356,12 @@ impl Rtr {
     fn is_known_nonce(&self, subject: &Subject, nonce: Nonce, at: SocketAddr) -> bool {
         let mut known = [&self.bound, &self.left].into_iter().filter_map(|table| table.get(&subject.1));
         known.any(|known| known.was_accepted_from_elsewhere(nonce, at)) || self.tolds.has(subject, nonce)
+    }
+
+    /// Whether it is the nonce of a Map-Register that this Map-Server has accepted, or that was not answered in time.
+    fn is_of_register(&self, subject: &Subject, nonce: Nonce) -> bool {
+        let mut known = [&self.bound, &self.left].into_iter().filter_map(|table| table.get(&subject.1));
+        known.any(|known| known.was_accepted(nonce)) || self.unanswered.contains(&(subject.0, (nonce, subject.1)))
     }
 
     fn on_notify(&mut self, now: Instant, via: Via, ecm: &Ecm, message: &MapNotify) -> Result<(), Refusal> {

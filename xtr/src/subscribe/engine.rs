@@ -276,6 +276,7 @@ impl Subscriber {
         self.begin_anew(now, &renewed);
         for prefix in self.table.prefixes() {
             if let Some(mut subscription) = self.take(&prefix) {
+                subscription.is_of_former_key |= renewed.contains(&subscription.association);
                 let by = self.associations.get(subscription.association);
                 // What was made by LISP-SEC is of no use under a shared key, nor the other way round.
                 let is_of_shared = by.is_some_and(|by| by.security.shared().is_some());

@@ -101,6 +101,8 @@ pub(super) struct Subscription {
     told: BTreeMap<EidPrefix, u64>,
     /// The Map-Server that tells.
     pub(super) server: Option<SocketAddr>,
+    /// Whether all that was heard came under a Key ID that its association has no longer.
+    pub(super) is_of_former_key: bool,
 }
 
 impl Subscription {
@@ -121,6 +123,7 @@ impl Subscription {
             confirmed: None,
             told: BTreeMap::new(),
             server: None,
+            is_of_former_key: false,
         }
     }
 
@@ -206,6 +209,7 @@ impl Subscription {
         self.asked.retain(|asked| asked.nonce > nonce);
         (self.state, self.due, self.tries) = (State::Subscribed, renew, 0);
         (self.confirmed, self.server) = (Some(now), Some(server));
+        self.is_of_former_key = false;
     }
 
     /// Another association begins, of which this is the key: what was said under the former one is older, whatever its nonces.
@@ -242,6 +246,7 @@ impl Subscription {
     /// Notes what was told of `eid`.
     pub(super) fn told(&mut self, eid: EidPrefix, nonce: u64) {
         self.used(nonce);
+        self.is_of_former_key = false;
         if !self.told.contains_key(&eid) && self.told.len() >= limits::PUBLISHED_PREFIXES {
             // Too many to be told apart: what is older than the newest counts as old.
             self.floor = self.last;

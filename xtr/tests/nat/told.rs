@@ -315,6 +315,34 @@ fn an_older_answer_leads_nothing_to_who_sends_it_again() {
 }
 
 #[test]
+fn an_answer_that_is_late_or_comes_twice_is_nothing_that_was_told_and_its_xtr_may_register_again() {
+    let one = at(NAT, 50_001);
+    for is_late in [true, false] {
+        let mut node = Node::rtr();
+        registers_as(&mut node, 1, (one, XTR), 5, false);
+        let nonce = Nonce(1 << 51);
+        let message =
+            MapRegister { nonce, records: vec![record(EID)], xtr_identity: identity(1), ..MapRegister::default() };
+        let register = to_rtr(SERVER, message.encode().unwrap());
+        let answers = |node: &mut Node| {
+            let records = vec![record(EID)];
+            let answer = MapNotify { nonce, records, xtr_identity: identity(1), ..MapNotify::default() };
+            handed(&says_this(node, SERVER, XTR, answer))
+        };
+        assert_eq!(node.come(at(RTR, 4342), one, &register).sent.len(), 1);
+        if !is_late {
+            assert_eq!(answers(&mut node), Some(one));
+        }
+        node.wait(limits::PATIENCE + Duration::from_secs(1));
+        assert_eq!((answers(&mut node), node.refused(Refusal::RelayNotifyUnasked)), (None, 1), "{is_late}");
+        assert_eq!(node.come(at(RTR, 4342), one, &register).sent.len(), 1, "{is_late}");
+        assert_eq!((answers(&mut node), node.refused(Refusal::RelayReplayed)), (Some(one), 0), "{is_late}");
+        // What the Map-Server tells then is not older, whatever the xTR counts by.
+        assert_eq!(handed(&says(&mut node, XTR, 1, at_rlocs(EID, &[ELSEWHERE]))), Some(one), "{is_late}");
+    }
+}
+
+#[test]
 fn an_answer_that_names_an_xtr_answers_that_one_only() {
     for (xtr, is_its) in [(1, true), (2, false)] {
         let mut node = Node::rtr();

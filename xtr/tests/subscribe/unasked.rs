@@ -186,6 +186,24 @@ fn what_was_asked_for_and_is_then_configured_goes_on_under_the_nonce_that_there_
     assert_eq!((acknowledged(&mut node), led_to(&node, "2001:db8:b::2")), (vec![last + 2], vec![FIRST.to_owned()]));
 }
 
+/// As one reload has it that changes the Key ID too: the nonces of another key say nothing of its own.
+#[test]
+fn what_was_asked_for_under_a_former_key_id_is_configured_with_its_first_nonce() {
+    let (mut node, last) = subscribed();
+    tell(&mut node, &notify(last + 1, vec![record(SITE, &[SECOND])]));
+    let other = AuthKey { id: 6, ..shared() };
+    let subscriptions = vec![Association { security: Security::Shared(other.clone()), ..association(RESOLVER) }];
+    let resolvers = vec![MapSystem::Node(RESOLVER.parse().unwrap())];
+    node.input(Input::MapSystems { servers: vec![], resolvers, subscriptions });
+    node.control.set_unasked(node.now, configured(40).configured, false);
+    node.sent.clear();
+    for (nonce, is_heard) in [(40, false), (41, true)] {
+        node.bytes(SERVER, &sealed(&notify(nonce, vec![record(SITE, &[FIRST])]), &other));
+        let led = if is_heard { FIRST } else { SECOND };
+        assert_eq!(led_to(&node, "2001:db8:b::2"), [led], "{nonce}");
+    }
+}
+
 #[test]
 fn what_the_subscription_around_is_told_of_a_part_does_not_come_by_the_configured_one_of_that_part() {
     let (mut node, last) = subscribed();

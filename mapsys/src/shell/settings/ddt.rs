@@ -55,6 +55,9 @@ pub struct SigningKeySetting {
     /// Its name in signatures.
     #[serde(default)]
     pub key_tag: u16,
+    /// What it is for, of what was delegated to this node; all unless given. In another instance than 0 as `[5]10.0.0.0/8`.
+    #[serde(default)]
+    pub eid_prefix: Vec<String>,
 }
 
 /// A list of keys; who writes the name of a file in its place is told how it is written.
@@ -175,8 +178,10 @@ fn signing(ddt: &DdtSetting) -> anyhow::Result<Signing> {
 
 fn private_keys(keys: &[SigningKeySetting]) -> anyhow::Result<Vec<Arc<SigningKey>>> {
     let one = |key: &SigningKeySetting| {
-        let read = SigningKey::from_pem(&read(&key.key_file)?, key.key_tag);
-        read.map(Arc::new).with_context(|| key.key_file.display().to_string())
+        let prefixes: anyhow::Result<Vec<_>> = key.eid_prefix.iter().map(|text| parse_prefix(text)).collect();
+        let (prefixes, read) = (prefixes?, SigningKey::from_pem(&read(&key.key_file)?, key.key_tag));
+        let read = read.with_context(|| key.key_file.display().to_string())?;
+        anyhow::Ok(Arc::new(read.with_prefixes(prefixes)))
     };
     keys.iter().map(one).collect()
 }

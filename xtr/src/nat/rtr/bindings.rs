@@ -39,6 +39,11 @@ impl Bound {
         Binding { address: self.at.ip(), port: self.at.port(), from: FromPort::Control, source: self.local }
     }
 
+    /// Whether a Map-Register with this nonce was accepted.
+    pub(super) fn was_accepted(&self, nonce: Nonce) -> bool {
+        self.accepted.iter().any(|(known, _)| *known == nonce)
+    }
+
     /// Whether a Map-Register with this nonce was accepted that came from elsewhere.
     pub(super) fn was_accepted_from_elsewhere(&self, nonce: Nonce, at: SocketAddr) -> bool {
         self.accepted.iter().any(|(known, from)| *known == nonce && *from != at)

@@ -60,6 +60,10 @@ impl Rtr {
         let bound = self.bound_of(receiver).ok_or(Refusal::RelayNotifyUnasked)?;
         let (local, at, private) = (bound.local, bound.at, bound.private);
         let subject = (server, about);
+        // An answer that is late, or comes twice: its nonce is the xTR's, which may register under it again, and counts with others.
+        if self.is_of_register(&subject, message.nonce) {
+            return Err(Refusal::RelayNotifyUnasked);
+        }
         let is_news = self.tolds.is_news(&subject, message.nonce);
         let is_again = self.tolds.went(&subject, message.nonce, at);
         if !(is_news || is_again) {

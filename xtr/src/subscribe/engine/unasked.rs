@@ -63,7 +63,8 @@ impl Subscriber {
             let last = self.told(one.association, one.prefix).map_or(Nonce(0), |told| self.last_told.last(told));
             let key = |of: usize| self.associations.get(of).and_then(|of| of.security.shared());
             let is_same = |before: &&Subscription| {
-                !before.is_told_only() && before.key.is_none() && key(before.association) == key(one.association)
+                let is_of_key = before.key.is_none() && !before.is_of_former_key;
+                !before.is_told_only() && is_of_key && key(before.association) == key(one.association)
             };
             let heard = before.as_ref().filter(is_same).and_then(Subscription::heard).unwrap_or_default();
             let nonce = one.nonce.max(last.0).max(heard);
