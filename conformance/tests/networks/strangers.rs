@@ -1,28 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The suites of identities and of the DHT against programs of others: our own, of which a target file tells the commands or the
 //! address alone, and some that lie, are silent or are not there.
-#![allow(clippy::unwrap_used)]
-
-#[allow(dead_code)] // Of what it has, programs alone are needed.
-mod common;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use common::{Program, closing_line, text};
 use serde_json::Value;
+
+use crate::common::{Program, closing_line, text};
+use crate::processors;
 
 static ISSUER: Program = Program::new("cgeid", &["cgeid", "program"]);
 static NODE: Program = Program::new("lisp-dht", &["dht", "cgeid", "wire", "program"]);
 
-/// Held by what fills a processor by itself.
-static PROCESSORS: Mutex<()> = Mutex::new(());
-
 /// Our own programs, as their target file starts those of others.
-const EXAMPLE: &str = include_str!("../targets/example.toml");
+const EXAMPLE: &str = include_str!("../../targets/example.toml");
 
 /// An issuer of a shell and openssl, which names a new Ed25519 key by what this command writes of its SHA-512 in hexadecimal.
 fn shell(name: &str) -> String {
@@ -114,7 +108,7 @@ fn our_own_issuer_holds_as_that_of_others() {
     if !has_openssl() {
         return;
     }
-    let _alone = PROCESSORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = processors();
     let run = Run::of(&ISSUER, EXAMPLE, &["--suite", "cgeid"]);
     // All that can be put to commands, but for an RSA key.
     run.holds(45, &OF_OURS);
@@ -260,7 +254,7 @@ const OF_OUR_NODES: [&str; 7] = [
 
 #[test]
 fn our_own_node_holds_where_only_its_address_is_known_and_where_a_file_starts_it() {
-    let _alone = PROCESSORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = processors();
     let running = Running::start(&[]);
     let run = Run::of(&NODE, &at(&running.address), &["--suite", "dht"]);
     run.holds(20, &OF_OUR_NODES);
@@ -271,7 +265,7 @@ fn our_own_node_holds_where_only_its_address_is_known_and_where_a_file_starts_it
 
 #[test]
 fn a_node_that_forgets_what_it_has_seen_when_it_is_started_again_is_seen() {
-    let _alone = PROCESSORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = processors();
     let run = Run::of(&NODE, EXAMPLE, &["--id", "DH-05"]);
     run.holds(3, &OF_OUR_NODES);
     // It begins with an empty folder each time; and a shell, which ends with its group, waits for it.
@@ -285,7 +279,7 @@ fn a_node_that_forgets_what_it_has_seen_when_it_is_started_again_is_seen() {
 
 #[test]
 fn a_node_that_takes_nothing_fails_and_its_refusals_of_what_is_wrong_are_no_merit() {
-    let _alone = PROCESSORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = processors();
     let closed = Running::start(&["--network-key", "network"]);
     let run = Run::of(&NODE, &at(&closed.address), &["--id", "DH-01.1,DH-02.2,AD-01.01,AD-02.2"]);
     run.fails("DH-01.1", "expected: stored");

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Suite `cgeid` against the program that is built beside it, and against programs that are none.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{Program, closing_line, newest, text};
+use crate::common::{Program, closing_line, newest, text};
 
 static PROGRAM: Program = Program::new("cgeid", &["cgeid", "program"]);
 

@@ -1,27 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Suites `record`, `dht`, `adversary` and `faults`, and what they say of programs that are none; and, while these have the processors, what
-//! only waits.
-#![allow(clippy::unwrap_used)]
+//! Suites `record`, `dht`, `adversary` and `faults`, and what they say of programs that are none.
 
-mod common;
-
-use std::sync::{Mutex, PoisonError};
-
-use common::{AFAR, Program, RESTS, closing_line, text};
+use crate::common::{Program, closing_line, text};
+use crate::processors;
 
 static PROGRAM: Program = Program::new("lisp-dht", &["dht", "cgeid", "wire", "program"]);
-static MAP_SYSTEM: Program = Program::new("lisp-mapsys", &["mapsys", "dht", "cgeid", "wire", "program"]);
-
-/// Held by the suites that fill two processors by themselves: beside each other, nodes let clients in later than those wait.
-static PROCESSORS: Mutex<()> = Mutex::new(());
-
-/// One of suite `facade`, whose other checks `mapsys.rs` makes: tests begin in the order of their names, so that it rests beside the networks,
-/// of which one has the processors at a time, and not for minutes behind all others.
-#[test]
-fn a_registration_that_nobody_repeats_ends_at_our_own_program_as_a_target_of_others() {
-    let Some(printed) = MAP_SYSTEM.passes_from_afar(AFAR, RESTS) else { return };
-    assert_eq!(printed.lines().last(), Some("1 passed, 0 failed, 0 skipped"), "{printed}");
-}
 
 #[test]
 fn records_hold() {
@@ -30,19 +13,19 @@ fn records_hold() {
 
 #[test]
 fn the_network_holds() {
-    let _alone = PROCESSORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = processors();
     PROGRAM.holds("dht", 30);
 }
 
 #[test]
 fn adversaries_are_refused() {
-    let _alone = PROCESSORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = processors();
     PROGRAM.holds("adversary", 30);
 }
 
 #[test]
 fn faults_are_survived() {
-    let _alone = PROCESSORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = processors();
     PROGRAM.holds("faults", 13);
 }
 

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Suite `nat`, and what it says of programs that are none. Its checks over the network need root and `/dev/net/tun`.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{Program, closing_line};
+use crate::alone;
+use crate::common::{Program, closing_line, text};
 
 static PROGRAM: Program = Program::new("lisp-mapsys", &["mapsys", "dht", "cgeid", "wire", "program"]);
 static ROUTER: Program = Program::new("lisp-xtr", &["xtr", "mapsys", "dht", "cgeid", "wire", "program"]);
@@ -13,6 +11,7 @@ static ROUTER: Program = Program::new("lisp-xtr", &["xtr", "mapsys", "dht", "cge
 fn nat_traversal_holds() {
     // Both programs are judged: this one is built here.
     ROUTER.conformance(&["list"], &[]);
+    let _alone = alone();
     PROGRAM.holds("nat", 43);
 }
 
@@ -28,7 +27,7 @@ fn a_router_that_does_nothing_fails() {
         let output = ROUTER.conformance(&["run", "--id", id], &[("CONFORMANCE_LISP_XTR", "true"), ("CI", "false")]);
         if closing_line(&output).ends_with("1 skipped") {
             assert!(std::env::var("CI").as_deref() != Ok("true"));
-            eprintln!("SKIP: {}", common::text(&output.stdout));
+            eprintln!("SKIP: {}", text(&output.stdout));
             return;
         }
         let came = (output.status.code(), closing_line(&output));

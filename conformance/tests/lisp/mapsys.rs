@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Suites `lisp`, `facade` and `pubsub`, and what they say of programs that are none.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{Program, closing_line, text};
+use crate::common::{Program, closing_line, text};
 
 static PROGRAM: Program = Program::new("lisp-mapsys", &["mapsys", "dht", "cgeid", "wire", "program"]);
 

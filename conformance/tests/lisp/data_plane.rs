@@ -1,26 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Suites `data-plane` and `mobility`, what they say of programs that are none, and of the routers of target files. They need root and `/dev/net/tun`.
-//! Most of it waits, and so do those of a map system elsewhere, beside it.
-#![allow(clippy::unwrap_used)]
-
-mod common;
-#[path = "xtr/elsewhere.rs"]
-mod elsewhere;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use common::{Program, closing_line, text};
+use crate::alone;
+use crate::common::{Program, closing_line, text};
 
 static PROGRAM: Program = Program::new("lisp-xtr", &["xtr", "mapsys", "dht", "cgeid", "wire", "program"]);
-
-/// Both suites measure time: one runs at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 #[test]
 fn the_data_plane_holds() {
@@ -121,7 +109,7 @@ fn a_run_that_is_killed_leaves_no_program_behind() {
 }
 
 /// Our own program, told by files of its own as anybody's would be, which registers with the Map-Server of the rig.
-const EXAMPLE: &str = include_str!("../targets/example.toml");
+const EXAMPLE: &str = include_str!("../../targets/example.toml");
 
 /// What comes of a check, its text and its closing line; none where suites cannot run at all.
 fn judge(target: &str, id: &str, variables: &[(&str, &str)]) -> Option<(String, String)> {
