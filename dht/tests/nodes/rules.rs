@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The program under the rules of a network: puzzle, key, clock.
-#![cfg(feature = "shell")]
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{IpAddr, Ipv4Addr};
@@ -90,7 +88,7 @@ fn wrong_rules_are_named() {
     let (folder, _) = desk();
     std::fs::write(folder.path().join("no-key"), "secret").unwrap();
     for (flag, value) in [("--puzzle-bits", "33"), ("--network-key", "missing"), ("--network-key", "no-key")] {
-        let arguments = daemon("127.61.1.1", &[flag, value]);
+        let arguments = daemon("127.91.1.1", &[flag, value]);
         let output = run(folder.path(), &arguments.iter().map(String::as_str).collect::<Vec<_>>());
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{said}");
@@ -101,7 +99,7 @@ fn wrong_rules_are_named() {
 #[test]
 fn a_key_that_does_not_fit_is_told_which_command_helps() {
     let (folder, key) = desk();
-    let daemon = Daemon::start(folder.path(), "127.62.1.1", &["--puzzle-bits", "28"]);
+    let daemon = Daemon::start(folder.path(), "127.95.1.1", &["--puzzle-bits", "28"]);
     let admission = &stats(folder.path())["admission"];
     assert_eq!((&admission["role"], &admission["puzzle_bits"]), (&"client".into(), &28.into()), "{admission}");
     let table = run(folder.path(), &["stats", "--state-dir", "state"]);
@@ -116,7 +114,7 @@ fn a_closed_network_is_for_who_has_its_key() {
     let (folder, owner) = desk();
     let secret: String = (0..32).map(|octet| format!("{octet:02x}")).collect();
     std::fs::write(folder.path().join("network.key"), secret).unwrap();
-    let daemon = Daemon::start(folder.path(), "127.63.1.1", &["--network-key", "network.key"]);
+    let daemon = Daemon::start(folder.path(), "127.93.1.1", &["--network-key", "network.key"]);
     let address = daemon.address.as_str();
     let put = [
         "put",
@@ -160,7 +158,7 @@ fn a_clock_that_is_an_hour_behind_is_reported() {
     let addresses: Vec<String> = nodes.iter().map(|node| node.listen_addrs()[0].to_string()).collect();
     let mut more = vec!["--clock-offset", "-3600"];
     more.extend(addresses.iter().flat_map(|address| ["--bootstrap", address]));
-    let daemon = Daemon::start(folder.path(), "127.64.9.1", &more);
+    let daemon = Daemon::start(folder.path(), "127.94.9.1", &more);
     let begun = Instant::now();
     let clock = loop {
         let clock = stats(folder.path())["admission"]["clock"].clone();

@@ -1,21 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Reading and storing through nodes over real QUIC, honest ones and others.
-#![cfg(feature = "shell")]
-#![allow(clippy::unwrap_used)]
-
-mod common;
-mod mesh;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant, SystemTime};
 
-use common::{LAB, key_of};
 use dht::record::RecordKey;
 use dht::shell::lookup::Read;
 use dht::shell::node::{Held, Node, NodeConfig, Reason, Records, Role};
 use dht::shell::{limits, lookup};
 use dht::store::Origin;
-use mesh::{Manner, Owner, disjoint, mesh, node, octet};
+
+use crate::common::{LAB, key_of};
+use crate::mesh::{Manner, Owner, disjoint, mesh, node, octet};
 
 #[tokio::test]
 async fn half_of_the_nodes_die_and_every_record_is_found() {

@@ -1,23 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Ways into the network that outlive a node or a place: the peers of the last run, an anycast address, and what a node behind
 //! NAT does.
-#![cfg(feature = "shell")]
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod common;
-mod field;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cgeid::Network;
-use common::key_of;
 use dht::shell::limits;
 use dht::shell::node::{Multiaddr, Node, NodeConfig};
 use dht::shell::shelf::Shelf;
-use field::{Field, is_possible, wait_for};
 use interop::lab::{self, Topology};
+
+use crate::common::key_of;
+use crate::field::{Field, is_possible, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(60);
 

@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The program: daemons on loopback, and the commands that ask them.
-#![cfg(feature = "shell")]
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod desk;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Instant, SystemTime};
 
 use cgeid::{Identity, Network, Reason, Revocation, container};
-use desk::{Desk, PASSWORD, SIGNED, fails, refused, wait_for_peers};
 use serde_json::Value;
+
+use crate::desk::{Desk, PASSWORD, SIGNED, fails, refused, wait_for_peers};
 
 #[test]
 fn a_mapping_is_put_found_verified_and_survives_the_bootstrap_node() {

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Nodes on one link find each other with no configuration at all: each is a process in a network namespace, on one bridge.
-#![cfg(feature = "shell")]
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod field;
 
 use std::time::Duration;
 
-use field::{Field, is_possible, wait_for};
 use interop::lab::{Node, Topology};
+
+use crate::field::{Field, is_possible, wait_for};
 
 /// From the start of the first node until all know all.
 const LIMIT: Duration = Duration::from_secs(10);

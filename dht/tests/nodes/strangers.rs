@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Nodes on loopback that admit each other, among strangers, clients and wrong clocks.
-#![cfg(feature = "shell")]
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod stranger;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant, SystemTime};
@@ -17,8 +13,10 @@ use dht::shell::{limits, shelf};
 use libp2p::PeerId;
 use libp2p::identity::Keypair;
 use sha2::{Digest, Sha256};
-use stranger::{Fate, at, keypair, presentation, run_for, try_with};
 use wire::record::Ttl;
+
+use crate::stranger;
+use crate::stranger::{Fate, at, keypair, presentation, run_for, try_with};
 
 const NETWORK: Network = Network::LAB;
 const LIMIT: Duration = Duration::from_secs(60);

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The node over real QUIC on loopback, with a store whose rule is simple enough to see through: a value is `ok`, a
 //! sequence digit and a text, and a lower digit is refused.
-#![cfg(feature = "shell")]
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod stranger;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,6 +12,8 @@ use dht::shell::node::{Held, Multiaddr, Node, NodeConfig, NodeError, Reason, Rec
 use dht::store::Origin;
 use futures::StreamExt as _;
 use zeroize::Zeroizing;
+
+use crate::stranger;
 
 /// A store with one rule; a lying one has none, and answers every GET with a forgery.
 #[derive(Default)]
@@ -318,7 +316,7 @@ fn an_address_that_is_not_ours_is_named() {
 /// Alone on IPv6, the node would not be found by those who were given its IPv4 address.
 #[test]
 fn a_port_that_is_taken_stops_a_node_that_listens_everywhere() {
-    let taken = std::net::UdpSocket::bind("127.33.1.1:0").unwrap();
+    let taken = std::net::UdpSocket::bind("127.37.1.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let config = NodeConfig { port, ..NodeConfig::with_seed(Zeroizing::new([1; 32]), Role::Server) };
     let error = Node::start(config, Box::<Double>::default()).unwrap_err().to_string();

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A crawl by the program, through nodes on loopback, and the map that is drawn of it.
-#![cfg(feature = "shell")]
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::net::IpAddr;
 use std::process::{Command, Stdio};

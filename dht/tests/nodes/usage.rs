@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What `lisp-dht` says when it is asked wrongly, or lacks something: who is to blame, and an exit code that says so.
-#![cfg(feature = "shell")]
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod desk;
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -12,8 +8,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
 use cgeid::{Identity, Network, container};
-use desk::{Desk, PASSWORD, SIGNED, fails, refused};
 use serde_json::Value;
+
+use crate::desk::{Desk, PASSWORD, SIGNED, fails, refused};
 
 #[test]
 fn wrong_usage_is_named() {

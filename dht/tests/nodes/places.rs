@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The program: what a node says of itself, put, read, pointed at and drawn.
-#![cfg(feature = "shell")]
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod desk;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cgeid::{Identity, Network, OperationalKey};
-use desk::{Daemon, Desk, fails};
 use dht::geo::{Cell, DEFAULT_BLUR, Position};
 use dht::publish::{self, Sequence, Statement};
 use dht::record::{Centimetres, Geo, Loss, Medium, Neighbour, Quality, Rate, Source, Topology};
 use serde_json::{Value, json};
+
+use crate::desk::{Daemon, Desk, fails};
 
 /// A node at a desk.
 fn node(desk: &Desk, address: &str) -> Daemon {

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A node that says something of itself says it by itself, and again when that changes.
-#![cfg(feature = "shell")]
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::io::{BufRead as _, BufReader};
 use std::net::IpAddr;

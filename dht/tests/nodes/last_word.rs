@@ -1,22 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A REVOCATION among nodes that come and go: whoever is new in its region is given it, and nobody keeps it for longer because of
 //! that. Real nodes over QUIC on loopback.
-#![cfg(feature = "shell")]
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod common;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use cgeid::{Cn, Identity, Reason, Revocation};
-use common::{LAB, key_of, mapping};
 use dht::limits;
 use dht::publish::{self, Publication, Sequence};
 use dht::shell::node::{Held, Multiaddr, Node, NodeConfig, Reason as Refused, Records};
 use dht::shell::shelf::Shelf;
 use dht::store::{Origin, Standing};
+
+use crate::common::{LAB, key_of, mapping};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const LIMIT: Duration = Duration::from_secs(15);
