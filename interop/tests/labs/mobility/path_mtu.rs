@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Links that become narrow, and links that go, while a connection crosses them.
+//! Links that are or become narrow, and links that go, while something crosses them.
 
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
@@ -74,28 +74,6 @@ fn on_a_quiet_way_the_path_mtu_that_a_router_names_is_known_and_no_black_hole() 
     });
 }
 
-/// The interface of the router itself gets a lower MTU, as the other end of its cable does: the kernel says so.
-#[test]
-fn a_connection_goes_on_when_the_mtu_of_the_underlay_shrinks_under_load() {
-    stand(LabName::TwoProviders, support::alone, |stage| {
-        for (family, mtu) in [(1, 1350), (0, 1300)] {
-            std::thread::scope(|scope| -> anyhow::Result<()> {
-                scope.spawn(|| {
-                    std::thread::sleep(Duration::from_secs(2));
-                    netlink::set_mtu(stage.lab.namespace("xtr-a").unwrap(), "one", mtu).unwrap();
-                    netlink::set_mtu(stage.lab.namespace("isp-1").unwrap(), "site", mtu).unwrap();
-                });
-                let report = stage.transfer(ends(family), u64::MAX, Duration::from_secs(8))?;
-                println!("{:.0} Mbit/s", report.mbit_s());
-                Ok(())
-            })?;
-        }
-        assert!(stage.counted("xtr-a", "packets", "path-mtu-changes")? >= 2);
-        assert_eq!(stage.counted("xtr-a", "control", "black-holes")?, 0);
-        Ok(())
-    });
-}
-
 /// Octets of the payload of datagrams that always fit, and of those that fill a packet of 1340 octets in front of its outer headers.
 const PAYLOADS: [usize; 2] = [64, 1312];
 
@@ -141,7 +119,7 @@ fn gaps(stage: &Stage<'_>, fails: impl FnOnce()) -> anyhow::Result<[Duration; 2]
 /// Both providers drop without a word what is longer than 1340 octets, and the preferred one then drops all.
 #[test]
 fn long_packets_arrive_as_soon_as_short_ones_when_a_narrow_way_is_left_for_another() {
-    stand(LabName::TwoProviders, support::alone, |stage| {
+    stand(LabName::TwoProviders, support::beside_others, |stage| {
         let lab = stage.lab;
         for provider in ["isp-1", "isp-2"] {
             netlink::set_mtu(lab.namespace(provider)?, "site", 1340)?;

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The bench of the map system, small: every case is answered, rightly, and nothing is lost. How quickly is for a quiet machine.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod support;
 
 use std::process::Command;
 
 use serde_json::Value;
+
+use crate::support;
 
 #[test]
 fn every_case_of_the_bench_is_answered_and_rightly() {

@@ -2,13 +2,8 @@
 //! Real programs in namespaces: a mapping that changes is told to who has subscribed to it (RFC 9437), and an EID-prefix moves from
 //! one xTR of a site to another while packets cross. What crosses does not need a map system that answers; beside that, which waits for more
 //! than a minute, links become narrow, of which most is waiting too. Needs root; says so and passes without, unless `CI` is set.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
-#[path = "mobility/path_mtu.rs"]
 mod path_mtu;
-#[path = "support/sites.rs"]
-mod sites;
-mod support;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -22,6 +17,8 @@ use interop::lab::{Lab, Node, Topology};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+
+use crate::support;
 
 const SERVER: &str = "203.0.113.53";
 /// The xTRs and their locators. The first is a site of its own, the others are two of one site.
@@ -306,7 +303,7 @@ fn a_changed_locator_is_known_to_a_subscriber_without_any_poll() {
     if !support::root_or_skip() {
         return;
     }
-    let _alone = support::alone();
+    let _beside_others = support::beside_others();
     let world = World::new();
     let more = subscribing(&world, "");
     learns_of_a_changed_locator(world, &more);
@@ -319,7 +316,7 @@ fn a_changed_locator_is_known_under_a_key_that_lisp_sec_makes() {
     if !support::root_or_skip() {
         return;
     }
-    let _alone = support::alone();
+    let _beside_others = support::beside_others();
     let of_itrs =
         "[[lisp-sec]]\nname = \"a\"\npeers = [\"203.0.113.1/32\"]\nkey = [{ key-id = 1, secret = \"of the ITR\" }]\n";
     let map_system = MAP_SYSTEM.replace("key = { key-id = 5, secret = \"of the subscriber\" }", "lisp-sec = true");
@@ -371,7 +368,7 @@ fn what_the_operators_of_both_ends_have_subscribed_an_xtr_to_it_has_without_aski
     if !support::root_or_skip() {
         return;
     }
-    let _alone = support::alone();
+    let _beside_others = support::beside_others();
     let mut world = World::with(&format!("{MAP_SYSTEM}{SUBSCRIPTION}"));
     // Nobody is at the address of its Map-Resolver: what it has, it was told.
     let more = subscribing(&world, "subscribed = [\"10.2.0.0/24=40\"]\nmap-resolver = [\"203.0.113.54\"]");
@@ -404,7 +401,7 @@ fn a_host_and_a_whole_prefix_move_to_another_xtr_while_packets_cross() {
     if !support::root_or_skip() {
         return;
     }
-    let _alone = support::alone();
+    let _beside_others = support::beside_others();
     for is_subscribing in [false, true] {
         let mut world = World::new();
         let more = if is_subscribing { subscribing(&world, "") } else { String::new() };

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Labs that stay: brought up, listed, entered, taken down; also in a user namespace, and after their holder was killed.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod support;
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -10,6 +7,8 @@ use std::process::{Command, Output};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+
+use crate::support;
 
 fn interop(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_interop")).args(arguments).env("XDG_RUNTIME_DIR", folder).output().unwrap()
@@ -90,7 +89,7 @@ fn a_lab_whose_holder_was_killed_is_forgotten() {
 
 #[test]
 fn a_border_node_of_the_demo_answers_where_it_is() {
-    let _alone = support::alone();
+    let _beside_others = support::beside_others();
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| interop(folder.path(), arguments);
     let programs = support::built_programs();
@@ -110,7 +109,7 @@ fn a_border_node_of_the_demo_answers_where_it_is() {
 
 #[test]
 fn packets_cross_between_two_sites_by_hand() {
-    let _alone = support::alone();
+    let _beside_others = support::beside_others();
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| interop(folder.path(), arguments);
     let programs = support::built_programs();
@@ -138,7 +137,7 @@ fn packets_cross_between_two_sites_by_hand() {
 
 #[test]
 fn a_host_without_lisp_is_reached_by_hand_both_ways() {
-    let _alone = support::alone();
+    let _beside_others = support::beside_others();
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| interop(folder.path(), arguments);
     let programs = support::built_programs();

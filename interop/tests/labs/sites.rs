@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Labs of two sites with real programs in them, and what crosses these. Needs root; says so and passes without, unless `CI` is set.
-#![allow(dead_code, reason = "each test program uses a part")]
 
 use std::collections::BTreeSet;
 use std::fs::File;

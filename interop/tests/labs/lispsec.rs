@@ -2,11 +2,6 @@
 //! LISP-SEC (RFC 9303) between the real programs: ITRs that believe nothing else, a Map-Server that answers nothing else, an ETR
 //! that answers for itself, one that the Map-Server answers for, and one that cannot sign. tshark sees S in all that has to have it
 //! (RFC 9301, section 1.1).
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
-
-#[path = "support/oracle.rs"]
-mod oracle;
-mod support;
 
 use std::net::UdpSocket;
 use std::path::Path;
@@ -24,6 +19,8 @@ use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
 use wire::control::{ControlMessage, MapRegister, MapReply, MapRequest, Nonce};
 use wire::record::{LocatorRecord, MappingRecord, Ttl};
+
+use crate::{oracle, support};
 
 const MAP_SYSTEM: &str = "10.9.0.53";
 const RESOLVER_SECRET: &str = "of the resolver";

@@ -1,10 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The labs of interworking and of two providers: what crosses them, and what does not get lost in them.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-#[path = "support/sites.rs"]
-mod sites;
-mod support;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -12,14 +7,16 @@ use std::time::{Duration, Instant};
 use interop::hold::LabName;
 use interop::lab::{Lab, netlink};
 use interop::probe::ping::PingReport;
-use sites::{INTERVAL, SITE, Stage, ends, stand};
+
+use crate::sites::{INTERVAL, SITE, Stage, ends, stand};
+use crate::support;
 
 /// The host beyond, IPv4 and IPv6.
 const LEGACY: [&str; 2] = ["203.0.113.130", "2001:db8:1e::2"];
 
 #[test]
 fn a_host_without_lisp_and_a_site_reach_each_other_through_pitr_and_petr() {
-    stand(LabName::Legacy, support::alone, |stage| {
+    stand(LabName::Legacy, support::beside_others, |stage| {
         for (site, legacy) in SITE.into_iter().zip(LEGACY) {
             let (site, legacy) = (("host-a", site), ("legacy", legacy));
             for ends in [[legacy, site], [site, legacy]] {
@@ -77,7 +74,7 @@ fn forward(lab: &Lab, isp: &str, on: bool) {
 /// The preferred provider fails beyond the link, of which nobody is told; then it is well again, and the other link goes down.
 #[test]
 fn a_site_with_two_providers_goes_on_within_four_seconds_whichever_of_them_fails() {
-    stand(LabName::TwoProviders, support::alone, |stage| {
+    stand(LabName::TwoProviders, support::beside_others, |stage| {
         failover(stage, 1, 180, || forward(stage.lab, "isp-1", false))?;
         assert!(stage.counted("xtr-a", "control", "uplinks-changed")? > 0);
         forward(stage.lab, "isp-1", true);
@@ -100,7 +97,7 @@ fn plug_in(lab: &Lab) -> anyhow::Result<()> {
 /// The interface of the preferred locator is taken away, and with it the default route; then it is back, and the other one goes.
 #[test]
 fn a_site_goes_on_when_an_interface_is_taken_away_under_load_and_uses_it_again_when_it_is_back() {
-    stand(LabName::TwoProviders, support::alone, |stage| {
+    stand(LabName::TwoProviders, support::beside_others, |stage| {
         failover(stage, 1, 180, || netlink::remove(stage.lab.namespace("xtr-a").unwrap(), "one").unwrap())?;
         plug_in(stage.lab)?;
         // Registered again, and told to the other site.
@@ -128,7 +125,7 @@ fn is_solicited_again(stage: &Stage<'_>, before: u64) -> anyhow::Result<()> {
 /// hear of both by way of the other provider.
 #[test]
 fn a_site_whose_preferred_provider_is_dead_solicits_through_the_other() {
-    stand(LabName::TwoProviders, support::alone, |stage| {
+    stand(LabName::TwoProviders, support::beside_others, |stage| {
         let site = stage.lab.namespace("xtr-a")?;
         assert_eq!(stage.pings(ends(1), 8)?.received(), 8);
         forward(stage.lab, "isp-1", false);

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The demo itself, as a newcomer runs it; what it leaves behind, which is nothing; and tshark's opinion of its packets.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
-
-#[path = "support/oracle.rs"]
-mod oracle;
-mod support;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use support::Demo;
+
+use crate::support::Demo;
+use crate::{oracle, support};
 
 /// Runs a demo to its end and reads its report; none if the machine refuses it to who is not root.
 fn report(arguments: &[&str], file: &std::path::Path) -> (Demo, Option<Value>) {
@@ -100,10 +97,10 @@ fn a_step_that_fails_is_named_and_its_logs_are_kept() {
         let built = std::path::Path::new(support::built_programs()).join(name);
         std::os::unix::fs::symlink(built, programs.path().join(name)).unwrap();
     }
-    // A border node that gives up.
-    std::fs::write(programs.path().join("lisp-xtr"), "#!/bin/sh\necho nothing to route; exit 7\n").unwrap();
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(programs.path().join("lisp-xtr"), permissions).unwrap();
+    // A border node that gives up; written by another process, as in `support`.
+    let mut write = std::process::Command::new("sh");
+    write.args(["-c", r##"printf '#!/bin/sh\necho nothing to route; exit 7\n' > "$0" && chmod 755 "$0""##]);
+    assert!(write.arg(programs.path().join("lisp-xtr")).status().unwrap().success());
 
     let logs = tempfile::tempdir().unwrap();
     let (programs, kept) = (programs.path().to_str().unwrap(), logs.path().to_str().unwrap());

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A site behind a strict NAT is reached through the RTR, begins connections through it, and is reached again when the NAT has
 //! forgotten it, or loses everything: by the second uplink then. What it has moves to an xTR elsewhere, and so does what it sends to.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod support;
 
 use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
@@ -16,6 +13,8 @@ use interop::nat::{self, FAR, NAT, NEAR, ROAMING, ROAMING_PREFIX, RTR, SECOND_RL
 use interop::probe::ping::{Ping, ping};
 use interop::probe::tcp::{Bulk, bulk};
 use serde_json::Value;
+
+use crate::support;
 
 /// A keepalive, which comes each 20 seconds, and the time of another for what follows from it on a machine that others use.
 const HEALED_WITHIN: Duration = Duration::from_secs(40);
@@ -49,7 +48,7 @@ fn a_site_behind_a_strict_nat_is_reached_and_found_again() {
     if !can_run() {
         return;
     }
-    let _alone = support::alone();
+    let _beside_others = support::beside_others();
     nat::hold(Path::new(support::built_programs()), &|lab, controls, check| {
         for (from, to) in [(&NEAR, &FAR), (&FAR, &NEAR)] {
             for family in [0, 1] {
@@ -91,7 +90,7 @@ fn a_site_with_two_uplinks_is_reached_by_the_second_when_the_nat_of_the_first_lo
     if !can_run() {
         return;
     }
-    let _alone = support::alone();
+    let _beside_others = support::beside_others();
     nat::hold(Path::new(support::built_programs()), &|lab, controls, check| {
         assert_eq!(answered(lab, (&FAR, &NEAR), 1, 4)?, 4);
         let used = || Ok::<_, anyhow::Error>(shown(lab, &controls, RTR, "locators")?["relayed"][0]["private"].clone());
@@ -130,7 +129,7 @@ fn what_a_site_behind_a_nat_sends_to_and_what_it_has_move_to_another_xtr_while_p
     if !can_run() {
         return;
     }
-    let _alone = support::alone();
+    let _beside_others = support::beside_others();
     nat::hold(Path::new(support::built_programs()), &|lab, controls, check| {
         let counter = |node: &str, name: &str| -> anyhow::Result<u64> {
             Ok(shown(lab, &controls, node, "counters")?["counters"]["control"][name].as_u64().unwrap())

@@ -4,16 +4,13 @@
 //!
 //! The kernel's `vxlan gpe` device needs no path: its run is skipped only where the kernel has no such device, and fails then
 //! where all must run (`CI`).
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
-
-#[path = "support/oracle.rs"]
-mod oracle;
-mod support;
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
+
+use crate::{oracle, support};
 
 const VARIABLES: [(&str, &str); 2] = [("oor", "INTEROP_OOR"), ("openlisp", "INTEROP_OPENLISP")];
 
@@ -86,7 +83,7 @@ fn a_peer_that_does_nothing_fails_its_cases() {
     if !support::root_or_skip() {
         return;
     }
-    let _alone = support::alone();
+    let _beside_others = support::beside_others();
     let programs = support::hollow_programs();
     let output = run(&["openlisp", "--json", "--bin-dir", programs.path().to_str().unwrap()], |command| {
         command.env("INTEROP_OPENLISP", "/bin/false").env_remove("INTEROP_OOR").env("TMPDIR", programs.path());
@@ -105,7 +102,7 @@ fn the_kernels_vxlan_gpe_device_and_our_xtr_carry_packets_together() {
     if !support::root_or_skip() {
         return;
     }
-    let _alone = support::alone();
+    let _beside_others = support::beside_others();
     let folder = tempfile::tempdir().unwrap();
     let (captures, file) = (folder.path().join("captures"), folder.path().join("report.json"));
     let json = format!("--json={}", file.display());
