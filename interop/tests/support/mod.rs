@@ -6,26 +6,35 @@ use std::fs::File;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-/// Only one demo at a time, also among test programs: it measures milliseconds.
+/// How many tests of this program wait for the machine.
+static WAITING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// What fills the processors or measures them has the machine for itself, also among test programs.
 pub(crate) fn alone() -> File {
-    let lock = lock_file();
+    let (lock, (waiting, changed)) = (lock_file(), &WAITING);
+    *waiting.lock().unwrap() += 1;
     lock.lock().unwrap();
+    *waiting.lock().unwrap() -= 1;
+    changed.notify_all();
     lock
 }
 
-/// What only waits, mostly, does so beside others of its kind, and beside no demo.
+/// What waits, mostly, does so beside others of its kind, and beside nothing that is to be alone: it comes behind that, which otherwise would
+/// never find nobody here.
 pub(crate) fn beside_others() -> File {
+    let (waiting, changed) = &WAITING;
+    drop(changed.wait_while(waiting.lock().unwrap(), |waiting| *waiting > 0).unwrap());
     let lock = lock_file();
     lock.lock_shared().unwrap();
     lock
 }
 
 fn lock_file() -> File {
-    File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo.lock")).unwrap()
+    File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("labs.lock")).unwrap()
 }
 
 /// Whether this test can run: without a user namespace, namespaces need root.
@@ -67,7 +76,8 @@ pub(crate) fn built_programs() -> &'static str {
 pub(crate) fn hollow_programs() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for name in ["cgeid", "lisp-dht", "lisp-mapsys", "lig", "lisp-xtr"] {
-        std::fs::copy("/bin/false", folder.path().join(name)).unwrap();
+        // By another process: what this one writes to, a child that another test has just begun would keep open, and it would not run.
+        assert!(Command::new("cp").arg("/bin/false").arg(folder.path().join(name)).status().unwrap().success());
     }
     folder
 }

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Links that are or become narrow, and links that go, while something crosses them.
+
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+use interop::hold::LabName;
+use interop::lab::netlink;
+
+use crate::sites::{Stage, ends, stand};
+use crate::support;
+
+/// What packets to the other site keep to.
+fn path_mtu(stage: &Stage<'_>) -> anyhow::Result<u64> {
+    let shown = stage.show("xtr-a", "locators")?;
+    let remote = shown["remote"].as_array().unwrap().iter().find(|it| it["address"] == "198.51.100.2").unwrap();
+    Ok(remote["path_mtu"].as_u64().unwrap())
+}
+
+/// Transfers megabytes from one site to the other.
+fn transfer(stage: &Stage<'_>, family: usize, megabytes: u64) -> anyhow::Result<Duration> {
+    let octets = megabytes << 20;
+    // A connection that hangs sends less and less often: what is found after half a minute moves it after a whole one.
+    let report = stage.transfer(ends(family), octets, Duration::from_secs(120))?;
+    assert_eq!(report.octets, octets);
+    println!("{megabytes} MiB in {:?}", report.time);
+    Ok(report.time)
+}
+
+/// What is longer than the MTU of the interface that it comes in by is dropped without a word.
+#[test]
+fn tcp_completes_over_a_link_that_drops_long_packets_and_no_router_says_so() {
+    stand(LabName::TwoProviders, support::beside_others, |stage| {
+        // A hole that is there from the start, wide enough for each packet of IPv6 that every link takes.
+        let core = stage.lab.namespace("isp-1")?;
+        netlink::set_mtu(core, "site", 1340)?;
+        let time = transfer(stage, 1, 4)?;
+        // One that hung for half a minute would take a whole one.
+        assert!(time < Duration::from_secs(45), "{time:?}");
+        transfer(stage, 0, 4)?;
+        let found = path_mtu(stage)?;
+        assert!((1316..=1344).contains(&found), "{found}");
+        // It becomes narrower.
+        netlink::set_mtu(core, "site", 1280)?;
+        transfer(stage, 0, 4)?;
+        let found = path_mtu(stage)?;
+        assert!((1280..=1284).contains(&found), "{found}");
+        assert_eq!(stage.counted("xtr-a", "control", "black-holes")?, 2);
+        Ok(())
+    });
+}
+
+/// A router on the way, and then the kernel of the xTR, speak of the probes alone: nothing else is sent.
+#[test]
+fn on_a_quiet_way_the_path_mtu_that_a_router_names_is_known_and_no_black_hole() {
+    stand(LabName::TwoProviders, support::beside_others, |stage| {
+        // The other site is known from then on, and is shown within a second.
+        transfer(stage, 0, 1)?;
+        std::thread::sleep(Duration::from_secs(2));
+        let before = stage.counted("xtr-a", "control", "long-probes-too-big")?;
+        for (namespace, port, mtu) in [("isp-1", "core", 1340), ("xtr-a", "one", 1300)] {
+            netlink::set_mtu(stage.lab.namespace(namespace)?, port, mtu)?;
+            let changed = Instant::now();
+            // A long probe is sent every half a minute.
+            while path_mtu(stage)? != u64::from(mtu) {
+                assert!(changed.elapsed() < Duration::from_secs(45), "{} of {mtu}", path_mtu(stage)?);
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            println!("{mtu} of {namespace} after {:?}", changed.elapsed());
+        }
+        assert!(stage.counted("xtr-a", "control", "long-probes-too-big")? >= before + 2);
+        assert_eq!(stage.counted("xtr-a", "control", "black-holes")?, 0);
+        Ok(())
+    });
+}
+
+/// Octets of the payload of datagrams that always fit, and of those that fill a packet of 1340 octets in front of its outer headers.
+const PAYLOADS: [usize; 2] = [64, 1312];
+
+/// Datagrams of both lengths go from one site to the other for ten seconds, and are answered; after three of them something `fails`. The
+/// longest time in which none of each length arrived.
+fn gaps(stage: &Stage<'_>, fails: impl FnOnce()) -> anyhow::Result<[Duration; 2]> {
+    let bind = |node: &str, address: &'static str| -> anyhow::Result<UdpSocket> {
+        Ok(stage.lab.namespace(node)?.run(move || UdpSocket::bind(address))??)
+    };
+    let [sender, receiver] = [bind("host-a", "198.18.1.2:7000")?, bind("host-b", "198.18.2.2:7000")?];
+    receiver.set_read_timeout(Some(Duration::from_millis(100)))?;
+    let (start, time, mut fails) = (Instant::now(), Duration::from_secs(10), Some(fails));
+    let mut arrivals = PAYLOADS.map(|_| vec![start]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while start.elapsed() < time {
+                // What is refused for want of a way is lost, as any datagram may be.
+                for octets in PAYLOADS {
+                    drop(sender.send_to(&vec![0; octets], "198.18.2.2:7000"));
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let mut buffer = [0; 2000];
+        while start.elapsed() < time {
+            if let Some(fails) = fails.take_if(|_| start.elapsed() >= Duration::from_secs(3)) {
+                fails();
+            }
+            let Ok((octets, from)) = receiver.recv_from(&mut buffer) else { continue };
+            if let Some(which) = PAYLOADS.iter().position(|other| *other == octets) {
+                arrivals[which].push(Instant::now());
+            }
+            drop(receiver.send_to(&[0], from));
+        }
+    });
+    let longest = |times: Vec<Instant>| {
+        let ends = times.iter().skip(1).copied().chain([Instant::now()]);
+        times.iter().zip(ends).map(|(from, to)| to - *from).max().unwrap()
+    };
+    Ok(arrivals.map(longest))
+}
+
+/// Both providers drop without a word what is longer than 1340 octets, and the preferred one then drops all.
+#[test]
+fn long_packets_arrive_as_soon_as_short_ones_when_a_narrow_way_is_left_for_another() {
+    stand(LabName::TwoProviders, support::beside_others, |stage| {
+        let lab = stage.lab;
+        for provider in ["isp-1", "isp-2"] {
+            netlink::set_mtu(lab.namespace(provider)?, "site", 1340)?;
+        }
+        // The host learns no path MTU: its router splits what is too long, as far as it knows how long that is.
+        let path = "/proc/sys/net/ipv4/ip_no_pmtu_disc";
+        lab.namespace("host-a")?.run(move || std::fs::write(path, "1"))??;
+        transfer(stage, 0, 1)?;
+        let started = Instant::now();
+        while path_mtu(stage)? > 1340 {
+            assert!(started.elapsed() < Duration::from_secs(45), "{}", path_mtu(stage)?);
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        let known = stage.counted("xtr-a", "control", "black-holes")?;
+        let forward = |on: &'static str| {
+            let write = move || std::fs::write("/proc/sys/net/ipv4/ip_forward", on);
+            lab.namespace("isp-1").unwrap().run(write).unwrap().unwrap();
+        };
+        let [short, long] = gaps(stage, || forward("0"))?;
+        println!("without short ones for {short:?}, without long ones for {long:?}");
+        // Without what is known of the other way long ones would wait 2.5 s more.
+        assert!(short < Duration::from_secs(8) && long < short + Duration::from_millis(1500), "{short:?}, {long:?}");
+        assert!(stage.counted("xtr-a", "control", "uplinks-changed")? >= 1);
+        assert_eq!(stage.counted("xtr-a", "control", "black-holes")?, known);
+        Ok(())
+    });
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A site behind a strict NAT is reached through the RTR, begins connections through it, and is reached again when the NAT has
+//! forgotten it, or loses everything: by the second uplink then. What it has moves to an xTR elsewhere, and so does what it sends to.
+
+use std::net::{IpAddr, UdpSocket};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use interop::demo::Controls;
+use interop::lab::{Lab, process};
+use interop::nat::{self, FAR, NAT, NEAR, ROAMING, ROAMING_PREFIX, RTR, SECOND_RLOC, Site};
+use interop::probe::ping::{Ping, ping};
+use interop::probe::tcp::{Bulk, bulk};
+use serde_json::Value;
+
+use crate::support;
+
+/// A keepalive, which comes each 20 seconds, and the time of another for what follows from it on a machine that others use.
+const HEALED_WITHIN: Duration = Duration::from_secs(40);
+/// How long an uplink that loses everything may cost: eight seconds and the way to the Map-Server, and as much again for a machine that others
+/// use.
+const FAILED_OVER_WITHIN: Duration = Duration::from_secs(18);
+/// What a move may cost on a machine that others use; on one that is quiet it is two seconds at most, and what is printed says how long it was.
+const LONGEST_GAP: Duration = Duration::from_secs(5);
+/// How long packets are sent behind a move, at least.
+const CROSSING: Duration = Duration::from_secs(4);
+/// The same to see whether they cross, and how long none may.
+const LOOK: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(500));
+
+/// Whether there is what these tests need; says so if not.
+fn can_run() -> bool {
+    if !support::root_or_skip() {
+        return false;
+    }
+    for program in ["nft", "conntrack"] {
+        if Command::new(program).arg("--version").output().is_err() {
+            assert!(std::env::var_os("CI").is_none(), "CI is set, and this test needs {program}");
+            println!("SKIP: needs {program}");
+            return false;
+        }
+    }
+    true
+}
+
+#[test]
+fn a_site_behind_a_strict_nat_is_reached_and_found_again() {
+    if !can_run() {
+        return;
+    }
+    let _beside_others = support::beside_others();
+    nat::hold(Path::new(support::built_programs()), &|lab, controls, check| {
+        for (from, to) in [(&NEAR, &FAR), (&FAR, &NEAR)] {
+            for family in [0, 1] {
+                assert_eq!(answered(lab, (from, to), family, 8)?, 8, "from {} in family {family}", from.host);
+                let (source, destination) = (from.hosts[family].parse()?, to.hosts[family].parse()?);
+                let load = Bulk { source, destination, octets: 2_000_000, time: Duration::from_secs(20) };
+                let report = bulk(lab.namespace(from.host)?, lab.namespace(to.host)?, load)?;
+                assert!(report.octets >= 2_000_000, "from {} in family {family}", from.host);
+            }
+        }
+        let show = |node: &str| shown(lab, &controls, node, "locators");
+        let nat = show(NEAR.xtr)?["nat"].clone();
+        assert_eq!((&nat["state"], &nat["rtrs"][0]), (&"behind".into(), &nat::RTR_ADDRESS.into()), "{nat}");
+        let before = show(RTR)?["relayed"].clone();
+        let prefixes: Vec<_> = before.as_array().unwrap().iter().map(|row| row["prefix"].as_str().unwrap()).collect();
+        assert_eq!(prefixes, NEAR.prefixes, "{before}");
+        assert_eq!((&before[0]["address"], &before[0]["private"]), (&"192.0.2.2".into(), &NEAR.rloc.into()));
+        assert_ne!(before[0]["port"], 4341, "the NAT takes another port");
+
+        let mut forget = Command::new("conntrack");
+        forget.arg("-F");
+        let forgotten = process::output(lab.namespace(NAT)?, forget, Duration::from_secs(5))?;
+        assert!(forgotten.status.is_some_and(|status| status.success()), "{}", forgotten.stderr);
+        let since = Instant::now();
+        while answered(lab, (&FAR, &NEAR), 1, 1)? == 0 {
+            assert!(since.elapsed() < HEALED_WITHIN, "not reached again after {:?}", since.elapsed());
+        }
+        println!("reached again after {:?}", since.elapsed());
+        let after = show(RTR)?["relayed"].clone();
+        assert_ne!(after[0]["port"], before[0]["port"], "the NAT has another binding");
+        assert_eq!(answered(lab, (&NEAR, &FAR), 0, 4)?, 4);
+        check().map_err(Into::into)
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_site_with_two_uplinks_is_reached_by_the_second_when_the_nat_of_the_first_loses_everything() {
+    if !can_run() {
+        return;
+    }
+    let _beside_others = support::beside_others();
+    nat::hold(Path::new(support::built_programs()), &|lab, controls, check| {
+        assert_eq!(answered(lab, (&FAR, &NEAR), 1, 4)?, 4);
+        let used = || Ok::<_, anyhow::Error>(shown(lab, &controls, RTR, "locators")?["relayed"][0]["private"].clone());
+        assert_eq!(used()?, NEAR.rloc);
+        let mut lose = Command::new("nft");
+        lose.args(["insert", "rule", "ip", "filter", "forward", "drop"]);
+        run(lab, NAT, lose)?;
+        let since = Instant::now();
+        for (from, to) in [(&FAR, &NEAR), (&NEAR, &FAR)] {
+            while answered(lab, (from, to), 1, 1)? == 0 {
+                assert!(since.elapsed() < FAILED_OVER_WITHIN, "not reached again after {:?}", since.elapsed());
+            }
+        }
+        println!("reached by the other uplink after {:?}", since.elapsed());
+        assert_eq!(used()?, SECOND_RLOC);
+        let seen = shown(lab, &controls, NEAR.xtr, "locators")?["nat"]["seen"].clone();
+        let by_rtr = seen.as_array().unwrap().iter().find(|row| row["by"] == nat::RTR_ADDRESS);
+        assert_eq!(by_rtr.map(|row| &row["from"]), Some(&SECOND_RLOC.into()), "{seen}");
+        for family in [0, 1] {
+            assert_eq!(answered(lab, (&FAR, &NEAR), family, 4)?, 4);
+            assert_eq!(answered(lab, (&NEAR, &FAR), family, 4)?, 4);
+        }
+        check().map_err(Into::into)
+    })
+    .unwrap();
+}
+
+fn answered(lab: &Lab, (from, to): (&Site, &Site), family: usize, count: u16) -> anyhow::Result<usize> {
+    let (source, destination) = (from.hosts[family].parse()?, to.hosts[family].parse()?);
+    let probe = Ping { source, destination, count, interval: Duration::from_millis(50) };
+    Ok(ping(lab.namespace(from.host)?, lab.namespace(to.host)?, probe)?.received())
+}
+
+#[test]
+fn what_a_site_behind_a_nat_sends_to_and_what_it_has_move_to_another_xtr_while_packets_cross() {
+    if !can_run() {
+        return;
+    }
+    let _beside_others = support::beside_others();
+    nat::hold(Path::new(support::built_programs()), &|lab, controls, check| {
+        let counter = |node: &str, name: &str| -> anyhow::Result<u64> {
+            Ok(shown(lab, &controls, node, "counters")?["counters"]["control"][name].as_u64().unwrap())
+        };
+        // The sender is behind the NAT; then what moves is.
+        for (from, to, family) in [(&NEAR, &FAR, 0), (&FAR, &NEAR, 1)] {
+            let host: IpAddr = to.hosts[family].parse()?;
+            echo(lab, to.host, host)?;
+            while crossing(lab, (from, to), family, LOOK, || Ok(()))?.0 < 10 {
+                check()?;
+            }
+            let (count, gap) = crossing(lab, (from, to), family, (CROSSING, LONGEST_GAP), || {
+                // Whoever goes on to send to the former xTR hears nothing.
+                let local = format!("{host}/{}", [24, 64][family]);
+                for (node, verb, address, port) in
+                    [(to.host, "del", local, "eth0"), (ROAMING, "add", host.to_string(), "lo")]
+                {
+                    let mut command = Command::new("ip");
+                    command.args(["address", verb, &address, "dev", port]);
+                    run(lab, node, command)?;
+                }
+                echo(lab, ROAMING, host)?;
+                let prefixes = [ROAMING_PREFIX, to.prefixes[family]];
+                std::fs::write(controls[ROAMING].with_file_name("lisp-xtr.toml"), nat::prefixes_of(&prefixes))?;
+                let mut command = Command::new(Path::new(support::built_programs()).join("lisp-xtr"));
+                command.args(["reload", "--control"]).arg(&controls[ROAMING]);
+                run(lab, ROAMING, command)
+            })?;
+            println!("{} moves to another xTR, {} sends: {count} packets, and none for {gap:?}", to.host, from.host);
+            assert!(count > 50 && gap < LONGEST_GAP, "{count} packets, and none for {gap:?}");
+            let rows = shown(lab, &controls, to.xtr, "registrations")?["registrations"].clone();
+            let left =
+                |row: &&Value| row["moved"] == true && row["prefixes"] == serde_json::json!([to.prefixes[family]]);
+            assert_eq!(rows.as_array().unwrap().iter().filter(left).count(), 1, "the former xTR leaves it: {rows}");
+        }
+        let solicited = counter(RTR, "smrs-sent")?;
+        assert!(
+            (1..=2).contains(&solicited),
+            "the one that sent to what has moved, as often as it was heard: {solicited}"
+        );
+        assert_eq!(counter(NEAR.xtr, "notify-unasked")?, 0);
+        let relayed = shown(lab, &controls, RTR, "locators")?["relayed"].clone();
+        assert_eq!((relayed.as_array().unwrap().len(), &relayed[0]["prefix"]), (1, &NEAR.prefixes[0].into()));
+        check().map_err(Into::into)
+    })
+    .unwrap();
+}
+
+/// A table of a running xTR.
+fn shown(lab: &Lab, controls: &Controls, node: &str, table: &str) -> anyhow::Result<Value> {
+    let mut command = Command::new(Path::new(support::built_programs()).join("lisp-xtr"));
+    command.args(["show", table, "--json", "--control"]).arg(&controls[node]);
+    let output = process::output(lab.namespace(node)?, command, Duration::from_secs(5))?;
+    Ok(serde_json::from_str(&output.stdout)?)
+}
+
+fn run(lab: &Lab, node: &str, command: Command) -> anyhow::Result<()> {
+    let output = process::output(lab.namespace(node)?, command, Duration::from_secs(5))?;
+    anyhow::ensure!(output.status.is_some_and(|status| status.success()), "{node}: {}{}", output.stdout, output.stderr);
+    Ok(())
+}
+
+/// Sends back what comes to a host that is at this node.
+fn echo(lab: &Lab, node: &str, host: IpAddr) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let socket = loop {
+        // An IPv6 address is of no use for a moment when it is new.
+        match lab.namespace(node)?.run(move || UdpSocket::bind((host, 7)))? {
+            Ok(socket) => break socket,
+            Err(error) => anyhow::ensure!(started.elapsed() < Duration::from_secs(5), "{host} at {node}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    std::thread::spawn(move || {
+        let mut buffer = [0; 64];
+        loop {
+            // What cannot be sent back is lost, as any packet may be; the lab ends with the test.
+            if let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                let _ = socket.send_to(&buffer[..length], from);
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Packets at a steady pace from one host to the other, with `change` in between: how many came back, and the longest time that none
+/// did. They go on for the first of these times behind it, and while none comes for the second.
+fn crossing(
+    lab: &Lab,
+    (from, to): (&Site, &Site),
+    family: usize,
+    times: (Duration, Duration),
+    change: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<(u32, Duration)> {
+    let (source, host): (IpAddr, IpAddr) = (from.hosts[family].parse()?, to.hosts[family].parse()?);
+    let socket = lab.namespace(from.host)?.run(move || UdpSocket::bind((source, 0)))??;
+    let (changed, count, gap) = support::crossing(&socket, (host, 7).into(), times, change);
+    changed.map(|()| (count, gap))
+}
