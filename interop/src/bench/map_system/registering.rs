@@ -50,21 +50,20 @@ pub struct Registering {
     pub all_cores: f64,
 }
 
-/// Cores that registering may take.
-pub(super) const MOST_CORES: f64 = 0.25;
+/// Cores that registering may take, and publishing what is registered.
+const MOST_CORES: f64 = 0.25;
 
 impl Registering {
-    /// What it took, without the DHT node and with it, and of each whether that is within what is promised of the one.
+    /// Whether all were confirmed, and the process took no more than it may, with its DHT node.
+    pub(super) fn is_kept(&self) -> bool {
+        self.all_cores < MOST_CORES && self.lost == 0
+    }
+
+    /// What it took, and how much of that its DHT node did.
     pub(super) fn told(&self) -> String {
-        let kept = |cores: f64| if cores < MOST_CORES { "within it" } else { "not within it" };
         format!(
-            "{:.3} cores without the DHT node, {}; {:.3} with it, {}; {:.0}/s, {} lost",
-            self.cores,
-            kept(self.cores),
-            self.all_cores,
-            kept(self.all_cores),
-            self.registers_per_s,
-            self.lost
+            "{:.3} cores, {:.3} of them the DHT node's; {:.0}/s, {} lost",
+            self.all_cores, self.dht_cores, self.registers_per_s, self.lost
         )
     }
 }
@@ -147,19 +146,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_is_told_without_the_dht_node_and_with_it() {
-        let measured = Registering {
+    fn the_work_of_the_dht_node_counts() {
+        let measured = |dht_cores: f64, lost| Registering {
             sites: 10_000,
             registers_per_s: 167.0,
             seconds: 60.0,
             p50_us: 900.0,
             p99_us: 2000.0,
-            lost: 0,
+            lost,
             cores: 0.093,
-            dht_cores: 0.224,
-            all_cores: 0.317,
+            dht_cores,
+            all_cores: 0.093 + dht_cores,
         };
-        let told = "0.093 cores without the DHT node, within it; 0.317 with it, not within it; 167/s, 0 lost";
-        assert_eq!(measured.told(), told);
+        assert_eq!(measured(0.224, 0).told(), "0.317 cores, 0.224 of them the DHT node's; 167/s, 0 lost");
+        let kept = [(0.1, 0), (0.224, 0), (0.1, 1)].map(|(dht_cores, lost)| measured(dht_cores, lost).is_kept());
+        assert_eq!(kept, [true, false, false]);
     }
 }

@@ -64,7 +64,8 @@ fn every_case_of_the_bench_is_answered_and_rightly() {
     let registering = &report["registering"];
     assert_eq!((&registering["sites"], &registering["lost"]), (&60.into(), &0.into()), "all are confirmed: {report}");
     let cores = |key: &str| registering[key].as_f64().unwrap();
-    assert_eq!(cores("all_cores"), cores("cores") + cores("dht_cores"));
+    // A decimal fraction is not always the sum that it was written from.
+    assert!((cores("all_cores") - cores("cores") - cores("dht_cores")).abs() < 1e-9, "{report}");
     assert!(registering["p50_us"].as_f64().unwrap() > 0.0, "{report}");
     let first = &report["first_answer"];
     assert!(first["p50_us"].as_f64().unwrap() <= first["longest_us"].as_f64().unwrap(), "{report}");
