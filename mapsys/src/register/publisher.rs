@@ -176,7 +176,10 @@ impl Publisher {
         }
         self.schedule.mark(now, self.topic(prefix));
         let configured = server.sites().find(&prefix).map(|grant| grant.configured);
-        if let Some(configured) = configured.filter(|page| *page != prefix && self.standing.paged.contains_key(page)) {
+        // An anchor's page names its very prefix always; another's is named as long as it is registered.
+        let is_named_anyway = |page: &EidPrefix| *page == prefix && self.standing.anchored.contains(page);
+        let is_paged = |page: &EidPrefix| self.standing.paged.contains_key(page) && !is_named_anyway(page);
+        if let Some(configured) = configured.filter(is_paged) {
             self.schedule.mark(now, Topic::Index(configured));
         }
     }

@@ -100,6 +100,19 @@ fn under_the_anchor_of_others_it_is_found_whatever_more_specifics_were_delegated
 }
 
 #[test]
+fn under_the_anchor_of_others_a_site_that_registers_itself_is_listed_beside_its_more_specifics_at_once() {
+    let open = Site { prefixes: vec![SitePrefix { prefix: prefix(SITE), max_len: 64 }], ..site_a() };
+    let mut world = delegated(open, 64);
+    world.datagram(0, ETR, &sealed(1, vec![record(prefix("2001:db8:a:5::/64"), &["198.51.100.1"])]));
+    world.pass(Duration::from_secs(11));
+    let before = world.puts_of(Subject::Index(prefix(SITE)));
+    world.datagram(0, ETR, &sealed(2, vec![record(prefix(SITE), &["198.51.100.1"])]));
+    world.pass(Duration::from_secs(11));
+    assert_eq!(world.puts_of(Subject::Index(prefix(SITE))), before + 1);
+    assert_eq!(world.ask(1, 5, host("2001:db8:a:6::2")).records[0].locators.len(), 1);
+}
+
+#[test]
 fn an_address_that_comes_in_the_place_of_another_is_where_others_ask() {
     let mut world = two(aggregated());
     world.datagram(0, ETR, &sealed(1, vec![record(prefix("2001:db8:a:5::/64"), &["198.51.100.1"])]));

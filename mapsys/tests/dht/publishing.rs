@@ -41,7 +41,7 @@ fn a_clock_that_was_ahead_for_a_moment_keeps_nothing_from_being_published_when_i
                 match output {
                     Output::DhtPut { key, .. } => {
                         put.push(key.subject);
-                        bench.engine.handle(bench.now, Input::DhtPutDone { key, stored });
+                        bench.engine.handle(bench.now, Input::DhtPutDone { key, outcome: put_ended(stored) });
                     }
                     Output::Persist(Mark::Sequence(_, sequence)) => sequences.push(sequence),
                     _ => {}
