@@ -297,6 +297,13 @@ fn what_others_take_away_is_there_again_and_cgeids_never_leave_as_they_are() {
             taken.iter().for_each(|command| drop(ip(command)));
             wait_for(&taken.join(", "), is_whole);
         }
+        // While the device is down, what must not leave does not, whoever takes the rules.
+        ip(&format!("link set {TUN} down"));
+        ip("-6 rule flush");
+        ip("-6 rule add pref 32766 lookup main");
+        wait_for("the refusal alone", || ours().iter().any(|line| line.starts_with("4346:")).then_some(()));
+        ip(&format!("link set {TUN} up"));
+        wait_for("the device", is_whole);
         node.0.kill().unwrap();
         node.0.wait().unwrap();
         let way = || Command::new("ip").args(["-6", "route", "get", "3fff:ce1::1"]).output().unwrap();

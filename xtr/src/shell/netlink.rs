@@ -181,26 +181,32 @@ impl Netlink {
         self.lead(plan).await.map(drop)
     }
 
-    /// Leads packets as the plan says. Whether they were not led so before; may be done again and again.
+    /// Leads packets as the plan says. Whether they were not led so before; may be done again and again. What is refused holds up nothing
+    /// else: while the device is down there are no routes, and the rules keep what must not leave.
     ///
     /// # Errors
-    /// Names what the kernel refused.
+    /// Names what the kernel refused first.
     pub async fn lead(&self, plan: &Plan) -> Result<bool, Failure> {
+        let mut is_new = Ok(false);
+        for rule in rules(plan) {
+            is_new = either(is_new, self.add_rule(rule).await);
+        }
+        either(is_new, self.lead_into_device(plan).await)
+    }
+
+    async fn lead_into_device(&self, plan: &Plan) -> Result<bool, Failure> {
         if plan.families().any(|family| family == AddressFamily::Inet6) {
             allow_ipv6(&plan.tun);
         }
         let index = self.index_of(&plan.tun).await?;
-        let mut is_new = false;
+        let mut is_new = Ok(false);
         for cgeid in &plan.own_cgeids {
-            is_new |= self.add_own_address(index, *cgeid).await?;
+            is_new = either(is_new, self.add_own_address(index, *cgeid).await);
         }
         for route in plan.families().map(|family| default_route(family, index)) {
-            is_new |= self.add_route(route).await?;
+            is_new = either(is_new, self.add_route(route).await);
         }
-        for rule in rules(plan) {
-            is_new |= self.add_rule(rule).await?;
-        }
-        Ok(is_new)
+        is_new
     }
 
     /// Leads the packets of one more CGEID of this node as [`Self::set_up`] leads those of the others. May be done twice.
@@ -536,6 +542,11 @@ fn pitr_route(prefix: IpNet, interface: u32) -> Result<RouteMessage, Failure> {
 
 pub(super) fn host(address: Ipv6Addr) -> IpNet {
     IpNet::from(IpAddr::V6(address))
+}
+
+/// Whether anything was new, or what was refused first.
+fn either(some: Result<bool, Failure>, more: Result<bool, Failure>) -> Result<bool, Failure> {
+    Ok(some? | more?)
 }
 
 /// What is there already is no error, and not new.
