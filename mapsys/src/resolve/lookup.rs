@@ -7,7 +7,6 @@ use std::time::{Instant, SystemTime};
 
 use cgeid::Network;
 use cgeid::pins::{Change, Fingerprint};
-use dht::limits::UNHEARD_LIFE;
 use dht::record::{RecordKey, Rloc, Version};
 use dht::resolve::{Anchors, Failure, Outcome, Resolution, Resolver, TrustAnchor};
 use wire::address::EidPrefix;
@@ -310,20 +309,15 @@ fn found(now: Now, host: EidPrefix, outcome: &Outcome, unanswered: bool) -> Foun
             let told = found.mapping.locators.iter().filter(|locator| locator.fits_map_reply());
             let mut locators: Vec<LocatorRecord> = told.map(Rloc::to_record).collect();
             locators.sort_by(|a, b| a.rloc.cmp(&b.rloc));
-            // Who did not answer may have a more-specific of it.
-            let (prefix, remaining) = match unanswered && found.prefix != host {
-                true => (host, found.remaining.min(UNHEARD_LIFE)),
-                false => (found.covered, found.remaining),
-            };
             Found::Mapping(Arc::new(Mapping {
-                prefix,
+                prefix: found.covered,
                 registered: found.prefix,
                 locators,
                 ttl: found.mapping.ttl,
                 map_version: found.mapping.map_version.unwrap_or_default(),
                 proxy: found.proxy,
                 map_servers: found.map_servers.clone(),
-                expires: now.monotonic + remaining,
+                expires: now.monotonic + found.remaining,
             }))
         }
         Outcome::Hole { prefix } | Outcome::Unanchored { prefix } => Found::Hole(*prefix),

@@ -4,11 +4,9 @@
 use std::time::Duration;
 
 use cgeid::{Cn, Network};
-use dht::publish::{self, PageKind, Sequence};
-use dht::record::{Entry, Index, RecordKey, Target};
-use mapsys::engine::{Config, Input, Memory, Output};
+use dht::record::RecordKey;
+use mapsys::engine::{Input, Output};
 use mapsys::refusal::Refusal;
-use mapsys::register::site::{Site, SitePrefix};
 use wire::control::ControlMessage;
 use wire::record::{Action, MappingRecord, Ttl};
 
@@ -112,45 +110,6 @@ fn an_expired_mapping_is_served_to_who_asks_first_while_the_dht_is_silent() {
     };
     assert_eq!(locators(&told(2).records[0]), ["198.51.100.1"]);
     assert_eq!(negative(&told(3)), (eid, Action::SendMapRequest, Ttl(1)), "not for ever");
-}
-
-#[test]
-fn a_mapping_beside_which_a_registrar_did_not_answer_is_of_the_eid_alone_for_a_minute() {
-    let open = Site { prefixes: vec![SitePrefix { prefix: prefix(SITE), max_len: 64 }], ..site_a() };
-    let (delegator, keys) = (operational(), [operational(), operational()]);
-    let trusted = anchor("2001:db8::/32", delegator.cn());
-    let unheard = RecordKey::index(Network::LAB, keys[1].cn(), prefix(SITE));
-    let target = Target::Site { registrars: keys.iter().map(|key| key.cn()).collect(), max_plen: 64 };
-    let registrars = keys.map(|key| Config { trust_anchors: vec![trusted], ..registrar(key, vec![open.clone()]) });
-    let mut world = World::new(registrars.into_iter().chain([resolver(vec![trusted])]).collect());
-    let page = Index::new(trusted.aggregate, vec![Entry { prefix: prefix(SITE), target }]).unwrap();
-    let (now, mut sequence) = (world.now.wall, Sequence::default());
-    let page = publish::index(&delegator, Network::LAB, page, PageKind::Delegations, now, &mut sequence).unwrap();
-    world.dht.put(now, &page.key, &page.value).unwrap();
-    let listed = [SITE, "2001:db8:a:8000::/64"].map(|text| record(prefix(text), &["198.51.100.1"]));
-    world.datagram(0, ETR, &sealed(1, listed.to_vec()));
-    world.datagram(1, ETR, &sealed(1, vec![record(prefix("2001:db8:a:1::/64"), &["198.51.100.2"])]));
-    world.pass(Duration::from_secs(11));
-    let said = world.ask(2, 1, host("2001:db8:a:2::9")).records.remove(0);
-    assert_eq!(said.eid.ip_prefix(), Some(prefix("2001:db8:a:2::/63")), "beside what the second one has");
-    assert_eq!(locators(&said), ["198.51.100.1"]);
-
-    world.restart(2, resolver(vec![trusted]), Memory::default());
-    world.mode = Mode::Silent;
-    let eid = host("2001:db8:a:2::9");
-    let mut at = world.gets.len();
-    world.datagram(2, ITR, &ecm(&request(2, &[eid], &[RLOC])));
-    let mut outputs = Vec::new();
-    while let Some(key) = world.gets.get(at).copied() {
-        at += 1;
-        let values = (key != unheard).then(|| world.dht.get(world.now.wall, &key));
-        world.benches[2].engine.handle(world.now, Input::DhtValues { key, values });
-        let drained = world.benches[2].drain();
-        outputs.extend(world.settle(2, drained));
-    }
-    let told = reply(&outputs).1.records.remove(0);
-    assert_eq!((told.eid.ip_prefix(), locators(&told)), (Some(eid), vec!["198.51.100.1".to_owned()]));
-    assert_eq!(told.ttl, Ttl(1));
 }
 
 #[test]
