@@ -147,6 +147,8 @@ impl Resolver {
         let asker = Ask { ecm: ddt_request(ask, &host)?, parts, forwarded, ..ask.clone() };
         let known = self.ddt.client.ask(cx.now.monotonic, host, asker)?;
         self.pump_searches(cx);
+        // A search that has led to a Map-Server at once has withheld what the other EIDs of the request are answered with too.
+        self.release(cx, ask);
         ask.is_searched |= known.is_none();
         Ok(Some(match known {
             Some(found) => Slot::Records(vec![self.foreign_record(cx, ask, host, &found)]),

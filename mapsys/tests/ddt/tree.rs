@@ -316,6 +316,18 @@ fn of_several_eids_each_map_resolver_gets_those_that_it_is_asked_for_and_none_th
 }
 
 #[test]
+fn beside_an_eid_whose_map_server_is_cached_the_site_here_gets_its_request_too() {
+    let here = map_server("2001:db9::/48", &["2001:db9::/48"]).sites;
+    let mut world = example_with(Config { sites: here, ..resolver(&[ROOT]) });
+    world.register(MR, "2001:db9::/48", "203.0.113.9", false);
+    world.ask(1, host("2001:db8:103:1::1"));
+    world.send(ITR, MR, &ecm(&request(2, &["2001:db8:104:2::2", "2001:db9::1"].map(host), &[RLOC])));
+    let etrs: Vec<_> = world.outside.iter().map(|carried| carried.to.ip().to_string()).collect();
+    assert_eq!(etrs, ["203.0.113.9", "203.0.113.2"]);
+    assert_eq!(world.bench(MR).engine.tally().total(), 0);
+}
+
+#[test]
 fn who_may_not_ask_for_foreign_eids_moves_nothing_in_the_tree() {
     let mut world = example();
     world.send("198.51.100.66:5", MR, &ecm(&request(1, &[host("2001:db8:103::1")], &[RLOC])));
