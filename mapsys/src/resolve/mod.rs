@@ -464,7 +464,6 @@ impl Resolver {
         if waiting.is_complete() {
             self.finish(cx, waiting);
         } else {
-            self.send_parts(cx, &mut waiting.ask);
             self.withhold(cx, &waiting.ask);
             self.requests.put_back(id, waiting);
         }
