@@ -45,6 +45,8 @@ struct Running {
     /// Some GET was not answered: absence means nothing.
     unanswered: bool,
     is_repeat: bool,
+    /// What the node's own xTR was told meanwhile.
+    said: Option<Found>,
 }
 
 /// The end of a lookup.
@@ -56,6 +58,15 @@ pub struct Ended {
     pub found: Found,
     /// Whether something else was said of it before, because something newer had not come yet.
     pub is_repeat: bool,
+    /// What the node's own xTR was told while it took too long, if that was old.
+    pub said: Option<Found>,
+}
+
+impl Ended {
+    /// Without an answer.
+    fn unknown(host: EidPrefix) -> Self {
+        Self { host, found: Found::Unknown(host), is_repeat: false, said: None }
+    }
 }
 
 /// What the DHT has said under a key, while it is read on.
@@ -98,7 +109,7 @@ impl Lookups {
             return false;
         }
         let running = std::mem::take(&mut self.running).into_keys();
-        self.done.extend(running.map(|host| Ended { host, found: Found::Unknown(host), is_repeat: false }));
+        self.done.extend(running.map(Ended::unknown));
         self.deadlines.clear();
         self.gets.clear();
         self.read.clear();
@@ -116,6 +127,13 @@ impl Lookups {
         match Resolution::new(&mut self.resolver, host, now.wall).outcome() {
             Some(Outcome::Unanchored { prefix }) => Some(*prefix),
             _ => None,
+        }
+    }
+
+    /// Takes note of what the node's own xTR was told of a host that is still looked up.
+    pub fn told(&mut self, host: &EidPrefix, said: Found) {
+        if let Some(running) = self.running.get_mut(host) {
+            running.said = Some(said);
         }
     }
 
@@ -146,7 +164,7 @@ impl Lookups {
         let deadline = now.monotonic + LOOKUP_TIMEOUT;
         self.deadlines.insert((deadline, host));
         let asked = asked.unwrap_or_default();
-        self.running.insert(host, Running { resolution, deadline, asked, unanswered: false, is_repeat });
+        self.running.insert(host, Running { resolution, deadline, asked, unanswered: false, is_repeat, said: None });
     }
 
     /// Ends a lookup; what only it has asked for is of no use to anybody any more.
@@ -238,7 +256,7 @@ impl Lookups {
     pub fn expire(&mut self, now: Now) {
         while let Some((_, host)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now.monotonic) {
             self.end(&host);
-            self.done.push_back(Ended { host, found: Found::Unknown(host), is_repeat: false });
+            self.done.push_back(Ended::unknown(host));
         }
     }
 
@@ -296,9 +314,9 @@ impl Lookups {
             self.refused += 1;
         }
         let found = found(now, host, outcome, running.unanswered);
-        let is_repeat = running.is_repeat;
+        let (is_repeat, said) = (running.is_repeat, running.said.take());
         self.end(&host);
-        self.done.push_back(Ended { host, found, is_repeat });
+        self.done.push_back(Ended { host, found, is_repeat, said });
     }
 }
 
