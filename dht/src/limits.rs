@@ -68,9 +68,6 @@ pub const ANCHORS: usize = 256;
 pub const PAGE_LIFE: Duration = Duration::from_secs(15 * 60);
 /// How long a registrar's live page is used without asking again: sites come and go.
 pub const LIVE_PAGE_LIFE: Duration = Duration::from_secs(2 * 60);
-/// How long a mapping is good beside which a registrar's list of more-specifics could not be read; it is of one EID then. What is
-/// registered is asked for as often where nothing is.
-pub const UNHEARD_LIFE: Duration = Duration::from_secs(60);
 /// Pages kept by a resolver: a working set.
 pub const PAGES: usize = 1024;
 /// Entries of all pages kept by a resolver, about 200 octets of memory each.

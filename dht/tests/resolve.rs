@@ -265,25 +265,6 @@ fn rubbish_under_a_registrars_key_is_no_better_than_its_silence() {
 }
 
 #[test]
-fn beside_a_registrars_list_that_cannot_be_read_a_mapping_is_of_the_eid_alone_and_short_lived() {
-    let (mut world, mut one, mut two) = (World::new(), Person::new(1), Person::new(2));
-    let whole = "2001:db8:a::/48";
-    world.root(vec![site(whole, &[one.cn(), two.cn()], 56)]);
-    world.put(&one.page(start(), whole, vec![site(whole, &[one.cn()], 48)], PageKind::Live));
-    world.put(&one.prefix(start(), whole, 1));
-    let heard = world.found("2001:db8:a:200::1");
-    assert_eq!(heard.covered, prefix(whole), "the other one has nothing");
-    assert!(heard.remaining >= seconds(3600));
-    world.put(&two.page(start(), whole, vec![site("2001:db8:a:100::/56", &[two.cn()], 56)], PageKind::Live));
-    for node in 0..8 {
-        world.network.lie(node, &RecordKey::index(LAB, two.cn(), prefix(whole)), b"rubbish".to_vec());
-    }
-    let found = world.found("2001:db8:a:200::1");
-    assert_eq!((last_octet(&found), found.prefix), (1, prefix(whole)));
-    assert_eq!((found.covered, found.remaining), (host("2001:db8:a:200::1"), seconds(60)));
-}
-
-#[test]
 fn a_delegation_to_itself_ends() {
     let mut world = World::new();
     let cn = world.anchor.cn();

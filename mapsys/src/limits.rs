@@ -348,8 +348,9 @@ pub const DHT_NICE: u8 = 10;
 pub const WATCHED_BLOCKS: usize = 16_384;
 /// An ECM that comes again within this time of being forwarded went round: an ITR waits a second (RFC 9301, section 5.3).
 pub const FORWARD_ONCE: Duration = Duration::from_millis(800);
-/// Whoever asks for an EID again within this time had no answer: what he has of an answer holds for a minute at least.
-pub const ASKED_AGAIN: Duration = Duration::from_secs(30);
+/// Whoever asks for an EID again within this time had no answer: an ITR repeats itself after a second or a few. Later it is a question
+/// of its own: what he was told may have been solicited anew, or ended.
+pub const ASKED_AGAIN: Duration = Duration::from_secs(5);
 /// Pairs of a target of answers and an EID of which it is remembered which Map-Server was asked last.
 pub const WATCHED_TURNS: usize = 4096;
 /// Forwarded ECMs remembered at once: more than a loop could hide among.

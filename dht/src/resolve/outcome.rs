@@ -48,8 +48,7 @@ pub struct Found {
     pub mapping: Mapping,
     /// The prefix that was registered.
     pub prefix: EidPrefix,
-    /// The part of it round the EID for which nothing more specific is known; equal to `prefix` if there is nothing, and the EID alone
-    /// if a registrar's list of more-specifics could not be read.
+    /// The part of it round the EID for which nothing more specific is known; equal to `prefix` if there is nothing.
     pub covered: EidPrefix,
     /// More-specifics of `prefix` that have an answer of their own.
     pub more_specifics: Vec<EidPrefix>,
@@ -57,7 +56,7 @@ pub struct Found {
     pub writer: Cn,
     /// Its place among the writer's statements.
     pub version: Version,
-    /// How long the statement still holds; [`crate::limits::UNHEARD_LIFE`] at most beside a list that could not be read.
+    /// How long the statement still holds.
     pub remaining: Duration,
     /// Whether anybody may answer a Map-Request from it; always so for a CGEID.
     pub proxy: bool,

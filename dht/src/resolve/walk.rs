@@ -35,8 +35,6 @@ pub struct Resolution {
     pub(super) trouble: Option<Outcome>,
     /// Prefixes beside the EID that have an answer of their own, as far as they were met.
     pub(super) others: BTreeSet<EidPrefix>,
-    /// Whether a registrar of the site may have more-specifics that are not known: its list could not be read.
-    is_unheard: bool,
     pub(super) visited: Vec<Visit>,
 }
 
@@ -91,7 +89,6 @@ impl Resolution {
             further: VecDeque::new(),
             trouble: None,
             others: BTreeSet::new(),
-            is_unheard: false,
             visited: Vec::new(),
         };
         if space.covers(&eid) {
@@ -250,7 +247,6 @@ impl Resolution {
         }
         let Step::Live { site, live, refused } = &mut self.step else { return };
         let (site, refused) = (site.clone(), refused.take());
-        self.is_unheard = refused.is_some();
         let eid = self.eid;
         let (mut covering, beside): (Vec<EidPrefix>, Vec<EidPrefix>) = live.iter().partition(|live| live.covers(&eid));
         self.others.extend(beside);
@@ -343,19 +339,14 @@ impl Resolution {
             return None;
         }
         let section = bundle.section(class)?;
-        let remaining = section.expires_at().duration_since(now).unwrap_or_default();
-        let (covered, remaining) = match self.is_unheard {
-            true => (self.eid, remaining.min(limits::UNHEARD_LIFE)),
-            false => (reach(&self.eid, &prefix, &self.others), remaining),
-        };
         Some(Found {
             mapping,
             prefix,
-            covered,
+            covered: reach(&self.eid, &prefix, &self.others),
             more_specifics: self.others.iter().filter(|other| prefix.covers(other)).copied().collect(),
             writer,
             version: section.version,
-            remaining,
+            remaining: section.expires_at().duration_since(now).unwrap_or_default(),
             proxy,
             map_servers,
             alternates: BTreeSet::new(),

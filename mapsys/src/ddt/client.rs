@@ -286,6 +286,19 @@ impl<A: Asker> Client<A> {
         self.send(now, host);
     }
 
+    /// Begins at the root with the referral forgotten that led to nobody. Less specific ones lead to others too.
+    fn begin_anew(&mut self, now: Instant, host: EidPrefix) {
+        self.forget_scope(&host);
+        let start = self.root();
+        self.go_on(now, host, start);
+    }
+
+    fn forget_scope(&mut self, host: &EidPrefix) {
+        if let Some(scope) = self.pending.get(host).and_then(|pending| pending.scope) {
+            self.referrals.forget(&scope);
+        }
+    }
+
     fn deliver(&mut self, now: Instant, host: EidPrefix, server: SocketAddr) {
         if let Some(pending) = self.pending.get_mut(&host) {
             pending.turn_to(server, true);
@@ -309,6 +322,10 @@ impl<A: Asker> Client<A> {
         let Some(pending) = self.pending.get_mut(&host) else { return };
         self.queue.remove(&(pending.retry, host));
         let (Some(to), Some(retry)) = (pending.server(), pending.schedule(now)) else {
+            // Of many silent servers not each has had its rounds. What the root has said of them a moment ago is as good as ever.
+            if !pending.is_from_root {
+                self.forget_scope(&host);
+            }
             self.steps.push_back(Step::Refused(Refusal::ReferralUnanswered));
             return self.end(&host);
         };
@@ -335,9 +352,7 @@ impl<A: Asker> Client<A> {
             } else if !pending.is_from_root {
                 // What led here may be old: keys, for which section 10.4 of RFC 8111 has this, or one Map-Server of several that is
                 // no more. Who knows newer ones is asked.
-                self.referrals.forget(&host);
-                let start = self.root();
-                self.go_on(now, host, start);
+                self.begin_anew(now, host);
             } else {
                 self.steps.push_back(Step::Refused(Refusal::ReferralUnanswered));
                 self.end(&host);

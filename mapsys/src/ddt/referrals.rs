@@ -61,11 +61,9 @@ impl Referrals {
         }
     }
 
-    /// Forgets all that led to `host`.
-    pub fn forget(&mut self, host: &EidPrefix) {
-        while let Some((prefix, _)) = self.entries.longest(host) {
-            self.entries.remove(&prefix);
-        }
+    /// Forgets what is said of this very prefix.
+    pub fn forget(&mut self, prefix: &EidPrefix) {
+        self.entries.remove(prefix);
     }
 
     /// Forgets what is said of the prefixes that are meant.
@@ -111,6 +109,8 @@ mod tests {
         assert_eq!(cache.get(later, &host), Some((prefix("2001:db8::/32"), &Known::Hole)));
         assert_eq!(cache.len(), 1);
         cache.forget(&host);
+        assert_eq!(cache.len(), 1, "it is the prefix that is meant");
+        cache.forget(&prefix("2001:db8::/32"));
         assert!(cache.is_empty());
     }
 

@@ -58,6 +58,8 @@ pub(super) struct Part {
     pub(super) ecm: Option<Vec<u8>>,
     /// What it is about.
     pub(super) hosts: Vec<EidPrefix>,
+    /// What the limit of replies about one EID counts it for.
+    pub(super) about: EidPrefix,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -142,9 +142,13 @@ impl Resolver {
             self.ddt.figures.forwarded += 1;
             return Ok(Some(slot));
         }
-        let asker = Ask { ecm: ddt_request(ask, &host)?, ..ask.clone() };
+        // It waits for one EID: what goes to others is kept by `ask` alone.
+        let (parts, forwarded) = (Vec::new(), Vec::new());
+        let asker = Ask { ecm: ddt_request(ask, &host)?, parts, forwarded, ..ask.clone() };
         let known = self.ddt.client.ask(cx.now.monotonic, host, asker)?;
         self.pump_searches(cx);
+        // A search that has led to a Map-Server at once has withheld what the other EIDs of the request are answered with too.
+        self.release(cx, ask);
         ask.is_searched |= known.is_none();
         Ok(Some(match known {
             Some(found) => Slot::Records(vec![self.foreign_record(cx, ask, host, &found)]),

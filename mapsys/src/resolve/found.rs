@@ -83,6 +83,27 @@ impl Found {
         }
     }
 
+    /// The same for a minute only, because it is old.
+    #[must_use]
+    pub fn for_a_minute(self) -> Self {
+        match self {
+            Self::Mapping(mapping) => Self::Mapping(Arc::new(Mapping { ttl: SHORT, ..Mapping::clone(&mapping) })),
+            found => found,
+        }
+    }
+
+    /// Whether who was told `said` before is to ask again because of this. No answer is no news, nor is a later end of the signature.
+    pub fn is_news_after(&self, said: &Self) -> bool {
+        match (self, said) {
+            (Self::Unknown(_), _) => false,
+            (Self::Mapping(new), Self::Mapping(old)) => {
+                let places = |of: &Mapping| (of.prefix, of.map_version, of.proxy);
+                places(new) != places(old) || new.locators != old.locators || new.map_servers != old.map_servers
+            }
+            _ => self != said,
+        }
+    }
+
     /// How long it may be served from a cache.
     pub fn lifetime(&self, now: Instant) -> Duration {
         match self {

@@ -7,7 +7,6 @@ use std::time::{Instant, SystemTime};
 
 use cgeid::Network;
 use cgeid::pins::{Change, Fingerprint};
-use dht::limits::UNHEARD_LIFE;
 use dht::record::{RecordKey, Rloc, Version};
 use dht::resolve::{Anchors, Failure, Outcome, Resolution, Resolver, TrustAnchor};
 use wire::address::EidPrefix;
@@ -46,6 +45,8 @@ struct Running {
     /// Some GET was not answered: absence means nothing.
     unanswered: bool,
     is_repeat: bool,
+    /// What the node's own xTR was told meanwhile.
+    said: Option<Found>,
 }
 
 /// The end of a lookup.
@@ -57,6 +58,15 @@ pub struct Ended {
     pub found: Found,
     /// Whether something else was said of it before, because something newer had not come yet.
     pub is_repeat: bool,
+    /// What the node's own xTR was told while it took too long, if that was old.
+    pub said: Option<Found>,
+}
+
+impl Ended {
+    /// Without an answer.
+    fn unknown(host: EidPrefix) -> Self {
+        Self { host, found: Found::Unknown(host), is_repeat: false, said: None }
+    }
 }
 
 /// What the DHT has said under a key, while it is read on.
@@ -99,7 +109,7 @@ impl Lookups {
             return false;
         }
         let running = std::mem::take(&mut self.running).into_keys();
-        self.done.extend(running.map(|host| Ended { host, found: Found::Unknown(host), is_repeat: false }));
+        self.done.extend(running.map(Ended::unknown));
         self.deadlines.clear();
         self.gets.clear();
         self.read.clear();
@@ -117,6 +127,13 @@ impl Lookups {
         match Resolution::new(&mut self.resolver, host, now.wall).outcome() {
             Some(Outcome::Unanchored { prefix }) => Some(*prefix),
             _ => None,
+        }
+    }
+
+    /// Takes note of what the node's own xTR was told of a host that is still looked up.
+    pub fn told(&mut self, host: &EidPrefix, said: Found) {
+        if let Some(running) = self.running.get_mut(host) {
+            running.said = Some(said);
         }
     }
 
@@ -147,7 +164,7 @@ impl Lookups {
         let deadline = now.monotonic + LOOKUP_TIMEOUT;
         self.deadlines.insert((deadline, host));
         let asked = asked.unwrap_or_default();
-        self.running.insert(host, Running { resolution, deadline, asked, unanswered: false, is_repeat });
+        self.running.insert(host, Running { resolution, deadline, asked, unanswered: false, is_repeat, said: None });
     }
 
     /// Ends a lookup; what only it has asked for is of no use to anybody any more.
@@ -239,7 +256,7 @@ impl Lookups {
     pub fn expire(&mut self, now: Now) {
         while let Some((_, host)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now.monotonic) {
             self.end(&host);
-            self.done.push_back(Ended { host, found: Found::Unknown(host), is_repeat: false });
+            self.done.push_back(Ended::unknown(host));
         }
     }
 
@@ -297,9 +314,9 @@ impl Lookups {
             self.refused += 1;
         }
         let found = found(now, host, outcome, running.unanswered);
-        let is_repeat = running.is_repeat;
+        let (is_repeat, said) = (running.is_repeat, running.said.take());
         self.end(&host);
-        self.done.push_back(Ended { host, found, is_repeat });
+        self.done.push_back(Ended { host, found, is_repeat, said });
     }
 }
 
@@ -310,20 +327,15 @@ fn found(now: Now, host: EidPrefix, outcome: &Outcome, unanswered: bool) -> Foun
             let told = found.mapping.locators.iter().filter(|locator| locator.fits_map_reply());
             let mut locators: Vec<LocatorRecord> = told.map(Rloc::to_record).collect();
             locators.sort_by(|a, b| a.rloc.cmp(&b.rloc));
-            // Who did not answer may have a more-specific of it.
-            let (prefix, remaining) = match unanswered && found.prefix != host {
-                true => (host, found.remaining.min(UNHEARD_LIFE)),
-                false => (found.covered, found.remaining),
-            };
             Found::Mapping(Arc::new(Mapping {
-                prefix,
+                prefix: found.covered,
                 registered: found.prefix,
                 locators,
                 ttl: found.mapping.ttl,
                 map_version: found.mapping.map_version.unwrap_or_default(),
                 proxy: found.proxy,
                 map_servers: found.map_servers.clone(),
-                expires: now.monotonic + remaining,
+                expires: now.monotonic + found.remaining,
             }))
         }
         Outcome::Hole { prefix } | Outcome::Unanchored { prefix } => Found::Hole(*prefix),

@@ -426,10 +426,11 @@ impl Resolver {
         for _ in 0..self.lookups.take_refused() {
             cx.tally.count(Refusal::RecordRefused);
         }
-        while let Some(Ended { host, found, is_repeat }) = self.lookups.poll_ended() {
+        while let Some(Ended { host, found, is_repeat, said }) = self.lookups.poll_ended() {
             self.cache.put(cx.now.monotonic, found.clone());
             cx.subscriptions.heard(cx.now, &found);
-            if is_repeat && self.has_pipe {
+            let is_news = said.is_some_and(|said| found.is_news_after(&said));
+            if (is_repeat || is_news) && self.has_pipe {
                 cx.outputs.extend(solicit(host).map(|bytes| Output::Pipe { bytes }));
             }
             let found = self.with_stale(cx, host, found);
@@ -439,13 +440,14 @@ impl Resolver {
         }
     }
 
-    /// When the DHT does not answer, what it said before is served a while longer.
+    /// When the DHT does not answer, what it said before is served a while longer, for a minute each time.
     fn with_stale(&mut self, cx: &Context<'_>, host: EidPrefix, found: Found) -> Found {
         match (found, self.cache.get(cx.now.monotonic, &host)) {
-            (Found::Unknown(_), Some(Hit::Stale(old) | Hit::Refresh(old) | Hit::Fresh(old))) => {
+            (Found::Unknown(_), Some(Hit::Stale(old))) => {
                 tracing::warn!(eid = %host, "the DHT does not answer: serving what it said before");
-                old
+                old.for_a_minute()
             }
+            (Found::Unknown(_), Some(Hit::Refresh(old) | Hit::Fresh(old))) => old,
             (found, _) => found,
         }
     }
@@ -464,7 +466,6 @@ impl Resolver {
         if waiting.is_complete() {
             self.finish(cx, waiting);
         } else {
-            self.send_parts(cx, &mut waiting.ask);
             self.withhold(cx, &waiting.ask);
             self.requests.put_back(id, waiting);
         }
@@ -492,7 +493,14 @@ impl Resolver {
             return Ok(Slot::Silent);
         }
         match self.cache.get(cx.now.monotonic, &host) {
-            Some(Hit::Stale(said) | Hit::Refresh(said) | Hit::Fresh(said)) => self.conclude(cx, ask, host, &said),
+            Some(Hit::Stale(said)) => {
+                let said = said.for_a_minute();
+                if ask.audience() == Audience::Pipe {
+                    self.lookups.told(&host, said.clone());
+                }
+                self.conclude(cx, ask, host, &said)
+            }
+            Some(Hit::Refresh(said) | Hit::Fresh(said)) => self.conclude(cx, ask, host, &said),
             // A DDT client asks again by itself, and takes no Map-Reply.
             None if ask.ddt => Ok(Slot::Silent),
             None => Ok(Slot::Records(vec![ask_again(host)])),

@@ -48,8 +48,8 @@ impl Resolver {
         Ok(Slot::Silent)
     }
 
-    /// Sends the record about `host` on in these octets, which are the whole ECM, with what else of the request goes to the same next
-    /// hop and is known by then.
+    /// Puts the record about `host` down to be sent on in these octets, which are the whole ECM, with what else of the request goes to
+    /// the same next hop: see [`Self::send_parts`].
     pub(super) fn forward_part(
         &mut self,
         cx: &mut Context<'_>,
@@ -67,18 +67,24 @@ impl Resolver {
             part.hosts.push(host);
             return Ok(Slot::Silent);
         }
-        self.admit_forward(cx, ask, about)?;
-        ask.parts.push(Part { next_hop, ecm: Some(ecm), hosts: vec![host] });
+        self.admit_once(cx, ask)?;
+        ask.parts.push(Part { next_hop, ecm: Some(ecm), hosts: vec![host], about });
         Ok(Slot::Silent)
     }
 
-    /// Sends the parts of a request that wait for what else goes to their next hops.
+    /// Sends the parts of a request that wait for what else goes to their next hops: what is known when it comes, and, after its last
+    /// lookup, the rest. Each counts as a reply of its own octets.
     pub(super) fn send_parts(&mut self, cx: &mut Context<'_>, ask: &mut Ask) {
         for index in 0..ask.parts.len() {
             let part = &mut ask.parts[index];
             let Some(ecm) = part.ecm.take() else { continue };
-            let (bytes, remote) = (asking_for(&ecm, &part.hosts), part.next_hop);
-            match bytes.and_then(|bytes| Ok((bytes, self.way_to(ask, remote)?))) {
+            let (bytes, remote, about) = (asking_for(&ecm, &part.hosts), part.next_hop, part.about);
+            let admitted = bytes.and_then(|bytes| {
+                let local = self.way_to(ask, remote)?;
+                self.spend_forward(cx, ask, about, bytes.len())?;
+                Ok((bytes, local))
+            });
+            match admitted {
                 Ok((bytes, local)) => {
                     cx.tally.serve(Served::RequestForwarded);
                     cx.outputs.push_back(Output::Send { local, remote, bytes });
@@ -97,23 +103,37 @@ impl Resolver {
         Ok(self.sockets.onwards(local))
     }
 
-    /// A forwarded request is answered by another node to the same target, so it counts as a reply. Two Map-Servers whose
-    /// sites name each other as ETR would send it to and fro for ever: it goes out once.
+    /// Admits that the whole request is sent on.
     pub(super) fn admit_forward(
         &mut self,
         cx: &Context<'_>,
         ask: &Ask,
         about: impl Into<AnyEid>,
     ) -> Result<(), Refusal> {
-        let ReplyTo::Udp { remote, .. } = ask.reply_to else { return Ok(()) };
-        let now = cx.now.monotonic;
-        if ask.forwarded.is_empty() && ask.parts.is_empty() {
-            self.limiter.admit_forward(now, &ask.ecm)?;
+        self.admit_once(cx, ask)?;
+        self.spend_forward(cx, ask, about, ask.ecm.len())
+    }
+
+    /// Two Map-Servers whose sites name each other as ETR would send a request to and fro for ever: it goes out once.
+    fn admit_once(&mut self, cx: &Context<'_>, ask: &Ask) -> Result<(), Refusal> {
+        let is_first = ask.reply_to != ReplyTo::Pipe && ask.forwarded.is_empty() && ask.parts.is_empty();
+        if is_first { self.limiter.admit_forward(cx.now.monotonic, &ask.ecm) } else { Ok(()) }
+    }
+
+    /// A forwarded request is answered by another node to the same target, so it counts as a reply.
+    fn spend_forward(
+        &mut self,
+        cx: &Context<'_>,
+        ask: &Ask,
+        about: impl Into<AnyEid>,
+        octets: usize,
+    ) -> Result<(), Refusal> {
+        match ask.reply_to {
+            ReplyTo::Udp { remote, .. } if !self.is_client(ask) => {
+                self.limiter.spend_reply(cx.now.monotonic, remote.ip(), about, octets)
+            }
+            _ => Ok(()),
         }
-        if !self.is_client(ask) {
-            self.limiter.spend_reply(now, remote.ip(), about, ask.ecm.len())?;
-        }
-        Ok(())
     }
 
     pub(super) fn reply(&mut self, cx: &mut Context<'_>, ask: &Ask, answer: impl Into<Answer>) -> Result<(), Refusal> {

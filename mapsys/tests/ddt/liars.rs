@@ -343,3 +343,21 @@ fn keys_that_come_with_a_locator_are_passed_over() {
         wire::address::Lcaf::SecurityKey { algorithm: 0, revoked: false, keys: vec![vec![1; 32]], address }.into();
     assert_eq!(one(&played.says(ROOT, &set)).0, NODE1);
 }
+
+#[test]
+fn a_set_of_silent_servers_is_forgotten_though_not_each_has_had_its_rounds() {
+    let (mut played, asked) = Played::new(&[ROOT]);
+    let (_, nonce) = one(&asked);
+    let silent = ["192.0.2.11", "192.0.2.12", "192.0.2.13", "192.0.2.14"];
+    played.says(ROOT, &answer(nonce, NODE, "2001:db8::/32", 1440, &silent));
+    let mut asked = |nonce, eid: &str| {
+        let outputs = played.bench.datagram(ITR, &ecm(&request(nonce, &[host(eid)], &[RLOC])));
+        let (to, _) = one(&questions(&outputs));
+        played.bench.pass(Duration::from_secs(60));
+        (to, played.searches(), played.cached())
+    };
+    let (to, searches, cached) = asked(2, "2001:db8:104::1");
+    assert!(silent.contains(&to.as_str()), "{to}");
+    assert_eq!((searches, cached), (0, 0));
+    assert_eq!(asked(3, "2001:db8:105::1").0, ROOT);
+}

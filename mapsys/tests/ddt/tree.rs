@@ -208,6 +208,21 @@ fn a_map_server_that_has_died_since_it_acknowledged_leads_back_to_the_root_and_t
 }
 
 #[test]
+fn a_silent_map_server_takes_no_referral_with_it_that_leads_to_others() {
+    let mut world = example();
+    world.ask(1, host("2001:db8:500:2:4::1"));
+    world.loses = Box::new(|carried| [ROOT, MS2].contains(&carried.to.ip().to_string().as_str()));
+    world.ask(2, host("2001:db8:500:2:4::2"));
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.asked().last().map(String::as_str), Some(ROOT), "begun anew");
+    forwarded(&world.ask(3, host("2001:db8:501:8:4::1")), "203.0.113.5", 3);
+    assert_eq!(world.asked(), [NODE3, MS3]);
+    world.loses = Box::new(|_| false);
+    forwarded(&world.ask(4, host("2001:db8:500:2:4::3")), "203.0.113.4", 4);
+    assert_eq!(world.asked(), [NODE3, MS2], "that it is the Map-Server is heard again");
+}
+
+#[test]
 fn a_search_that_nobody_answers_ends_in_silence_and_is_counted() {
     let mut world = World::new(vec![(MR, resolver(&["192.0.2.1", "192.0.2.2"]))]);
     world.ask(1, host("2001:db8::1"));
@@ -298,6 +313,18 @@ fn of_several_eids_each_map_resolver_gets_those_that_it_is_asked_for_and_none_th
     let told: Vec<_> = world.outside.iter().filter(|carried| carried.to == address(ITR)).cloned().collect();
     assert_eq!(map_reply(&told).records.len(), 1);
     assert_eq!(world.outside.len(), 3);
+}
+
+#[test]
+fn beside_an_eid_whose_map_server_is_cached_the_site_here_gets_its_request_too() {
+    let here = map_server("2001:db9::/48", &["2001:db9::/48"]).sites;
+    let mut world = example_with(Config { sites: here, ..resolver(&[ROOT]) });
+    world.register(MR, "2001:db9::/48", "203.0.113.9", false);
+    world.ask(1, host("2001:db8:103:1::1"));
+    world.send(ITR, MR, &ecm(&request(2, &["2001:db8:104:2::2", "2001:db9::1"].map(host), &[RLOC])));
+    let etrs: Vec<_> = world.outside.iter().map(|carried| carried.to.ip().to_string()).collect();
+    assert_eq!(etrs, ["203.0.113.9", "203.0.113.2"]);
+    assert_eq!(world.bench(MR).engine.tally().total(), 0);
 }
 
 #[test]

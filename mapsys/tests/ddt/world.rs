@@ -172,6 +172,11 @@ pub(crate) fn resolver(roots: &[&str]) -> Config {
 
 /// The tree of RFC 8111, section 9, with one root and one node of the second level, and a Map-Resolver.
 pub(crate) fn example() -> World {
+    example_with(resolver(&[ROOT]))
+}
+
+/// The same with this Map-Resolver.
+pub(crate) fn example_with(map_resolver: Config) -> World {
     let mut world = World::new(vec![
         (ROOT, node(&["::/0"], vec![delegation("2001:db8::/32", Kind::Node, &[NODE1])])),
         (
@@ -197,7 +202,7 @@ pub(crate) fn example() -> World {
         ),
         (MS2, map_server("2001:db8:500::/48", &["2001:db8:500:1::/64", "2001:db8:500:2::/64"])),
         (MS3, map_server("2001:db8:501::/48", &["2001:db8:501:8::/64", "2001:db8:501:9::/64"])),
-        (MR, resolver(&[ROOT])),
+        (MR, map_resolver),
     ]);
     for (at, site, etr) in [
         (MS1, "2001:db8:103::/48", "203.0.113.1"),

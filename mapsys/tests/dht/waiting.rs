@@ -4,11 +4,9 @@
 use std::time::Duration;
 
 use cgeid::{Cn, Network};
-use dht::publish::{self, PageKind, Sequence};
-use dht::record::{Entry, Index, RecordKey, Target};
-use mapsys::engine::{Config, Input, Memory, Output};
+use dht::record::RecordKey;
+use mapsys::engine::{Input, Output};
 use mapsys::refusal::Refusal;
-use mapsys::register::site::{Site, SitePrefix};
 use wire::control::ControlMessage;
 use wire::record::{Action, MappingRecord, Ttl};
 
@@ -90,7 +88,8 @@ fn an_expired_mapping_is_served_while_the_dht_is_unreachable_and_no_longer_than_
     world.ask(1, 1, eid);
     world.mode = Mode::Unreachable;
     world.pass(Duration::from_secs(5 * 60));
-    assert_eq!(world.ask(1, 2, eid).records[0].locators.len(), 1);
+    let told = world.ask(1, 2, eid).records.remove(0);
+    assert_eq!((told.locators.len(), told.ttl), (1, Ttl(1)));
     world.pass(Duration::from_secs(10 * 60));
     assert_eq!(negative(&world.ask(1, 3, eid)), (eid, Action::SendMapRequest, Ttl(1)));
 }
@@ -110,47 +109,48 @@ fn an_expired_mapping_is_served_to_who_asks_first_while_the_dht_is_silent() {
         world.pass(Duration::from_secs(10 * 60));
         told
     };
-    assert_eq!(locators(&told(2).records[0]), ["198.51.100.1"]);
+    let old = told(2).records.remove(0);
+    assert_eq!((locators(&old), old.ttl), (vec!["198.51.100.1".to_owned()], Ttl(1)));
     assert_eq!(negative(&told(3)), (eid, Action::SendMapRequest, Ttl(1)), "not for ever");
 }
 
-#[test]
-fn a_mapping_beside_which_a_registrar_did_not_answer_is_of_the_eid_alone_for_a_minute() {
-    let open = Site { prefixes: vec![SitePrefix { prefix: prefix(SITE), max_len: 64 }], ..site_a() };
-    let (delegator, keys) = (operational(), [operational(), operational()]);
-    let trusted = anchor("2001:db8::/32", delegator.cn());
-    let unheard = RecordKey::index(Network::LAB, keys[1].cn(), prefix(SITE));
-    let target = Target::Site { registrars: keys.iter().map(|key| key.cn()).collect(), max_plen: 64 };
-    let registrars = keys.map(|key| Config { trust_anchors: vec![trusted], ..registrar(key, vec![open.clone()]) });
-    let mut world = World::new(registrars.into_iter().chain([resolver(vec![trusted])]).collect());
-    let page = Index::new(trusted.aggregate, vec![Entry { prefix: prefix(SITE), target }]).unwrap();
-    let (now, mut sequence) = (world.now.wall, Sequence::default());
-    let page = publish::index(&delegator, Network::LAB, page, PageKind::Delegations, now, &mut sequence).unwrap();
-    world.dht.put(now, &page.key, &page.value).unwrap();
-    let listed = [SITE, "2001:db8:a:8000::/64"].map(|text| record(prefix(text), &["198.51.100.1"]));
-    world.datagram(0, ETR, &sealed(1, listed.to_vec()));
-    world.datagram(1, ETR, &sealed(1, vec![record(prefix("2001:db8:a:1::/64"), &["198.51.100.2"])]));
-    world.pass(Duration::from_secs(11));
-    let said = world.ask(2, 1, host("2001:db8:a:2::9")).records.remove(0);
-    assert_eq!(said.eid.ip_prefix(), Some(prefix("2001:db8:a:2::/63")), "beside what the second one has");
-    assert_eq!(locators(&said), ["198.51.100.1"]);
-
-    world.restart(2, resolver(vec![trusted]), Memory::default());
+/// What the xTR in this process hears in the end that was told something old, when the site is at `rloc` by now.
+fn heard_after_what_was_old(rloc: &str) -> Vec<ControlMessage> {
+    let mut world = two(site_a());
+    let short = |rloc: &str| MappingRecord { ttl: Ttl(2), ..record(prefix(SITE), &[rloc]) };
+    world.datagram(0, ETR, &sealed(1, vec![short("198.51.100.1")]));
+    let eid = host("2001:db8:a::2");
+    let messages = |outputs: Vec<Output>| -> Vec<_> {
+        let piped = outputs.into_iter().filter_map(|output| match output {
+            Output::Pipe { bytes } => Some(ControlMessage::decode(&bytes).unwrap()),
+            _ => None,
+        });
+        piped.collect()
+    };
+    world.pipe(1, &ecm(&request(1, &[eid], &[RLOC])));
+    world.pass(Duration::from_secs(150));
+    world.datagram(0, ETR, &sealed(2, vec![short(rloc)]));
+    world.pass(Duration::from_secs(20));
     world.mode = Mode::Silent;
-    let eid = host("2001:db8:a:2::9");
-    let mut at = world.gets.len();
-    world.datagram(2, ITR, &ecm(&request(2, &[eid], &[RLOC])));
-    let mut outputs = Vec::new();
-    while let Some(key) = world.gets.get(at).copied() {
-        at += 1;
-        let values = (key != unheard).then(|| world.dht.get(world.now.wall, &key));
-        world.benches[2].engine.handle(world.now, Input::DhtValues { key, values });
-        let drained = world.benches[2].drain();
-        outputs.extend(world.settle(2, drained));
-    }
-    let told = reply(&outputs).1.records.remove(0);
-    assert_eq!((told.eid.ip_prefix(), locators(&told)), (Some(eid), vec!["198.51.100.1".to_owned()]));
-    assert_eq!(told.ttl, Ttl(1));
+    let before = world.gets.len();
+    world.pipe(1, &ecm(&request(2, &[eid], &[RLOC])));
+    let told = messages(world.pass(Duration::from_millis(1500)));
+    let [ControlMessage::MapReply(reply)] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!((locators(&reply.records[0]), reply.records[0].ttl), (vec!["198.51.100.1".to_owned()], Ttl(1)));
+    world.mode = Mode::Answering;
+    let [key] = world.gets[before..] else { panic!("{:?}", world.gets) };
+    let values = Some(world.dht.get(world.now.wall, &key));
+    world.benches[1].engine.handle(world.now, Input::DhtValues { key, values });
+    let outputs = world.benches[1].drain();
+    messages(world.settle(1, outputs))
+}
+
+#[test]
+fn what_is_found_after_something_old_was_told_is_solicited_if_it_is_something_else() {
+    let heard = heard_after_what_was_old("198.51.100.9");
+    let [ControlMessage::MapRequest(smr)] = heard.as_slice() else { panic!("{heard:?}") };
+    assert!(smr.smr && smr.source_eid.ip() == Some(host("2001:db8:a::2").net.addr()));
+    assert_eq!(heard_after_what_was_old("198.51.100.1"), []);
 }
 
 #[test]

@@ -213,8 +213,8 @@ impl<A: Asker> Client<A> {
         if self.chain.is_required() { life.min(referral.ttl.lifetime()) } else { life }
     }
 
-    /// An answer that leads nowhere: the next server of the set is asked, then once the root with all forgotten that led here, and
-    /// then nobody (RFC 8111, sections 7.3.2, 7.3.3 and 8.2.1).
+    /// An answer that leads nowhere: the next server of the set is asked, then once the root with the referral forgotten that led
+    /// here, and then nobody (RFC 8111, sections 7.3.2, 7.3.3 and 8.2.1).
     fn stray(&mut self, now: Instant, host: EidPrefix, server: SocketAddr, refusal: Refusal) {
         self.steps.push_back(Step::Refused(refusal));
         let Some(pending) = self.pending.get_mut(&host) else { return };
@@ -224,9 +224,7 @@ impl<A: Asker> Client<A> {
         if pending.is_from_root {
             return self.end(&host);
         }
-        self.referrals.forget(&host);
-        let start = self.root();
-        self.go_on(now, host, start);
+        self.begin_anew(now, host);
     }
 
     /// The Referral Set: those that can be sent to, the best first; of a huge one as many as are kept.
