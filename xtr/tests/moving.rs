@@ -173,6 +173,26 @@ fn what_has_moved_is_said_to_the_packet_half_until_it_is_back() {
     assert_eq!(moved(&mut node), Some(vec![]), "the operator takes the whole away");
 }
 
+/// Each of two Map-Servers may have another xTR of the two: then each would leave the packets to the other.
+#[test]
+fn a_whole_prefix_is_delivered_here_as_long_as_one_map_server_has_it_from_us() {
+    let mut node = left_behind(&[]);
+    take(&mut node, vec![server(SERVER, ours()), server(SECOND_SERVER, ours())], &[RESOLVER]);
+    node.sent.clear();
+    says(&mut node, 1, behind_other("10.1.0.0/16"));
+    assert_eq!(node.control.all_moved(), []);
+    assert_eq!(node.control.registrations(node.now).filter(|row| row.moved).count(), 1);
+    let records = vec![behind_other("10.1.0.0/16")];
+    let second = MapNotify { nonce: Nonce((1 << 60) + 1), records, ..MapNotify::default() };
+    let second = auth::seal(&ControlMessage::from(second), &ours(), TagForm::Truncated).unwrap();
+    node.bytes(&format!("{SECOND_SERVER}:4342"), &second);
+    assert_eq!(node.control.all_moved(), [prefix("10.1.0.0/16")]);
+    node.sent.clear();
+    says(&mut node, 2, nobodys("10.1.0.0/16"));
+    assert_eq!(node.control.all_moved(), [], "the first has it from us again");
+    assert_eq!(node.control.registrations(node.now).filter(|row| row.moved).count(), 1);
+}
+
 #[test]
 fn what_a_map_server_that_goes_has_said_of_moves_goes_with_it() {
     let mut node = left_behind(&["10.1.2.0/24"]);
