@@ -18,6 +18,7 @@ use xtr::register::{Server, limits};
 use xtr::transport::MapSystem;
 
 const ITR: &str = "198.51.100.7";
+const LATER_ITR: &str = "198.51.100.8";
 const SECOND_SERVER: &str = "203.0.113.11";
 
 fn ip(text: &str) -> IpAddr {
@@ -121,10 +122,18 @@ fn who_sends_to_us_is_named_when_a_map_server_has_said_something_and_once_a_seco
         (2, vec!["10.1.2.0/24".to_owned()]),
         "who sends packets hears of it"
     );
+    // Who begins to send in the second after it was asked who does.
+    node.senders.push(ip(LATER_ITR));
     says(&mut node, 2, behind_other("10.1.3.0/24"));
-    node.advance(secs(10));
-    assert!(solicited(&mut node).contains(&"10.1.3.0/24".to_owned()), "it is known to send");
     assert_eq!(node.named, 2, "in the same second");
+    let third = prefix("10.1.3.0/24").into();
+    let is_told =
+        |node: &Node, itr: &str| node.smrs.iter().any(|(_, to, smr)| to.ip() == ip(itr) && smr.records[0].eid == third);
+    node.advance(secs(1));
+    assert_eq!((node.named, is_told(&node, LATER_ITR)), (3, true), "{:?}", node.smrs);
+    node.advance(secs(10));
+    assert!(is_told(&node, ITR), "it is known to send");
+    assert_eq!(node.named, 3, "nothing is left to be told");
 }
 
 #[test]
