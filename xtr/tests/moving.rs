@@ -6,13 +6,14 @@ mod double;
 
 use std::net::IpAddr;
 
-use double::{Node, RESOLVER, RLOC, SERVER, key, prefix, reply_to, secs};
+use double::{Node, RESOLVER, RLOC, SERVER, WithNegative, key, prefix, reply_to, secs};
 use wire::address::EidPrefix;
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
 use wire::control::{ControlMessage, EidRequest, MapNotify, MapRegister, MapRequest, Nonce};
-use wire::record::{MappingRecord, Ttl};
+use wire::record::{Action, MappingRecord, Ttl};
 use xtr::engine::Input;
-use xtr::map_cache::{Event, SourceVerdict, Update};
+use xtr::interwork::Interworking;
+use xtr::map_cache::{Event, Forwarding, Locator, SourceVerdict, Update};
 use xtr::refusal::Refusal;
 use xtr::register::{Server, limits};
 use xtr::transport::MapSystem;
@@ -200,6 +201,26 @@ fn a_whole_prefix_is_delivered_here_as_long_as_one_map_server_has_it_from_us() {
     says(&mut node, 2, nobodys("10.1.0.0/16"));
     assert_eq!(node.control.all_moved(), [], "the first has it from us again");
     assert_eq!(node.control.registrations(node.now).filter(|row| row.moved).count(), 1);
+}
+
+#[test]
+fn packets_to_what_has_moved_leave_by_no_petr_when_nobody_has_it() {
+    let mut node = left_behind(&["10.1.2.0/24"]);
+    let petr = Locator { address: ip("192.0.2.80"), priority: 1, weight: 100 };
+    let roles = Interworking { petrs: vec![petr], ..Interworking::default() };
+    let (now, plain) = (node.now, Node::plain().control);
+    node.control = std::mem::replace(&mut node.control, plain).interworking(now, roles, [3; 32]);
+    node.collect();
+    node.sent.clear();
+    let mut led = |eid: &str, hole: &str| {
+        let (_, request) = node.miss(eid);
+        node.updates();
+        node.reply(&reply_to(&request, &[]).with_negative(hole, Action::NativelyForward, 15));
+        let upsert = |update| if let Update::Upsert { entry, .. } = update { Some(entry.forwarding) } else { None };
+        node.updates().into_iter().find_map(upsert).unwrap()
+    };
+    assert_eq!(led("10.1.2.3/32", "10.1.2.0/24"), Forwarding::Negative(Action::NativelyForward));
+    assert_eq!(led("203.0.113.200/32", "203.0.113.0/24"), Forwarding::Locators(vec![petr]));
 }
 
 #[test]
