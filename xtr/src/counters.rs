@@ -42,7 +42,8 @@ table! {
         SiteNotUnicast = "site-not-unicast",
         /// From the site: to an EID of ours, which the site itself does not know.
         SiteOwnEid = "site-own-eid",
-        /// To an EID of ours that another xTR has now, and the mapping leads back to this node, or says that nobody has it.
+        /// To an EID of ours that another xTR has now, and the mapping leads back to this node, or to the RTR that it came by, or says that nobody has
+        /// it.
         MovedNowhere = "moved-nowhere",
         /// From the site: no hops left.
         SiteTtl = "site-ttl",

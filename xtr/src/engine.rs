@@ -174,6 +174,7 @@ impl Control {
         self.follow_subscriptions(now);
         self.resolver.handle_timeout(now);
         self.send_registrations(now);
+        self.name_senders(now);
         self.follow_resolver(now);
         self.follow_subscriptions(now);
         self.follow_peers(now);
@@ -245,6 +246,7 @@ impl Control {
             self.subscriber.next_deadline(),
             self.echo.next_deadline(),
             self.own.next_deadline(),
+            self.naming_deadline(),
             self.pitr.as_ref().and_then(Pitr::next_deadline),
         ];
         engines.into_iter().chain(self.nat_deadlines()).flatten().min()

@@ -113,8 +113,8 @@ impl Packet {
         };
         let entry = control.mapping_for(now, self.iid, self.flow.destination).filter(|(prefix, _)| is_part(*prefix));
         let binding = binding.filter(|_| entry.is_none());
-        let locators = entry.map_or(&[][..], |(_, installed)| control.petrs().locators_of(installed));
-        let uses_petr = entry.is_some_and(|(_, installed)| control.petrs().serve(installed));
+        let locators = entry.map_or(&[][..], |(prefix, installed)| control.petrs_for(&prefix).locators_of(installed));
+        let uses_petr = entry.is_some_and(|(prefix, installed)| control.petrs_for(&prefix).serve(installed));
         let Some(octets) = self.octets() else {
             let end = End::Dropped(DropReason::SiteMalformed);
             return Trace { binding, entry, locators, uses_petr, shares: Vec::new(), end };
@@ -174,15 +174,12 @@ fn updates(control: &Control, entry: Option<(EidPrefix, &Installed)>) -> Vec<Upd
     updates.push(Update::Moved(control.all_moved().to_vec()));
     updates.push(Update::PitrFor(control.pitr_for().to_vec()));
     let Some((prefix, installed)) = entry else { return updates };
-    updates.push(Update::Upsert { prefix, entry: control.petrs().lead(control.entry_of(&prefix, installed)) });
-    let all = control.petrs().locators_of(installed).iter().map(|(address, _)| *address);
+    let petrs = control.petrs_for(&prefix);
+    updates.push(Update::Upsert { prefix, entry: petrs.lead(control.entry_of(&prefix, installed)) });
+    let all = petrs.locators_of(installed).iter().map(|(address, _)| *address);
     updates.extend(all.filter_map(|rloc| Some(Update::From { rloc, source: control.source_towards(rloc)? })));
-    let silent = control
-        .petrs()
-        .locators_of(installed)
-        .iter()
-        .map(|(address, _)| *address)
-        .filter(|address| !control.is_usable(*address));
+    let all = petrs.locators_of(installed).iter().map(|(address, _)| *address);
+    let silent = all.filter(|address| !control.is_usable(*address));
     updates.extend(silent.map(|rloc| Update::Reachable { rloc, reachable: false }));
     updates
 }

@@ -6,18 +6,20 @@ mod double;
 
 use std::net::IpAddr;
 
-use double::{Node, RESOLVER, RLOC, SERVER, key, prefix, reply_to, secs};
+use double::{Node, RESOLVER, RLOC, SERVER, WithNegative, key, prefix, reply_to, secs};
 use wire::address::EidPrefix;
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
 use wire::control::{ControlMessage, EidRequest, MapNotify, MapRegister, MapRequest, Nonce};
-use wire::record::{MappingRecord, Ttl};
+use wire::record::{Action, MappingRecord, Ttl};
 use xtr::engine::Input;
-use xtr::map_cache::{Event, SourceVerdict, Update};
+use xtr::interwork::Interworking;
+use xtr::map_cache::{Event, Forwarding, Locator, SourceVerdict, Update};
 use xtr::refusal::Refusal;
 use xtr::register::{Server, limits};
 use xtr::transport::MapSystem;
 
 const ITR: &str = "198.51.100.7";
+const LATER_ITR: &str = "198.51.100.8";
 const SECOND_SERVER: &str = "203.0.113.11";
 
 fn ip(text: &str) -> IpAddr {
@@ -121,10 +123,18 @@ fn who_sends_to_us_is_named_when_a_map_server_has_said_something_and_once_a_seco
         (2, vec!["10.1.2.0/24".to_owned()]),
         "who sends packets hears of it"
     );
+    // Who begins to send in the second after it was asked who does.
+    node.senders.push(ip(LATER_ITR));
     says(&mut node, 2, behind_other("10.1.3.0/24"));
-    node.advance(secs(10));
-    assert!(solicited(&mut node).contains(&"10.1.3.0/24".to_owned()), "it is known to send");
     assert_eq!(node.named, 2, "in the same second");
+    let third = prefix("10.1.3.0/24").into();
+    let is_told =
+        |node: &Node, itr: &str| node.smrs.iter().any(|(_, to, smr)| to.ip() == ip(itr) && smr.records[0].eid == third);
+    node.advance(secs(1));
+    assert_eq!((node.named, is_told(&node, LATER_ITR)), (3, true), "{:?}", node.smrs);
+    node.advance(secs(10));
+    assert!(is_told(&node, ITR), "it is known to send");
+    assert_eq!(node.named, 3, "nothing is left to be told");
 }
 
 #[test]
@@ -171,6 +181,46 @@ fn what_has_moved_is_said_to_the_packet_half_until_it_is_back() {
     says(&mut node, 6, behind_other("10.1.2.0/24"));
     node.input(Input::RemoveEid(prefix("10.1.0.0/16")));
     assert_eq!(moved(&mut node), Some(vec![]), "the operator takes the whole away");
+}
+
+/// Each of two Map-Servers may have another xTR of the two: then each would leave the packets to the other.
+#[test]
+fn a_whole_prefix_is_delivered_here_as_long_as_one_map_server_has_it_from_us() {
+    let mut node = left_behind(&[]);
+    take(&mut node, vec![server(SERVER, ours()), server(SECOND_SERVER, ours())], &[RESOLVER]);
+    node.sent.clear();
+    says(&mut node, 1, behind_other("10.1.0.0/16"));
+    assert_eq!(node.control.all_moved(), []);
+    assert_eq!(node.control.registrations(node.now).filter(|row| row.moved).count(), 1);
+    let records = vec![behind_other("10.1.0.0/16")];
+    let second = MapNotify { nonce: Nonce((1 << 60) + 1), records, ..MapNotify::default() };
+    let second = auth::seal(&ControlMessage::from(second), &ours(), TagForm::Truncated).unwrap();
+    node.bytes(&format!("{SECOND_SERVER}:4342"), &second);
+    assert_eq!(node.control.all_moved(), [prefix("10.1.0.0/16")]);
+    node.sent.clear();
+    says(&mut node, 2, nobodys("10.1.0.0/16"));
+    assert_eq!(node.control.all_moved(), [], "the first has it from us again");
+    assert_eq!(node.control.registrations(node.now).filter(|row| row.moved).count(), 1);
+}
+
+#[test]
+fn packets_to_what_has_moved_leave_by_no_petr_when_nobody_has_it() {
+    let mut node = left_behind(&["10.1.2.0/24"]);
+    let petr = Locator { address: ip("192.0.2.80"), priority: 1, weight: 100 };
+    let roles = Interworking { petrs: vec![petr], ..Interworking::default() };
+    let (now, plain) = (node.now, Node::plain().control);
+    node.control = std::mem::replace(&mut node.control, plain).interworking(now, roles, [3; 32]);
+    node.collect();
+    node.sent.clear();
+    let mut led = |eid: &str, hole: &str| {
+        let (_, request) = node.miss(eid);
+        node.updates();
+        node.reply(&reply_to(&request, &[]).with_negative(hole, Action::NativelyForward, 15));
+        let upsert = |update| if let Update::Upsert { entry, .. } = update { Some(entry.forwarding) } else { None };
+        node.updates().into_iter().find_map(upsert).unwrap()
+    };
+    assert_eq!(led("10.1.2.3/32", "10.1.2.0/24"), Forwarding::Negative(Action::NativelyForward));
+    assert_eq!(led("203.0.113.200/32", "203.0.113.0/24"), Forwarding::Locators(vec![petr]));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use wire::address::{EidPrefix, InstanceId};
 
 use super::Control;
 use crate::database::Database;
-use crate::interwork::{Aggregate, Petrs, Pitr};
+use crate::interwork::{Aggregate, NO_PETRS, Petrs, Pitr};
 use crate::map_cache::Entry;
 use crate::reach::{Counts, EchoState, ProbedLocator};
 use crate::refusal::Tally;
@@ -97,9 +97,11 @@ impl Control {
         self.resolver.mapping_for(now, iid, address)
     }
 
-    /// The PETRs that this node uses.
-    pub fn petrs(&self) -> &Petrs {
-        &self.petrs
+    /// The PETRs that packets to this EID-prefix leave by where it is no LISP site. Of what is ours, and has moved to another xTR, there are
+    /// none: who has registered it no more is no reason to send its packets out.
+    pub fn petrs_for(&self, prefix: &EidPrefix) -> &Petrs {
+        let has_moved = self.all_moved().iter().any(|moved| moved.covers(prefix));
+        if has_moved { &NO_PETRS } else { &self.petrs }
     }
 
     /// The EID-prefixes of others that this node is PITR for, ascending.

@@ -41,7 +41,7 @@ impl Control {
         let Some(update) = self.beside_bindings(update) else { return };
         self.tell_subscriber(now, &update);
         let mut update = match update {
-            Update::Upsert { prefix, entry } => Update::Upsert { prefix, entry: self.petrs.lead(entry) },
+            Update::Upsert { prefix, entry } => Update::Upsert { prefix, entry: self.petrs_for(&prefix).lead(entry) },
             other => other,
         };
         let mut locators = Vec::new();

@@ -17,6 +17,7 @@ use wire::address::EidPrefix;
 use crate::map_cache::Locator;
 
 pub use finder::{Aggregate, Finder, Sites};
+pub(crate) use petrs::NO_PETRS;
 pub use petrs::Petrs;
 pub use pitr::Pitr;
 

@@ -22,6 +22,9 @@ pub struct Petrs {
     records: Vec<(IpAddr, LocatorRecord)>,
 }
 
+/// Of what must not leave by them.
+pub(crate) static NO_PETRS: Petrs = Petrs { locators: Vec::new(), records: Vec::new() };
+
 impl Petrs {
     /// Uses these.
     pub fn new(locators: Vec<Locator>) -> Self {

@@ -447,7 +447,7 @@ impl Itr {
             return unreachable(DropReason::SiteOwnEid);
         }
         match self.decide_mapped(packet) {
-            Decision::Core(target) | Decision::Split(target, _) if self.is_ours(target) => {
+            Decision::Core(target) | Decision::Split(target, _) if self.leads_back(target, packet.source()) => {
                 unreachable(DropReason::MovedNowhere)
             }
             Decision::Native => unreachable(DropReason::MovedNowhere),
@@ -455,8 +455,12 @@ impl Itr {
         }
     }
 
-    fn is_ours(&self, target: Target) -> bool {
-        self.rlocs.all().contains(&self.cache.locators().get(target.locator).address())
+    /// To ourselves, or, behind a NAT, to the RTR that the packet has come from: hosts that stayed alone are heard there.
+    fn leads_back(&self, target: Target, source: IpAddr) -> bool {
+        let (iid, locator) = (self.config.iid, self.cache.locators().get(target.locator));
+        let is_behind_nat = self.relays.is_none() && locator.through().is_some();
+        let has_stayed = self.local_eids.contains(iid, source) && !self.moved.contains(iid, source);
+        self.rlocs.all().contains(&locator.address()) || is_behind_nat && !has_stayed
     }
 
     #[inline(always)]

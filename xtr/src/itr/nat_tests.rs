@@ -205,3 +205,22 @@ fn the_source_of_what_an_rtr_is_the_last_hop_of_is_told_through_its_nat_or_witho
         assert_eq!(rtr.outputs(), []);
     }
 }
+
+#[test]
+fn behind_a_nat_what_came_by_the_rtr_for_a_part_that_has_moved_does_not_go_back_to_it() {
+    let mut node = Rtr::new();
+    let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
+    node.itr = Itr::new(node.now, config, node.counters.clone());
+    node.itr.update(node.now, Update::LocalRlocs(vec![ip(RLOCS[0])]));
+    node.itr.update(node.now, Update::LocalEids(vec![prefix("10.0.0.0/16")]));
+    node.itr.update(node.now, Update::Moved(vec![prefix("10.0.1.0/24")]));
+    let to_rtr = Binding { address: ip("198.51.100.1"), port: 4341, from: FromPort::Data, source: ip(RLOCS[0]) };
+    node.install("0.0.0.0/0", Forwarding::Binding(to_rtr));
+    for source in ["10.7.0.1", "10.0.1.9"] {
+        let verdict =
+            node.itr.handle(node.now, &packet(source, BOUND, 8)) == Verdict::Dropped(DropReason::MovedNowhere);
+        assert!(verdict, "{source}");
+    }
+    while node.itr.poll().is_some() {}
+    assert_eq!(node.header(&packet("10.0.2.1", BOUND, 8)).destination, ip("198.51.100.1"), "of a host that stayed");
+}

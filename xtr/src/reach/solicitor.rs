@@ -165,6 +165,11 @@ impl Solicitor {
         }
     }
 
+    /// Whether this ITR hears of changes.
+    pub fn knows(&self, rloc: IpAddr) -> bool {
+        self.itrs.contains_key(&rloc)
+    }
+
     /// Makes room for one more ITR, if need be in the place of the unproven one that was heard longest ago.
     fn make_room(&mut self, now: Instant, is_proven: bool) -> bool {
         let is_due = self.swept.is_none_or(|at| now.saturating_duration_since(at) >= limits::SWEEP_INTERVAL);

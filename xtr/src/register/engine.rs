@@ -119,7 +119,7 @@ pub enum Output {
     Returned(EidPrefix),
     /// What came was a Map-Notify of a Map-Server, as its tag proves.
     Verified,
-    /// All that has moved and not returned, whatever Map-Server says so, has changed.
+    /// All that has moved and not returned has changed: parts, whatever Map-Server says so, and what no Map-Server has from us any more.
     AllMoved(Vec<EidPrefix>),
 }
 

@@ -580,12 +580,9 @@ pub(super) fn or_none<T>(listed: Result<Vec<T>, rtnetlink::Error>) -> Result<Vec
 fn loosen_source_check(tun: &str) {
     let all = std::fs::read_to_string("/proc/sys/net/ipv4/conf/all/rp_filter");
     let value = if all.is_ok_and(|all| all.trim() == "0") { "0" } else { "2" };
-    // Nor is it for a host to know that we send on what has moved: it may be anywhere.
-    for (setting, value) in [("rp_filter", value), ("send_redirects", "0")] {
-        let path = format!("/proc/sys/net/ipv4/conf/{tun}/{setting}");
-        if let Err(error) = std::fs::write(&path, value) {
-            tracing::debug!(path, %error, "setting left as it is");
-        }
+    let path = format!("/proc/sys/net/ipv4/conf/{tun}/rp_filter");
+    if let Err(error) = std::fs::write(&path, value) {
+        tracing::debug!(path, %error, "setting left as it is");
     }
 }
 

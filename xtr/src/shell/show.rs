@@ -84,8 +84,8 @@ pub(super) fn by_address(sent: &[LocatorCount]) -> BTreeMap<IpAddr, LocatorCount
 fn map_cache(control: &Control, now: Instant) -> Vec<Value> {
     let entry = |(prefix, installed): (&wire::address::EidPrefix, &crate::resolve::Installed)| {
         let down = control.down_by_status_bits(prefix, installed);
-        let locators: Vec<_> = control
-            .petrs()
+        let petrs = control.petrs_for(prefix);
+        let locators: Vec<_> = petrs
             .locators_of(installed)
             .iter()
             .map(|(address, locator)| {
@@ -99,7 +99,7 @@ fn map_cache(control: &Control, now: Instant) -> Vec<Value> {
             .collect();
         let mut row = json!({
             "prefix": prefix.to_string(),
-            "action": control.petrs().action_of(installed),
+            "action": petrs.action_of(installed),
             "map_version": version(installed.map_version),
             "expires": installed.expires.saturating_duration_since(now).as_secs(),
             "secured": installed.secured,

@@ -194,7 +194,7 @@ fn entry(now: Instant, trace: &Trace<'_>, control: &Control) -> Value {
     };
     json!({
         "prefix": prefix.to_string(),
-        "action": control.petrs().action_of(installed),
+        "action": control.petrs_for(&prefix).action_of(installed),
         "from": from,
         "age": now.saturating_duration_since(installed.since).as_secs(),
         "expires": installed.expires.saturating_duration_since(now).as_secs(),

@@ -92,17 +92,25 @@ impl Registrar {
         self.moved_parts.retain(|(_, part), _| is_part(part));
     }
 
-    /// Says what has moved, if that has changed.
+    /// Says what has moved, if that has changed. Of a whole EID-prefix that a Map-Server still has from us packets are delivered here: where
+    /// two Map-Servers disagree each xTR would leave them to the other.
     pub(super) fn say_moved(&mut self) {
-        let moved = self.moved.iter().chain(self.moved_parts.keys());
-        let moved: BTreeSet<EidPrefix> = moved.map(|(_, prefix)| *prefix).collect();
+        let moved = self.moved.iter().map(|(_, prefix)| *prefix);
+        let mut moved: BTreeSet<EidPrefix> = moved.collect();
+        if !moved.is_empty() {
+            let registering = self.batches.iter().filter(|batch| !batch.withdrawing);
+            for prefix in registering.flat_map(|batch| &batch.prefixes) {
+                moved.remove(prefix);
+            }
+        }
+        moved.extend(self.moved_parts.keys().map(|(_, prefix)| *prefix));
         if !moved.iter().eq(&self.all_moved) {
             self.all_moved = moved.into_iter().collect();
             self.outputs.push_back(Output::AllMoved(self.all_moved.clone()));
         }
     }
 
-    /// All that has moved and not returned.
+    /// All that has moved and not returned, as it was last said ([`Output::AllMoved`]).
     pub fn all_moved(&self) -> &[EidPrefix] {
         &self.all_moved
     }
