@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use cgeid::{Identity, Network, OperationalKey};
 use dht::publish::{self, Publication, Sequence};
 use dht::record::{CertificateCache, Mapping, RecordKey, Rloc, RlocFlags, verify};
-use dht::shell::node::{Multiaddr, Node, NodeConfig, NodeError};
+use dht::shell::node::{Clock, Multiaddr, Node, NodeConfig, NodeError};
 use dht::shell::shelf;
 use wire::record::Ttl;
 
@@ -22,6 +22,10 @@ fn key() -> OperationalKey {
 }
 
 fn mapping(key: &OperationalKey, last: u8, sequence: &mut Sequence) -> Publication {
+    mapping_at(SystemTime::now(), key, last, sequence)
+}
+
+fn mapping_at(now: SystemTime, key: &OperationalKey, last: u8, sequence: &mut Sequence) -> Publication {
     let locator = Rloc {
         priority: 1,
         weight: 100,
@@ -31,7 +35,7 @@ fn mapping(key: &OperationalKey, last: u8, sequence: &mut Sequence) -> Publicati
         address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)),
         port: 0,
     };
-    publish::mapping(key, NETWORK, Mapping::new([locator], Ttl(60)), SystemTime::now(), sequence).unwrap()
+    publish::mapping(key, NETWORK, Mapping::new([locator], Ttl(60)), now, sequence).unwrap()
 }
 
 fn start(key: &OperationalKey, host: [u8; 2], bootstrap: &[Multiaddr], state: Option<&Path>) -> Node {
@@ -96,4 +100,30 @@ async fn no_flipped_bit_is_stored_anywhere() {
     assert_eq!(get(&publisher, &good.key).await, Vec::<Vec<u8>>::new());
     assert!(publisher.put(good.key.encode(), good.value.clone()).await.unwrap().is_stored());
     assert_eq!(get(&second, &good.key).await, [good.value]);
+}
+
+#[tokio::test]
+async fn what_a_node_does_not_take_for_what_it_took_while_its_clock_was_ahead_the_others_take() {
+    const DAY: i64 = 86_400;
+    let (owner, servers) = (key(), [key(), key()]);
+    let (clock, hand) = Clock::settable();
+    hand.set(DAY);
+    let config = NodeConfig {
+        listen: vec![IpAddr::V4(Ipv4Addr::new(127, 23, 1, 1))],
+        port: 0,
+        clock,
+        ..NodeConfig::server(&servers[0])
+    };
+    let first = shelf::start_node(config, NETWORK, None).unwrap();
+    let ahead = mapping_at(clock.now(), &owner, 1, &mut Sequence::default());
+    assert!(first.put(ahead.key.encode(), ahead.value).await.unwrap().local);
+    hand.set(0);
+    let now = mapping(&owner, 2, &mut Sequence::default());
+    let alone = first.put(now.key.encode(), now.value.clone()).await.unwrap();
+    assert!(!alone.is_stored() && alone.asked() == 0, "{alone:?}");
+    let second = start(&servers[1], [23, 2], &first.listen_addrs(), None);
+    first.subscribe().wait_for(|set| set.peers > 0).await.unwrap();
+    let report = first.put(now.key.encode(), now.value.clone()).await.unwrap();
+    assert_eq!((report.local, report.stored), (false, 1), "{report:?}");
+    assert_eq!(get(&second, &now.key).await, [now.value]);
 }

@@ -436,7 +436,7 @@ impl Engine {
                 Ok(())
             }
             Input::Closing => {
-                self.publisher.hurry(now.monotonic);
+                self.publisher.hurry(now.monotonic, &self.server);
                 Ok(())
             }
         };
@@ -468,8 +468,8 @@ impl Engine {
     }
 
     /// Takes note whether the peers of the DHT node say that the clock is right: what was signed ahead of it counts for nothing then.
-    pub fn trust_clock(&mut self, is_right: bool) {
-        self.publisher.trust_clock(is_right);
+    pub fn trust_clock(&mut self, now: Now, is_right: bool) {
+        self.publisher.trust_clock(now.wall, is_right);
     }
 
     /// The next thing to do.

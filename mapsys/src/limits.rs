@@ -200,8 +200,10 @@ pub const PUT_REQUESTS_SAVED: Duration = Duration::from_millis(500);
 pub const PUT_PACE_STEP: Duration = Duration::from_secs(1);
 /// Nodes that a PUT is taken to ask before one has ended: a region full ([`dht::limits::REPLICAS`]).
 pub const PUT_COPIES: u32 = 20;
-/// How often a record that came too fast for half of the nodes asked is put again, before those that have it are enough: they may
-/// say so for ever.
+/// Nodes that are enough to have a record that came too fast for most of those asked; or half of those, if they are fewer.
+pub const PUT_ENOUGH: usize = 3;
+/// How often a record that too few have, since it came too fast, is put again before these are enough: the others may say so for ever. One
+/// that nobody has is put again until somebody has it.
 pub const PUT_REPEATS: u32 = 3;
 /// Signed records kept until somebody stores them, some 1 kB each: those in flight, and as many that wait to be put again. What finds no
 /// room is signed again.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use cgeid::{Cn, Network};
 
 use super::database::{Database, DatabaseError, Loaded};
-use super::node::{Held, Node, NodeConfig, NodeError, Reason, Records, Role};
+use super::node::{Held, MARK_AHEAD, Node, NodeConfig, NodeError, Reason, Records, Role};
 use crate::error::Refusal;
 use crate::limits;
 use crate::record::RecordKey;
@@ -133,7 +133,7 @@ impl Records for Shelf {
     }
 
     fn put(&mut self, now: SystemTime, origin: Origin, key: &[u8], value: &[u8]) -> Result<(), Reason> {
-        told(self.store.put(now, origin, key, value))
+        told(now, self.store.put(now, origin, key, value))
     }
 
     fn take_over(
@@ -144,7 +144,7 @@ impl Records for Shelf {
         value: &[u8],
         left: Duration,
     ) -> Result<(), Reason> {
-        told(self.store.take_over(now, origin, key, value, left))
+        told(now, self.store.take_over(now, origin, key, value, left))
     }
 
     fn left(&self, now: SystemTime, key: &[u8]) -> Option<Duration> {
@@ -195,8 +195,12 @@ impl Records for Shelf {
     }
 }
 
-fn told(outcome: Result<Admission, Refusal>) -> Result<(), Reason> {
-    outcome.map(drop).map_err(|refusal| Reason { name: refusal.name(), text: refusal.to_string() })
+fn told(now: SystemTime, outcome: Result<Admission, Refusal>) -> Result<(), Reason> {
+    let latest = now + crate::limits::CLOCK_SKEW;
+    outcome.map(drop).map_err(|refusal| {
+        let is_ahead = matches!(&refusal, Refusal::OldSequence { known, .. } if known.signed_at() > latest);
+        Reason { name: if is_ahead { MARK_AHEAD } else { refusal.name() }, text: refusal.to_string() }
+    })
 }
 
 /// Zero bits at the beginning of a distance.

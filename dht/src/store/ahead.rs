@@ -4,11 +4,8 @@
 //! Nobody can tell the two apart at the start, and a clock that is behind may be put right a minute later. So it is kept: it is
 //! not shown, proves nothing, and is the first to go when there is no room. It counts when the clock has come to it, and is
 //! deleted when the peers have said that the clock is right.
-//!
-//! What this node took itself while its clock was ahead is found when its owner comes with something else: were it remembered, he
-//! would be refused until the time has come to it.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::Store;
 use super::entry::{Entry, Offer};
@@ -16,9 +13,6 @@ use super::{Origin, compare};
 use crate::error::Refusal;
 use crate::limits;
 use crate::record::{Chain, Class, Form, RecordKey, check_signature};
-
-/// How long the peers' word counts, which comes once a second.
-const RIGHT: Duration = Duration::from_secs(10);
 
 impl Store {
     /// Bundles that are kept though they are from the future.
@@ -42,7 +36,6 @@ impl Store {
     /// This clock is right, as far as clocks agree: what is from the future by more than that never was anything else. Deletes
     /// `count` at most; how many it were.
     pub fn drop_ahead(&mut self, now: SystemTime, count: usize) -> usize {
-        self.right_at = Some(now);
         let latest = now + limits::CLOCK_SKEW;
         for dropped in 0..count {
             let Some((_, key)) = self.ahead.last().copied().filter(|(at, _)| *at > latest) else { return dropped };
@@ -79,26 +72,6 @@ impl Store {
             check_signature(key, section, octets, &chain, &mut self.certificates)?;
         }
         self.check_identity(key, &known, &chain, now)
-    }
-
-    /// By a clock that is right, forgets what was seen under a key that is from the future: its writer's clock was ahead, and this one with
-    /// it, or it would not have been taken. A REVOCATION counts whenever it was signed.
-    pub(super) fn forget_ahead(&mut self, key: RecordKey, now: SystemTime) {
-        let is_right = |at: SystemTime| now.duration_since(at).is_ok_and(|since| since <= RIGHT);
-        if !self.right_at.is_some_and(is_right)
-            || !self.entries.get(&key).is_some_and(|entry| entry.marks.is_ahead(now))
-        {
-            return;
-        }
-        self.update(key, |entry| {
-            entry.drop_ahead(&key, now);
-            entry.marks.forget_ahead(now);
-            // What is left is still later than what came before it.
-            for (class, held) in &entry.sections {
-                entry.marks.raise(*class, held, false);
-            }
-        });
-        self.unproven.push(key);
     }
 
     /// Gives up what is from the future under a key.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::entry::{Held, ripe_at};
+use super::entry::Held;
 use crate::error::Malformed;
 use crate::limits;
 use crate::record::{Class, Reader, Version};
@@ -20,12 +20,6 @@ pub(super) struct Mark {
     pub(super) conflict: bool,
     /// When it may be forgotten.
     pub(super) forget_at: SystemTime,
-}
-
-impl Mark {
-    fn is_ahead(&self, class: Class, now: SystemTime) -> bool {
-        class != Class::Revocation && ripe_at(self.version) > now
-    }
 }
 
 /// The marks of one key.
@@ -49,16 +43,6 @@ impl Marks {
             known.conflict |= mark.conflict;
         }
         known.forget_at = forget_at;
-    }
-
-    /// Whether something that was seen is from the future.
-    pub(super) fn is_ahead(&self, now: SystemTime) -> bool {
-        self.0.iter().any(|(class, mark)| mark.is_ahead(*class, now))
-    }
-
-    /// Forgets what is from the future.
-    pub(super) fn forget_ahead(&mut self, now: SystemTime) {
-        self.0.retain(|class, mark| !mark.is_ahead(*class, now));
     }
 
     /// class 1 ‖ flags 1 ‖ epoch 4 ‖ sequence 8 ‖ forget at (ms since 1970) 8, for each class.

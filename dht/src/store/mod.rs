@@ -100,8 +100,6 @@ pub struct Store {
     shares: Shares,
     /// Keys of what came from disk and is from the future, by when it is not any more.
     ahead: BTreeSet<(SystemTime, RecordKey)>,
-    /// When the peers last said that this clock is right.
-    right_at: Option<SystemTime>,
     /// Keys of what came from disk, some of which may have been proven since.
     unproven: Vec<RecordKey>,
     /// The last key that was looked at for what has expired.
@@ -131,7 +129,6 @@ impl Store {
             region: None,
             shares: Shares::of(capacity),
             ahead: BTreeSet::new(),
-            right_at: None,
             unproven: Vec::new(),
             looked_to: None,
             certificates: CertificateCache::new(),
@@ -265,7 +262,6 @@ impl Store {
         left: Duration,
     ) -> Result<Admission, Refusal> {
         let bundle = &form.bundle;
-        self.forget_ahead(key, now);
         self.check_beside_waiting((now, origin), &key, form)?;
         self.settle_proof(&key, now);
         if bundle.revocation().is_some()

@@ -3,13 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-use crate::limits::{PUT_COPIES, PUT_PACE_STEP, PUT_REQUESTS, PUT_REQUESTS_LEAST, PUT_REQUESTS_SAVED};
+use crate::limits::{PUT_COPIES, PUT_ENOUGH, PUT_PACE_STEP, PUT_REQUESTS, PUT_REQUESTS_LEAST, PUT_REQUESTS_SAVED};
 
 /// How a PUT ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PutOutcome {
-    /// Whether somebody keeps the record, be it this node.
-    pub stored: bool,
+    /// Whether this node itself keeps the record.
+    pub local: bool,
+    /// Other nodes that keep it.
+    pub stored: usize,
     /// Other nodes that were asked to.
     pub asked: usize,
     /// Of these, those that did not look at it, since they are asked too often.
@@ -17,12 +19,26 @@ pub struct PutOutcome {
 }
 
 impl PutOutcome {
-    /// Nobody keeps it, for whatever reason.
-    pub const FAILED: Self = Self { stored: false, asked: 0, busy: 0 };
+    /// Nobody keeps it, for whatever reason, and nobody was asked to.
+    pub const FAILED: Self = Self { local: false, stored: 0, asked: 0, busy: 0 };
 
-    /// Whether it came too fast: half of those asked say so. One of twenty may lie, and shall not hold up the others.
+    /// There was nothing to put.
+    pub const NEEDLESS: Self = Self { local: true, ..Self::FAILED };
+
+    /// Whether others can read it. What this node alone keeps counts only where there is nobody else: what others still have in its
+    /// place, they go on telling.
+    pub fn is_stored(&self) -> bool {
+        self.stored > 0 || (self.local && self.asked == 0)
+    }
+
+    /// Whether it came too fast: more than half of those asked say so, and not one alone, who may lie.
     pub fn is_too_fast(&self) -> bool {
-        self.busy > 0 && 2 * self.busy >= self.asked
+        self.busy > 1 && 2 * self.busy > self.asked
+    }
+
+    /// Whether it came too fast for so many that those who took it are too few.
+    pub fn is_scarce(&self) -> bool {
+        self.is_too_fast() && self.stored < PUT_ENOUGH.min(self.asked / 2)
     }
 }
 
@@ -67,7 +83,11 @@ impl Pace {
 
     /// One has ended.
     pub(super) fn heard(&mut self, now: Instant, outcome: &PutOutcome) {
-        if outcome.stored {
+        // Who asked nobody has learnt nothing of others.
+        if outcome.asked == 0 {
+            return;
+        }
+        if outcome.is_stored() {
             self.cost = u32::try_from(outcome.asked).unwrap_or(u32::MAX).clamp(1, PUT_REQUESTS);
         }
         // Those that are on their way together hear the same.
@@ -107,7 +127,11 @@ mod tests {
     }
 
     fn taken(asked: usize) -> PutOutcome {
-        PutOutcome { stored: true, asked, busy: 0 }
+        PutOutcome { stored: asked, asked, ..PutOutcome::FAILED }
+    }
+
+    fn too_fast(stored: usize, asked: usize, busy: usize) -> PutOutcome {
+        PutOutcome { local: true, stored, asked, busy }
     }
 
     #[test]
@@ -132,20 +156,53 @@ mod tests {
     fn whoever_is_asked_too_often_is_asked_less_and_then_more_again() {
         let (start, mut pace) = (Instant::now(), Pace::default());
         begun(&mut pace, start, Duration::from_secs(2), taken(2));
-        let busy = PutOutcome { stored: true, asked: 2, busy: 1 };
+        let busy = too_fast(1, 3, 2);
         begun(&mut pace, start + Duration::from_secs(2), Duration::from_secs(10), busy);
         assert_eq!(pace.rate, PUT_REQUESTS_LEAST);
         let slow = begun(&mut pace, start + Duration::from_secs(12), Duration::from_secs(1), busy);
-        assert!(slow <= PUT_REQUESTS_LEAST / 2 + 1, "{slow}");
+        assert!(slow <= PUT_REQUESTS_LEAST / 3 + 1, "{slow}");
         begun(&mut pace, start + Duration::from_secs(13), Duration::from_secs(60), taken(2));
         assert_eq!(pace.rate, PUT_REQUESTS);
     }
 
     #[test]
-    fn one_of_twenty_who_says_so_slows_nobody_down() {
-        let outcome = PutOutcome { stored: true, asked: 20, busy: 9 };
-        assert!(!outcome.is_too_fast() && PutOutcome { busy: 10, ..outcome }.is_too_fast());
-        assert!(!PutOutcome::FAILED.is_too_fast() && !taken(0).is_too_fast());
+    fn half_of_those_asked_and_one_of_two_who_say_so_slow_nobody_down() {
+        assert!(!too_fast(10, 20, 10).is_too_fast() && too_fast(9, 20, 11).is_too_fast());
+        assert!(
+            !too_fast(1, 2, 1).is_too_fast() && !too_fast(0, 1, 1).is_too_fast() && too_fast(0, 2, 2).is_too_fast()
+        );
+        assert!(!PutOutcome::FAILED.is_too_fast());
+    }
+
+    #[test]
+    fn three_who_took_it_are_enough_or_half_of_fewer() {
+        let scarce = [(2, 20, 18), (3, 20, 17), (0, 3, 3), (1, 3, 2), (1, 20, 10)];
+        assert_eq!(
+            scarce.map(|(stored, asked, busy)| too_fast(stored, asked, busy).is_scarce()),
+            [true, false, true, false, false]
+        );
+    }
+
+    #[test]
+    fn what_this_node_alone_keeps_is_stored_only_where_nobody_else_is() {
+        let stored = |local, stored, asked| PutOutcome { local, stored, asked, busy: 0 }.is_stored();
+        assert!(stored(true, 0, 0) && stored(true, 1, 20) && stored(false, 1, 20));
+        assert!(!stored(true, 0, 1) && !stored(false, 0, 0) && !stored(false, 0, 20));
+        assert!(PutOutcome::NEEDLESS.is_stored() && !PutOutcome::FAILED.is_stored());
+    }
+
+    #[test]
+    fn a_put_that_asked_nobody_changes_neither_the_pace_nor_what_the_next_one_costs() {
+        let (start, mut pace) = (Instant::now(), Pace::default());
+        begun(&mut pace, start, Duration::from_secs(10), too_fast(1, 3, 2));
+        let (rate, cost) = (pace.rate, pace.cost);
+        let later = start + Duration::from_secs(60);
+        for outcome in [PutOutcome::FAILED, PutOutcome::NEEDLESS] {
+            pace.heard(later, &outcome);
+            assert_eq!((pace.rate, pace.cost), (rate, cost));
+        }
+        pace.heard(later, &taken(2));
+        assert_ne!((pace.rate, pace.cost), (rate, cost));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! * of a site with `publish = "aggregate"` nothing but its configured prefixes: PREFIX sections without locators, which
 //!   send who asks for anything inside to this Map-Server, and where others are the anchor a live page that lists the prefix itself.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -57,6 +57,8 @@ pub struct Publisher {
     sequences: BTreeMap<Cn, Sequence>,
     is_clock_right: bool,
     in_flight: HashMap<RecordKey, (Topic, Sequence)>,
+    /// What is registered and waits for its first PUT: no page lists it before, since who found it there would not find the record.
+    unlisted: HashSet<Topic>,
     /// What was signed and is not known to be stored: it is put again as it is, while it is what is so.
     kept: HashMap<Topic, Publication>,
     /// When each page that lists what is registered was signed that is stored now.
@@ -150,15 +152,30 @@ impl Publisher {
         }
         let sweep_at = (!sequences.is_empty()).then_some(settled);
         let (waiting, live_pages) = (Some((settled, waiting)), live_pages.into_iter().collect());
-        let (in_flight, kept, is_clock_right) = (HashMap::new(), HashMap::new(), false);
-        Self { config, schedule, standing, sequences, is_clock_right, in_flight, kept, live_pages, sweep_at, waiting }
+        let (in_flight, unlisted, kept, is_clock_right) = (HashMap::new(), HashSet::new(), HashMap::new(), false);
+        Self {
+            config,
+            schedule,
+            standing,
+            sequences,
+            is_clock_right,
+            in_flight,
+            unlisted,
+            kept,
+            live_pages,
+            sweep_at,
+            waiting,
+        }
     }
 
     /// Whether the clock is right, as far as peers say.
-    pub fn trust_clock(&mut self, is_right: bool) {
+    pub fn trust_clock(&mut self, wall: SystemTime, is_right: bool) {
         if is_right && !self.is_clock_right {
             // It may have been signed by a clock that was ahead.
             self.kept.clear();
+            if self.sequences.values().any(|last| last.by_right_clock(wall) != *last) {
+                self.schedule.refresh_all();
+            }
         }
         self.is_clock_right = is_right;
     }
@@ -174,13 +191,36 @@ impl Publisher {
         if self.registrar().is_none() || server.sites().is_aggregated(&prefix) {
             return;
         }
-        self.schedule.mark(now, self.topic(prefix));
+        let topic = self.topic(prefix);
+        // What an earlier run may have published can be on the page already.
+        if matches!(topic, Topic::Prefix(_)) && !self.schedule.contains(&topic) && self.sweep_at.is_none() {
+            self.unlisted.insert(topic);
+        }
+        self.schedule.mark(now, topic);
+        if !self.unlisted.contains(&topic) {
+            self.changed_on_page(now, prefix, server);
+        }
+    }
+
+    /// Notes that the page has changed that lists this prefix, if one does.
+    fn changed_on_page(&mut self, now: Instant, prefix: EidPrefix, server: &MapServer) {
         let configured = server.sites().find(&prefix).map(|grant| grant.configured);
         // An anchor's page names its very prefix always; another's is named as long as it is registered.
         let is_named_anyway = |page: &EidPrefix| *page == prefix && self.standing.anchored.contains(page);
         let is_paged = |page: &EidPrefix| self.standing.paged.contains_key(page) && !is_named_anyway(page);
         if let Some(configured) = configured.filter(is_paged) {
             self.schedule.mark(now, Topic::Index(configured));
+        }
+    }
+
+    /// Has those on their pages from now on that were registered and not put yet.
+    fn list(&mut self, now: Instant, topics: &[Topic], server: &MapServer) {
+        for topic in topics {
+            if let Topic::Prefix(prefix) = *topic
+                && self.unlisted.remove(topic)
+            {
+                self.changed_on_page(now, prefix, server);
+            }
         }
     }
 
@@ -231,7 +271,7 @@ impl Publisher {
         let addresses: Vec<String> = map_servers.iter().map(ToString::to_string).collect();
         tracing::info!(addresses = addresses.join(", "), "others are told of other addresses");
         self.config.map_servers = map_servers;
-        self.schedule.refresh(|topic| matches!(topic, Topic::Prefix(_)));
+        self.schedule.mark_all(|topic| matches!(topic, Topic::Prefix(_)));
     }
 
     /// The keys of this node's identities, the registrar's first.
@@ -248,7 +288,7 @@ impl Publisher {
         let added = self.config.signers.add(key)?;
         if added == Added::Renewed {
             let is_registrar = self.registrar().is_some_and(|registrar| registrar.cn() == cn);
-            self.schedule.refresh(|topic| match topic {
+            self.schedule.mark_all(|topic| match topic {
                 Topic::Cgeid(other) => *other == cn,
                 Topic::Prefix(_) | Topic::Index(_) => is_registrar,
             });
@@ -267,7 +307,9 @@ impl Publisher {
     }
 
     /// The process ends: what has changed goes out now or never.
-    pub fn hurry(&mut self, now: Instant) {
+    pub fn hurry(&mut self, now: Instant, server: &MapServer) {
+        let new: Vec<Topic> = self.unlisted.iter().copied().collect();
+        self.list(now, &new, server);
         let waiting = self.waiting.as_ref().filter(|(until, _)| *until > now).map(|(_, waiting)| waiting);
         self.schedule.hurry(now, |topic| waiting.is_none_or(|waiting| !waiting.contains(topic)));
     }
@@ -279,7 +321,7 @@ impl Publisher {
 
     /// Publishes everything again: the DHT has new members.
     pub fn refresh_all(&mut self) {
-        self.schedule.refresh(|_| true);
+        self.schedule.refresh_all();
     }
 
     /// Takes the end of a PUT. Gives what is to be on disk of it.
@@ -327,7 +369,9 @@ impl Publisher {
     /// Signs what is due.
     pub fn publish(&mut self, now: Now, server: &MapServer, outputs: &mut VecDeque<Output>) {
         outputs.extend(self.sweep(now.monotonic, server).into_iter().map(Mark::ForgottenLivePage).map(Output::Persist));
-        for topic in self.schedule.due(now.monotonic) {
+        let due = self.schedule.due(now.monotonic);
+        self.list(now.monotonic, &due, server);
+        for topic in due {
             if let Some(kept) = self.kept.get(&topic).filter(|_| self.schedule.is_repeated(&topic)).cloned() {
                 self.put(topic, kept, outputs);
                 continue;
@@ -344,7 +388,7 @@ impl Publisher {
                     self.put(topic, publication, outputs);
                 }
                 Err(_) if self.has_left(topic, now.wall) => {
-                    self.schedule.done(now.monotonic, topic, PutOutcome { stored: true, ..PutOutcome::FAILED });
+                    self.schedule.done(now.monotonic, topic, PutOutcome::NEEDLESS);
                     outputs.extend(self.forget(topic).map(Mark::ForgottenSequence).map(Output::Persist));
                 }
                 Err(error) => {
@@ -482,6 +526,7 @@ impl Publisher {
         }
         if takes_more {
             let inside = live.inside(&covering).map(|(prefix, _)| prefix);
+            let inside = inside.filter(|prefix| !self.unlisted.contains(&Topic::Prefix(*prefix)));
             let listed: Vec<_> = inside.filter(|prefix| entries.iter().all(|known| known.prefix != *prefix)).collect();
             entries.extend(listed.into_iter().map(|prefix| entry(prefix, length(&prefix))));
         }

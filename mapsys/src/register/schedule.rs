@@ -13,7 +13,7 @@ use crate::limits::{
 };
 use crate::register::pace::{Pace, PutOutcome};
 
-/// While others read much that is not so any more, one PUT in so many is of something else: that must not end meanwhile.
+/// While others read much that is not so any more, or have not got it, one PUT in so many is of something else: that must not end meanwhile.
 const OTHERS_PART: u32 = 4;
 
 /// One record of ours in the DHT.
@@ -40,9 +40,11 @@ pub struct Schedule {
 struct Lanes {
     /// To be published, while others read what is not so any more: that goes before what is only missing, or old.
     wrong: Lane,
-    /// To be published.
-    others: Lane,
-    /// How often one had to wait for the other.
+    /// To be published, and never yet stored: that goes before what is only old.
+    new: Lane,
+    /// To be published again, since it is old or the DHT has new members.
+    old: Lane,
+    /// How often one had to wait for another.
     waits: u32,
     /// When the answer of each PUT in flight counts as lost.
     flights: Lane,
@@ -62,6 +64,8 @@ struct State {
     failures: u32,
     /// Whether something was said about it before.
     is_known: bool,
+    /// Whether nobody has stored anything about it yet.
+    is_new: bool,
     /// Whether what others can read was true once, and is not any more.
     is_wrong: bool,
     /// Whether what is in flight was signed for an earlier PUT.
@@ -109,9 +113,10 @@ impl Schedule {
             if state.in_flight.is_none() {
                 return;
             }
-            is_stored = outcome.stored && (!outcome.is_too_fast() || state.failures >= PUT_REPEATS);
+            is_stored = outcome.is_stored() && (!outcome.is_scarce() || state.failures >= PUT_REPEATS);
             if is_stored {
                 (state.in_flight, state.retry_at, state.failures) = (None, None, 0);
+                state.is_new = false;
                 state.is_wrong &= state.dirty;
             } else {
                 state.failed(now);
@@ -134,13 +139,13 @@ impl Schedule {
         self.topics.get(topic).is_none_or(|state| !state.dirty && state.in_flight.is_none() && state.failures == 0)
     }
 
-    /// The process ends: what has changed and is `wanted` goes out now or never.
+    /// The process ends: what has changed or was put in vain, and is `wanted`, goes out now or never.
     pub fn hurry(&mut self, now: Instant, wanted: impl Fn(&Topic) -> bool) {
         self.pace.lift();
         self.change_all(|topic, state| {
-            if state.dirty && wanted(topic) {
+            if (state.dirty || state.failures > 0) && wanted(topic) {
                 state.not_before = now;
-                state.retry_at = None;
+                state.retry_at = state.retry_at.filter(|_| !state.dirty).map(|_| now);
             }
         });
     }
@@ -150,11 +155,16 @@ impl Schedule {
         !self.lanes.flights.is_empty()
     }
 
-    /// Publishes everything that is `wanted` again soon.
-    pub fn refresh(&mut self, wanted: impl Fn(&Topic) -> bool) {
+    /// Publishes everything again soon, after what others have not got or read wrongly.
+    pub fn refresh_all(&mut self) {
+        self.change_all(|_, state| (state.dirty, state.retry_at) = (true, None));
+    }
+
+    /// Notes that everything that is `wanted` has changed.
+    pub fn mark_all(&mut self, wanted: impl Fn(&Topic) -> bool) {
         self.change_all(|topic, state| {
             if wanted(topic) {
-                state.dirty = true;
+                (state.dirty, state.is_wrong) = (true, state.is_known);
                 state.retry_at = None;
             }
         });
@@ -194,18 +204,21 @@ impl Lanes {
     /// The topic whose turn it is, if one is due.
     fn due(&mut self, now: Instant) -> Option<Topic> {
         let first = |lane: &Lane| lane.first().filter(|(at, _)| *at <= now).map(|(_, topic)| *topic);
-        match (first(&self.wrong), first(&self.others)) {
-            (Some(wrong), Some(other)) => {
-                self.waits = self.waits.wrapping_add(1);
-                Some(if self.waits.is_multiple_of(OTHERS_PART) { other } else { wrong })
-            }
-            (wrong, other) => wrong.or(other),
+        let mut waiting = [&self.wrong, &self.new, &self.old].into_iter().filter_map(first);
+        let ahead = waiting.next()?;
+        let Some(second) = waiting.next() else { return Some(ahead) };
+        self.waits = self.waits.wrapping_add(1);
+        if !self.waits.is_multiple_of(OTHERS_PART) {
+            return Some(ahead);
         }
+        // Where two kinds wait behind one, they have their turns in turn.
+        let third = waiting.next().filter(|_| self.waits.is_multiple_of(2 * OTHERS_PART));
+        Some(third.unwrap_or(second))
     }
 
     /// When one is due.
     fn next_start(&self) -> Option<Instant> {
-        [&self.wrong, &self.others].into_iter().filter_map(Lane::first).map(|(at, _)| *at).min()
+        [&self.wrong, &self.new, &self.old].into_iter().filter_map(Lane::first).map(|(at, _)| *at).min()
     }
 
     /// Puts a topic where its state belongs.
@@ -226,7 +239,8 @@ impl Lanes {
         match state {
             State { in_flight: Some(_), .. } => &mut self.flights,
             State { is_wrong: true, .. } => &mut self.wrong,
-            _ => &mut self.others,
+            State { is_new: true, .. } => &mut self.new,
+            _ => &mut self.old,
         }
     }
 }
@@ -241,6 +255,7 @@ impl State {
             retry_at: None,
             failures: 0,
             is_known: false,
+            is_new: true,
             is_wrong: false,
             is_repeated: false,
         }
@@ -287,7 +302,7 @@ mod tests {
     use std::time::Duration;
     use wire::address::InstanceId;
 
-    const STORED: PutOutcome = PutOutcome { stored: true, asked: 2, busy: 0 };
+    const STORED: PutOutcome = PutOutcome { local: true, stored: 2, asked: 2, busy: 0 };
 
     fn topic() -> Topic {
         Topic::Prefix(EidPrefix { iid: InstanceId(0), net: "2001:db8:a::/48".parse().unwrap() })
@@ -335,6 +350,37 @@ mod tests {
         assert!(schedule.is_busy());
         schedule.done(start, topic(), STORED);
         assert!(!schedule.is_busy());
+    }
+
+    #[test]
+    fn at_the_end_what_was_put_in_vain_goes_out_once_more_as_it_was_signed() {
+        let start = Instant::now();
+        let mut schedule = Schedule::default();
+        for other in topics(2) {
+            schedule.mark(start, other);
+            assert_eq!(schedule.due(start), [other]);
+            schedule.done(start, other, PutOutcome::FAILED);
+        }
+        let [wanted, unwanted] = topics(2)[..] else { panic!() };
+        schedule.hurry(start, |topic| *topic != unwanted);
+        assert_eq!(schedule.due(start), [wanted]);
+        assert!(schedule.is_repeated(&wanted));
+        schedule.done(start, wanted, PutOutcome::FAILED);
+        assert!(schedule.due(start).is_empty() && !schedule.is_busy());
+    }
+
+    #[test]
+    fn what_only_this_node_keeps_is_put_until_others_do() {
+        let start = Instant::now();
+        let (mut schedule, mut now) = (Schedule::default(), start);
+        schedule.mark(start, topic());
+        for _ in 0..=2 * PUT_REPEATS {
+            assert_eq!(schedule.due(now), [topic()]);
+            assert!(!schedule.done(now, topic(), PutOutcome { local: true, stored: 0, asked: 3, busy: 3 }));
+            now = schedule.next_deadline().unwrap();
+        }
+        assert_eq!(schedule.due(now), [topic()]);
+        assert!(schedule.done(now, topic(), STORED));
     }
 
     #[test]
@@ -430,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_too_fast_for_half_of_those_asked_is_put_to_them_again_but_not_for_ever() {
+    fn what_came_too_fast_for_most_of_those_asked_is_put_to_them_again_but_not_for_ever() {
         let start = Instant::now();
         let mut schedule = Schedule::default();
         schedule.mark(start, topic());
@@ -438,11 +484,37 @@ mod tests {
         while !schedule.is_settled(&topic()) {
             assert_eq!(schedule.due(now), [topic()]);
             puts += 1;
-            let is_stored = schedule.done(now, topic(), PutOutcome { stored: true, asked: 2, busy: 1 });
+            let is_stored = schedule.done(now, topic(), PutOutcome { local: true, stored: 2, asked: 20, busy: 18 });
             assert_eq!(is_stored, puts > PUT_REPEATS);
             now = schedule.next_deadline().unwrap();
         }
         assert_eq!((puts, now), (1 + PUT_REPEATS, start + REPUBLISH));
+    }
+
+    #[test]
+    fn behind_a_backlog_of_what_is_old_neither_what_is_new_nor_what_has_changed_waits() {
+        let start = Instant::now();
+        let mut schedule = Schedule::default();
+        let topics = topics(404);
+        let (known, new) = topics.split_at(400);
+        known.iter().for_each(|topic| schedule.mark(start, *topic));
+        let mut at = start;
+        while known.iter().any(|topic| !schedule.is_settled(topic)) {
+            for topic in schedule.due(at) {
+                schedule.done(at, topic, STORED);
+            }
+            at += Duration::from_millis(10);
+        }
+        schedule.refresh_all();
+        let now = at + PUT_TIMEOUT;
+        schedule.mark_all(|topic| known[396..].contains(topic));
+        new.iter().for_each(|topic| schedule.mark(now, *topic));
+        let came = all_due(&mut schedule, now, Duration::from_millis(500));
+        let last = |part: &[Topic]| came.iter().rposition(|topic| part.contains(topic)).unwrap();
+        assert!(came.len() > 100 && last(&known[396..]) < PUBLISHED_AT_ONCE, "{}", last(&known[396..]));
+        assert!(last(new) < 2 * PUBLISHED_AT_ONCE, "{}", last(new));
+        let part = came[..8].iter().filter(|topic| known[..396].contains(topic)).count();
+        assert_eq!(part, 1, "what is old has a part all the same");
     }
 
     #[test]

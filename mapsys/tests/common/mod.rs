@@ -209,7 +209,7 @@ pub(crate) fn locator(text: &str) -> LocatorRecord {
 
 /// How a PUT of few nodes ended.
 pub(crate) fn put_ended(stored: bool) -> PutOutcome {
-    PutOutcome { stored, asked: 3, busy: 0 }
+    PutOutcome { local: stored, stored: if stored { 3 } else { 0 }, asked: 3, busy: 0 }
 }
 
 pub(crate) fn record(prefix: EidPrefix, locators: &[&str]) -> MappingRecord {

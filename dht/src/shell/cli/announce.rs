@@ -2,7 +2,7 @@
 //! What a running node says of itself: signed and put again for as long as it runs.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use cgeid::{Network, OperationalKey};
@@ -13,7 +13,7 @@ use super::flags::NodeFlags;
 use super::keys::{self, Keys};
 use super::settings::Settings;
 use super::{Failure, publish as putting};
-use crate::publish::{Due, Publication, Schedule, Statement};
+use crate::publish::{Due, Publication, Schedule, Sequence, Statement};
 use crate::record::Class;
 use crate::shell::node::Node;
 
@@ -141,6 +141,11 @@ impl<'a> Announcer<'a> {
     }
 
     async fn publish(&mut self, due: Due, peers: usize) {
+        if self.node.peer_set().is_clock_right {
+            // What is ahead of a clock that is right nobody takes.
+            let now = SystemTime::now();
+            self.publication.take_if(|known| Sequence(known.sequence).by_right_clock(now).0 != known.sequence);
+        }
         if due == Due::Sign || self.publication.is_none() {
             let signed = self.statements().map_err(Failure::Usage).and_then(|statements| self.sign(statements));
             match signed {

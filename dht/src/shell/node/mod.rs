@@ -69,7 +69,7 @@ pub use self::clock::{Clock, Hand};
 pub use self::config::{Certified, NodeConfig, Paths, Role, Transport};
 pub use self::fabric::Fabric;
 pub use self::figures::{Counters, NodeStats, Peer, PeerSet, PutReport};
-pub use self::records::{Held, Reason, Records};
+pub use self::records::{Held, MARK_AHEAD, Reason, Records};
 pub use self::values::{Given, Values};
 
 /// A node that has been frozen; it ends when this is dropped.

@@ -19,6 +19,9 @@ use crate::store::{self, Origin, Standing};
 /// The names of the [`Reason`]s that something newer is held: whoever hands on something older is given that.
 const NEWER: [&str; 2] = ["old-sequence", "revoked"];
 
+/// The name of the [`Reason`] that something newer was taken while this node's clock was ahead: others may take the value all the same.
+pub const MARK_AHEAD: &str = "mark-ahead";
+
 /// Why a store does not take a value: the name it is counted under, and the sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]

@@ -17,7 +17,7 @@ use super::addresses::ip;
 use super::driver::{Command, Driver, GetCommand, PutCommand};
 use super::queries::{Answer, PutId, PutReply, Query};
 use super::watched::{Effort, Reply, Watched};
-use super::{Given, NodeError, Role};
+use super::{Given, MARK_AHEAD, NodeError, Role};
 use crate::lookup::{self, Candidate, Distance};
 use crate::shell::limits;
 use crate::store::Origin;
@@ -75,10 +75,13 @@ impl Driver {
             let _ = done.send(Err(error));
             return;
         }
-        let local = self.role == Role::Server && at.is_empty();
+        let mut local = self.role == Role::Server && at.is_empty();
         if local && let Err(reason) = self.kad().store_mut().admit(&key, &value) {
-            let _ = done.send(Err(NodeError::Refused(reason)));
-            return;
+            if reason.name != MARK_AHEAD {
+                let _ = done.send(Err(NodeError::Refused(reason)));
+                return;
+            }
+            local = false;
         }
         self.start_or_park(Work::Put { key, value, at, local, done }, false);
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use dht::record::RecordKey;
 use dht::shell::lookup::Read;
-use dht::shell::node::{Clock, Node, NodeStats};
+use dht::shell::node::{Clock, Node, NodeStats, PutReport};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
@@ -133,7 +133,7 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
             Some((bound, own)) = addresses.recv() => running.readdress(bound, &own),
             Ok(()) = peers.changed() => {
                 let set = *peers.borrow_and_update();
-                running.engine.trust_clock(set.is_clock_right);
+                running.engine.trust_clock(running.now(), set.is_clock_right);
                 let now = set.peers;
                 if has_grown(published_to, now) {
                     running.engine.handle(running.now(), Input::DhtChanged);
@@ -267,7 +267,7 @@ impl Running {
         let (node, answers) = (self.node.clone(), self.answers.clone());
         tokio::spawn(async move {
             let outcome = match node.put(key.encode(), bytes).await {
-                Ok(report) => PutOutcome { stored: report.is_stored(), asked: report.asked(), busy: report.busy },
+                Ok(report) => outcome_of(&report),
                 Err(error) => {
                     tracing::warn!(%key, %error, "not published");
                     PutOutcome::FAILED
@@ -298,6 +298,11 @@ impl Running {
             _ => return None,
         }))
     }
+}
+
+/// How a PUT ended, as far as the engine is concerned.
+fn outcome_of(report: &PutReport) -> PutOutcome {
+    PutOutcome { local: report.local, stored: report.stored, asked: report.asked(), busy: report.busy }
 }
 
 /// Reads a key: the first copy that verifies is handed on at once, and what changes it when it comes. A hostile node can hide a
@@ -339,6 +344,17 @@ mod tests {
     use crate::limit::Foreign;
     use crate::limits::JOURNAL_WAITING;
     use crate::subscribe::subscriber::Policy;
+
+    #[test]
+    fn a_record_that_all_others_refused_or_did_not_hear_of_is_not_stored() {
+        let alone = PutReport { local: true, ..PutReport::default() };
+        assert!(outcome_of(&alone).is_stored());
+        for others in [PutReport { refused: 2, busy: 1, ..alone }, PutReport { unreachable: 1, ..alone }] {
+            assert!(!outcome_of(&others).is_stored() && outcome_of(&PutReport { stored: 1, ..others }).is_stored());
+        }
+        let report = PutReport { local: true, stored: 1, refused: 4, busy: 3, unreachable: 2 };
+        assert_eq!(outcome_of(&report), PutOutcome { local: true, stored: 1, asked: 7, busy: 3 });
+    }
 
     fn engine() -> Engine {
         let now = SystemTime::now();
