@@ -153,7 +153,7 @@ fn near(folder: &Path, map_system: &Arc<Mutex<MapSystem>>) {
     let has_mtu = |mtu: u32| crossed(1, PATIENCE).0 > 0 && node.show("locators")["remote"][0]["path_mtu"] == mtu;
     assert!(has_mtu(CABLE_MTU), "{}", node.show("locators"));
     set_cable_mtu(9000);
-    wait_for("no more than RFC 9300 recommends", || has_mtu(1500));
+    wait_for("MTU of the cable", || has_mtu(9000));
     set_cable_mtu(CABLE_MTU);
     wait_for("MTU of the cable", || has_mtu(CABLE_MTU));
 

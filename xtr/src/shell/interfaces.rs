@@ -37,8 +37,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Before the next look when a socket cannot be opened yet: each look says so in the log.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// The MTU towards the core, in octets, unless an interface has a smaller one: what RFC 9300, section 7.1, recommends. What a greater one
-/// takes the links behind it may drop, and say nothing.
+/// The MTU of an interface that says none, in octets.
 const USUAL_MTU: u16 = 1500;
 /// With less than this a link carries no IPv6; what one says is taken for a slip.
 const LEAST_MTU: u16 = 1280;
@@ -128,7 +127,7 @@ impl Wanted {
 impl Locators {
     /// The MTU towards the core where no lower path MTU is known, octets (L of RFC 9300, section 7.1).
     pub fn core_mtu(&self) -> u16 {
-        self.mtu.map_or(USUAL_MTU, |mtu| mtu.min(USUAL_MTU))
+        self.mtu.unwrap_or(USUAL_MTU)
     }
 
     /// The addresses at which this node can be reached.
