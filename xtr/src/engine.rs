@@ -123,8 +123,8 @@ impl Control {
 
     /// Finds path MTUs by probes as long as the longest packets (RFC 8899).
     #[must_use]
-    pub fn finding_path_mtus(mut self, now: Instant, longest: reach::Longest) -> Self {
-        self.prober.find_path_mtus(now, longest);
+    pub fn finding_path_mtus(mut self, longest: reach::Longest) -> Self {
+        self.prober.find_path_mtus(longest);
         self
     }
 
@@ -147,10 +147,6 @@ impl Control {
                 if let Err(refusal) = self.prober.too_big(now, quoted, mtu) {
                     self.tally.count(refusal);
                 }
-            }
-            Input::Longest(longest) => {
-                self.prober.find_path_mtus(now, longest);
-                self.outputs.push_back(Output::Update(Update::CoreMtu(longest.outer)));
             }
             Input::Event(event) => self.on_event(now, event),
             Input::Locators(locators) => self.on_locators(now, locators, Vec::new()),

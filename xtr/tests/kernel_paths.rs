@@ -23,7 +23,7 @@ use two_nodes::{
 use wire::data::{LispHeader, OuterHeader, TrafficClass, checksum};
 use xtr::config::Tier;
 use xtr::counters::{Count, DropReason};
-use xtr::map_cache::{Event, Update};
+use xtr::map_cache::Event;
 use xtr::offload::Message;
 use xtr::shell::device::{GroupSockets as _, SendError};
 use xtr::shell::port_pool::PortPool;
@@ -62,39 +62,6 @@ fn narrow_cable_teaches(tier: Tier) {
     let far = move |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
         set_cable_mtu(1400);
         let node = Node::start(FAR, 1400, tier);
-        NEAR.prefixes.iter().for_each(|net| node.map(net, NEAR.rlocs[0]));
-        lead_into_tunnel(FAR, NEAR);
-        echo(FAR.hosts, ready, stop);
-    };
-    in_two_namespaces(near, far);
-}
-
-#[test]
-fn packets_longer_than_1500_octets_cross_a_cable_that_takes_them() {
-    [Tier::Zero, Tier::One].into_iter().for_each(long_packets_cross);
-}
-
-fn long_packets_cross(tier: Tier) {
-    let near = move || {
-        set_cable_mtu(9000);
-        let node = Node::start(NEAR, 1500, tier);
-        lead_into_tunnel(NEAR, FAR);
-        FAR.prefixes.iter().for_each(|net| node.map(net, FAR.rlocs[1]));
-        node.plane.update(Update::CoreMtu(9000));
-        for (host, eid) in NEAR.hosts.into_iter().zip(FAR.hosts) {
-            let socket = bind(host, 0);
-            socket.connect((ip(eid), 7)).unwrap();
-            // As long as the TUN device has them.
-            let longest = [0x55; 1500 - 48];
-            socket.send(&longest).unwrap();
-            assert_eq!(socket.recv(&mut [0; 4000]).unwrap(), longest.len(), "{tier:?} {eid}");
-        }
-        let too_big = node.plane.counters().dropped(DropReason::TooBig);
-        assert_eq!((node.count(Count::Encapsulated), too_big), (2, 0), "each of them whole, and the first one");
-    };
-    let far = move |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
-        set_cable_mtu(9000);
-        let node = Node::start(FAR, 9000, tier);
         NEAR.prefixes.iter().for_each(|net| node.map(net, NEAR.rlocs[0]));
         lead_into_tunnel(FAR, NEAR);
         echo(FAR.hosts, ready, stop);

@@ -31,8 +31,6 @@ const TENTATIVE: &str = "2001:db8::1";
 const SERVER: &str = "192.0.2.10";
 const NEAR_HOST: &str = "10.1.0.1";
 const FAR_HOST: &str = "10.2.0.1:7007";
-/// At the start.
-const CABLE_MTU: u32 = 1450;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What a move may cost.
 const LONGEST_GAP: Duration = Duration::from_secs(5);
@@ -136,7 +134,6 @@ fn near(folder: &Path, map_system: &Arc<Mutex<MapSystem>>) {
     configure(&[NEAR], NEAR_HOST);
     std::fs::write("/proc/sys/net/ipv4/conf/all/promote_secondaries", "1").unwrap();
     default_route(true);
-    set_cable_mtu(CABLE_MTU);
     let node = Node::start(folder, "near", &["--eid-prefix", "10.1.0.0/24"]);
     let registered = || map_system.lock().unwrap().locators("10.1.0.0/24");
     wait_for("registration", || registered() == [(ip(NEAR), true)]);
@@ -149,13 +146,6 @@ fn near(folder: &Path, map_system: &Arc<Mutex<MapSystem>>) {
     // It probes us, so that we know of it.
     wait_for("probes", || crossed(1, PATIENCE).0 > 0 && !node.show("locators")["remote"][0]["rtt_us"].is_null());
     std::thread::sleep(Duration::from_millis(1500));
-
-    let has_mtu = |mtu: u32| crossed(1, PATIENCE).0 > 0 && node.show("locators")["remote"][0]["path_mtu"] == mtu;
-    assert!(has_mtu(CABLE_MTU), "{}", node.show("locators"));
-    set_cable_mtu(9000);
-    wait_for("MTU of the cable", || has_mtu(9000));
-    set_cable_mtu(CABLE_MTU);
-    wait_for("MTU of the cable", || has_mtu(CABLE_MTU));
 
     change_address(MOVED, true);
     change_address(NEAR, false);
@@ -337,13 +327,6 @@ fn switch_cable(on: bool) {
         let cable = LinkUnspec::new_with_index(index(handle, CABLE).await);
         let switched = if on { cable.up() } else { cable.down() };
         handle.link().set(switched.build()).execute().await.unwrap();
-    });
-}
-
-fn set_cable_mtu(mtu: u32) {
-    netlink(async |handle| {
-        let cable = LinkUnspec::new_with_index(index(handle, CABLE).await).mtu(mtu);
-        handle.link().set(cable.build()).execute().await.unwrap();
     });
 }
 

@@ -9,7 +9,6 @@ use wire::control::Nonce;
 
 use crate::database::{Database, OwnLocator};
 use crate::map_cache::{Event, Update};
-use crate::reach::Longest;
 use crate::register::Server;
 use crate::subscribe::{Association, Told};
 use crate::transport::{MapSystem, Outgoing, Via};
@@ -48,8 +47,6 @@ pub enum Input<'a> {
         /// The MTU of the link, in octets.
         mtu: usize,
     },
-    /// So long may packets be from now on: the MTU of an interface towards the core has changed.
-    Longest(Longest),
     /// The packet half wants something.
     Event(Event),
     /// The locators of this node changed; all of them can be reached.

@@ -222,7 +222,6 @@ impl Itr {
                 let number = self.rlocs.number(rloc, source);
                 self.cache.locators_mut().set_from(rloc, number);
             }
-            Update::CoreMtu(mtu) => self.cache.locators_mut().set_interface_mtu(mtu.into()),
             Update::PathMtu { rloc, mtu } => {
                 let has_changed = self.cache.set_path_mtu(rloc, mtu);
                 self.counters.add(Count::PathMtu, usize::from(has_changed));

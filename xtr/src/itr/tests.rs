@@ -565,26 +565,6 @@ fn packets_that_belong_in_no_tunnel_are_dropped_and_named() {
 }
 
 #[test]
-fn packets_are_as_long_as_the_interface_towards_the_core_takes_until_less_is_learned() {
-    let mut bench = Bench::new();
-    bench.map("10.0.1.0/24", &["198.51.100.1"]);
-    let [long, short] =
-        [8964, 1364].map(|length| dont_fragment(packet("10.0.0.1", "10.0.1.1", UDP, &vec![0; length - 20])));
-    assert_eq!(bench.send(&long), Verdict::Dropped(DropReason::TooBig));
-    bench.site();
-    bench.itr.update(bench.now, Update::CoreMtu(9000));
-    bench.header(&long);
-    bench.itr.update(bench.now, Update::PathMtu { rloc: ip("198.51.100.1"), mtu: Some(1400) });
-    assert_eq!(bench.send(&long), Verdict::Dropped(DropReason::TooBig));
-    bench.site();
-    bench.header(&short);
-    bench.itr.update(bench.now, Update::PathMtu { rloc: ip("198.51.100.1"), mtu: None });
-    bench.header(&long);
-    bench.itr.update(bench.now, Update::CoreMtu(1399));
-    assert_eq!(bench.send(&short), Verdict::Dropped(DropReason::TooBig));
-}
-
-#[test]
 fn packets_to_a_part_of_ours_that_has_moved_go_after_it_and_never_back_here() {
     let mut bench = Bench::new();
     let to_part = packet("10.0.0.1", "10.0.0.77", UDP, &[]);

@@ -360,11 +360,6 @@ impl Locators {
         self.learn_at(now, Place::through(binding), mtu)
     }
 
-    /// The MTU where no lower one is known.
-    pub(crate) fn set_interface_mtu(&mut self, mtu: usize) {
-        self.interface_mtu = mtu;
-    }
-
     /// Takes what probing has found of the way to an RLOC (RFC 8899); none = nothing lower than that of the interface. Whether that is
     /// another path MTU than before.
     pub(super) fn set_path_mtu(&mut self, now: Tick, address: IpAddr, mtu: Option<u16>) -> bool {

@@ -212,8 +212,6 @@ pub enum Update {
         /// Ours.
         source: IpAddr,
     },
-    /// The MTU towards the core, octets: packets of that length are sent where no lower path MTU is known.
-    CoreMtu(u16),
     /// The path MTU to a locator, in whatever mappings it is, as probing has found (RFC 8899).
     PathMtu {
         /// The locator.

@@ -95,19 +95,8 @@ impl Paths {
         }
     }
 
-    /// What was found between other bounds is looked for anew, but for low path MTUs.
-    pub(super) fn set_longest(&mut self, now: Instant, longest: Longest) {
-        let former = self.longest.replace(longest);
-        if former.is_none_or(|former| former == longest) {
-            return;
-        }
-        let found = self.paths.iter().map(|(rloc, path)| (*rloc, path.local, path.search.path_mtu()));
-        for (rloc, local, mtu) in found.collect::<Vec<_>>() {
-            self.remove(rloc);
-            if let Some(mtu) = mtu {
-                self.too_big(now, rloc, (local, mtu));
-            }
-        }
+    pub(super) fn set_longest(&mut self, longest: Longest) {
+        self.longest = Some(longest);
     }
 
     /// A short probe from `local` about `prefix` was answered.

@@ -117,8 +117,8 @@ impl Prober {
     }
 
     /// Finds path MTUs too, by probes as long as the longest packets.
-    pub fn find_path_mtus(&mut self, now: Instant, longest: Longest) {
-        self.paths.set_longest(now, longest);
+    pub fn find_path_mtus(&mut self, longest: Longest) {
+        self.paths.set_longest(longest);
     }
 
     /// The packet half has learned this path MTU to a locator.

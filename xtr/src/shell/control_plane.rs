@@ -273,24 +273,15 @@ impl ControlPlane {
             found.unreachable.extend(missing);
             self.watch.again();
         }
-        self.follow_mtu(found.mtu, found.core_mtu());
         if found == self.locators {
             return;
         }
         tracing::info!(all = ?addresses(&found), unreachable = ?found.unreachable, "the locators have changed");
         self.locators = found.clone();
-        let Locators { all: locators, unreachable, mtu: _ } = found;
+        let Locators { all: locators, unreachable } = found;
         self.name_senders();
         self.control.handle(Instant::now(), Input::Reached { locators, unreachable });
         self.drain();
-    }
-
-    fn follow_mtu(&mut self, found: Option<u16>, core_mtu: u16) {
-        if core_mtu != self.locators.core_mtu() {
-            tracing::info!(mtu = core_mtu, "the MTU towards the core has changed");
-            self.tell(Input::Longest(self.packets.longest(core_mtu)));
-        }
-        self.locators.mtu = found;
     }
 
     /// Takes an input, and does what follows at once.

@@ -170,7 +170,6 @@ impl DataPlane {
                 | Update::Unresolved { .. }
                 | Update::EchoAnswer { .. }
                 | Update::PathMtu { .. }
-                | Update::CoreMtu(_)
                 | Update::PathProven { .. }
         );
         let concerns_etr_only =

@@ -37,11 +37,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Before the next look when a socket cannot be opened yet: each look says so in the log.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// The MTU of an interface that says none, in octets.
-const USUAL_MTU: u16 = 1500;
-/// With less than this a link carries no IPv6; what one says is taken for a slip.
-const LEAST_MTU: u16 = 1280;
-
 /// What the kernel is asked to tell.
 const GROUPS: [MulticastGroup; 7] = [
     MulticastGroup::Link,
@@ -71,8 +66,6 @@ pub struct Locators {
     pub all: Vec<OwnLocator>,
     /// The addresses of those that cannot be reached now.
     pub unreachable: Vec<IpAddr>,
-    /// The least MTU of the interfaces of those that can, octets; none = it is not known.
-    pub mtu: Option<u16>,
 }
 
 /// Interfaces, addresses and default routes of the machine, as they were read.
@@ -87,8 +80,6 @@ pub struct Machine {
 struct Interface {
     name: String,
     is_running: bool,
-    /// None = it says nothing of the links that packets leave by, as that of the loopback interface.
-    mtu: Option<u16>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -125,11 +116,6 @@ impl Wanted {
 }
 
 impl Locators {
-    /// The MTU towards the core where no lower path MTU is known, octets (L of RFC 9300, section 7.1).
-    pub fn core_mtu(&self) -> u16 {
-        self.mtu.unwrap_or(USUAL_MTU)
-    }
-
     /// The addresses at which this node can be reached.
     pub fn reachable(&self) -> Vec<IpAddr> {
         let addresses = self.all.iter().map(|locator| locator.address);
@@ -176,13 +162,7 @@ impl Machine {
     /// The locators of this node, which had those of `before`. An address that serves is not given up for another one of its
     /// interface; when nothing is left, the last ones are, out of reach.
     pub fn locators(&self, wanted: &Wanted, before: &Locators) -> Locators {
-        let found = self.addresses_of(wanted, before);
-        let mtu = found.reachable().iter().filter_map(|address| self.mtu(*address)).min();
-        Locators { mtu: mtu.or(before.mtu), ..found }
-    }
-
-    fn addresses_of(&self, wanted: &Wanted, before: &Locators) -> Locators {
-        let mut found = Locators { all: wanted.given.clone(), ..Locators::default() };
+        let mut found = Locators { all: wanted.given.clone(), unreachable: Vec::new() };
         let is_gone = |locator: &&OwnLocator| !self.is_reachable(locator.address);
         found.unreachable = wanted.given.iter().filter(is_gone).map(|locator| locator.address).collect();
         for interface in &wanted.interfaces {
@@ -204,15 +184,9 @@ impl Machine {
         }
         if found.all.is_empty() {
             let unreachable = before.all.iter().map(|locator| locator.address).collect();
-            return Locators { all: before.all.clone(), unreachable, mtu: None };
+            return Locators { all: before.all.clone(), unreachable };
         }
         found
-    }
-
-    /// Which interface packets leave by the kernel's routing knows; as a rule it is that of their source.
-    fn mtu(&self, address: IpAddr) -> Option<u16> {
-        let own = self.addresses.iter().find(|own| own.address == address)?;
-        self.interfaces.get(&own.interface)?.mtu
     }
 
     fn is_running(&self, interface: u32) -> bool {
@@ -387,10 +361,7 @@ fn interface(link: &LinkMessage) -> Interface {
     let name = |attribute: &LinkAttribute| {
         if let LinkAttribute::IfName(name) = attribute { Some(name.clone()) } else { None }
     };
-    let mtu = |attribute: &LinkAttribute| if let LinkAttribute::Mtu(mtu) = attribute { Some(*mtu) } else { None };
-    let mtu = link.attributes.iter().find_map(mtu).filter(|_| !link.header.flags.contains(LinkFlags::Loopback));
     Interface {
-        mtu: mtu.map(|mtu| u16::try_from(mtu).unwrap_or(u16::MAX).max(LEAST_MTU)),
         name: link.attributes.iter().find_map(name).unwrap_or_default(),
         // Switched on by the operator, and able to carry packets.
         is_running: link.header.flags.contains(LinkFlags::Up | LinkFlags::Running),

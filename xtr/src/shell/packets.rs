@@ -22,6 +22,9 @@ use crate::limits;
 use crate::map_cache::{Event, Update};
 use crate::reach::Longest;
 
+/// MTU towards the core until a lower one is learned, octets (L of RFC 9300, section 7.1).
+const CORE_MTU: usize = 1500;
+
 /// The packet thread.
 #[derive(Debug)]
 pub struct Packets {
@@ -29,7 +32,6 @@ pub struct Packets {
     itr: ItrConfig,
     ecn: EcnCompatibility,
     tun_mtu: u16,
-    relays: bool,
     events: mpsc::Receiver<Event>,
 }
 
@@ -54,17 +56,16 @@ impl Packets {
         }
     }
 
-    /// Starts the thread, in the network namespace of the caller. Packets to the core are of `core_mtu` octets where no lower path MTU is
-    /// learned (L of RFC 9300, section 7.1).
+    /// Starts the thread, in the network namespace of the caller.
     ///
     /// # Errors
     /// What the machine lacks, and what to do.
-    pub fn start(config: &Config, database: &Database, core_mtu: u16) -> Result<Self, Failure> {
+    pub fn start(config: &Config, database: &Database) -> Result<Self, Failure> {
         let (sender, events) = mpsc::channel(limits::EVENTS);
         let itr = ItrConfig {
             iid: config.iid,
             icmp_sources: icmp_sources(config, database),
-            core_mtu: core_mtu.into(),
+            core_mtu: CORE_MTU,
             gpe_peers: config.gpe_peers.clone(),
         };
         let options = Options {
@@ -87,7 +88,7 @@ impl Packets {
             rlocs: database.rlocs(),
         };
         let thread = DataPlane::start(options, sender).map_err(|error| Failure::Machine(error.to_string()))?;
-        Ok(Self { thread, itr, ecn: config.ecn.clone(), tun_mtu: config.mtu, relays: config.nat.rtr, events })
+        Ok(Self { thread, itr, ecn: config.ecn.clone(), tun_mtu: config.mtu, events })
     }
 
     /// The next event; `None` when the thread is gone.
@@ -97,9 +98,6 @@ impl Packets {
 
     /// Tells the packet thread.
     pub fn update(&mut self, update: Update) {
-        if let Update::CoreMtu(mtu) = update {
-            self.itr.core_mtu = mtu.into();
-        }
         self.thread.update(update);
     }
 
@@ -136,7 +134,7 @@ impl Packets {
         self.thread.counters().locators()
     }
 
-    /// The ITR as it is.
+    /// The ITR as it was started.
     pub fn itr(&self) -> &ItrConfig {
         &self.itr
     }
@@ -151,9 +149,10 @@ impl Packets {
         self.tun_mtu
     }
 
-    /// How long packets may be where the MTU towards the core is this: what comes out of the TUN device, and at an RTR what it relays.
-    pub fn longest(&self, core_mtu: u16) -> Longest {
-        Longest { inner: if self.relays { core_mtu } else { self.tun_mtu }, outer: core_mtu }
+    /// How long packets may be: what comes out of the TUN device, and at an RTR what it relays.
+    pub fn longest(config: &Config) -> Longest {
+        let outer = u16::try_from(CORE_MTU).unwrap_or(u16::MAX);
+        Longest { inner: if config.nat.rtr { outer } else { config.mtu }, outer }
     }
 
     /// Which way packets go through the kernel.

@@ -91,7 +91,7 @@ impl Lab {
 
     /// The same, with a site that finds path MTUs for packets of its TUN device of 1360 octets.
     pub(crate) fn finding_path_mtus(mut self) -> Self {
-        self.near.control = self.near.control.finding_path_mtus(self.near.now, Longest { inner: 1360, outer: 1500 });
+        self.near.control = self.near.control.finding_path_mtus(Longest { inner: 1360, outer: 1500 });
         self
     }
 

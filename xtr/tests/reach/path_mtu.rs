@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use wire::control::ControlMessage;
 use xtr::engine::Input;
 use xtr::map_cache::{Event, Update};
-use xtr::reach::{Counts, Longest, limits};
+use xtr::reach::{Counts, limits};
 use xtr::refusal::Refusal;
 
 use crate::double::{RLOC, secs};
@@ -59,31 +59,6 @@ fn a_long_probe_is_one_of_the_locator_with_something_behind_it() {
     assert_eq!((long.itr_rlocs, long.records), (short.itr_rlocs, short.records));
     let message = ControlMessage::from(wire::control::MapRequest::decode(&bytes).unwrap()).encode().unwrap();
     assert!(bytes[message.len()..].iter().all(|octet| *octet == 0));
-}
-
-#[test]
-fn when_the_interface_takes_longer_packets_long_probes_are_as_long_and_a_narrow_way_stays_narrow() {
-    let mut lab = Lab::new().finding_path_mtus();
-    lab.run(secs(60));
-    lengths(&mut lab);
-    lab.near.input(Input::Longest(Longest { inner: 8900, outer: 9000 }));
-    assert_eq!(lab.near.updates(), [Update::CoreMtu(9000)]);
-    lab.width = 9000;
-    lab.run(secs(60));
-    let longest = 8900 + 36;
-    let found = lengths(&mut lab);
-    assert!(!found.is_empty() && found.iter().all(|length| *length == longest), "{found:?}");
-    lab.width = 1400;
-    lab.run(secs(60));
-    let narrow = lab.near.control.path_mtu(ip(PEER)).unwrap();
-    assert!((1316..=1400).contains(&narrow), "{narrow}");
-    lab.near.input(Input::Longest(Longest { inner: 8900, outer: 4000 }));
-    assert_eq!(lab.near.control.path_mtu(ip(PEER)), Some(narrow), "it is as narrow as it was");
-    lab.near.input(Input::Longest(Longest { inner: 1360, outer: 1500 }));
-    lengths(&mut lab);
-    lab.width = 1500;
-    lab.run(secs(60));
-    assert!(lengths(&mut lab).iter().all(|length| *length <= LONGEST));
 }
 
 #[test]

@@ -185,7 +185,7 @@ fn another_preferred_locator_has_path_mtus_of_its_own_at_once() {
 fn of_four_thousand_locators_those_that_are_not_reached_by_the_next_uplink_are_left_within_four_seconds() {
     let (first, second) = (own("192.0.2.1"), OwnLocator { priority: 2, ..own("192.0.2.129") });
     let mut node = Node::plain();
-    node.control = node.control.finding_path_mtus(node.now, Longest { inner: 1360, outer: 1500 });
+    node.control = node.control.finding_path_mtus(Longest { inner: 1360, outer: 1500 });
     node.input(Input::Locators(vec![first, second]));
     map_sites(&mut node, 4000);
     let carry = |node: &mut Node, time, dead: &[IpAddr]| {

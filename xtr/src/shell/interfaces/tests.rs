@@ -8,7 +8,7 @@ const BACKUP: u32 = 3;
 
 /// Two uplinks, the first one preferred.
 fn machine(addresses: &[(u32, &str)]) -> Machine {
-    let interface = |name: &str| Interface { name: name.into(), is_running: true, mtu: Some(1500) };
+    let interface = |name: &str| Interface { name: name.into(), is_running: true };
     let route = |interface, metric| DefaultRoute { is_v4: true, metric, interface };
     let v6 = DefaultRoute { is_v4: false, metric: 1024, interface: UPLINK };
     let address = |(interface, text): &(u32, &str)| Address {
@@ -41,42 +41,6 @@ fn without_a_word_of_the_operator_the_best_running_default_routes_count() {
     assert_eq!(found(&machine, &nothing), ["198.51.100.1"]);
     machine.defaults.retain(|route| route.interface == BACKUP);
     assert_eq!(found(&machine, &nothing), ["198.51.100.1"]);
-}
-
-#[test]
-fn the_mtu_is_the_least_of_the_interfaces_whose_locators_can_be_reached() {
-    let given = ["192.0.2.1", "198.51.100.1"].map(|text| OwnLocator::new(text.parse().unwrap(), 1, 100)).to_vec();
-    let wanted = Wanted { given, ..Wanted::default() };
-    let mut machine = machine(&BOTH);
-    let set = |machine: &mut Machine, mtus: [Option<u16>; 2], backup_runs: bool| {
-        for (index, mtu) in [UPLINK, BACKUP].into_iter().zip(mtus) {
-            machine.interfaces.get_mut(&index).unwrap().mtu = mtu;
-        }
-        machine.interfaces.get_mut(&BACKUP).unwrap().is_running = backup_runs;
-    };
-    let jumbo = |machine: &Machine, before: Option<u16>| {
-        machine.locators(&wanted, &Locators { mtu: before, ..Locators::default() }).core_mtu()
-    };
-    assert_eq!(jumbo(&machine, None), 1500);
-    set(&mut machine, [Some(9000), Some(1420)], true);
-    assert_eq!(jumbo(&machine, None), 1420);
-    set(&mut machine, [Some(9000), Some(1420)], false);
-    assert_eq!(jumbo(&machine, None), 9000);
-    set(&mut machine, [None, None], true);
-    assert_eq!((jumbo(&machine, None), jumbo(&machine, Some(9000))), (1500, 9000), "nothing is known; it was");
-}
-
-#[test]
-fn what_a_link_says_of_its_mtu_is_taken_but_of_the_loopback_interface() {
-    let link = |mtu: u32, flags: LinkFlags| {
-        let mut link = LinkMessage::default();
-        link.header.flags = flags;
-        link.attributes.push(LinkAttribute::Mtu(mtu));
-        interface(&link).mtu
-    };
-    let said = [9000, 1420, 68, 100_000].map(|mtu| link(mtu, LinkFlags::Up));
-    assert_eq!(said, [Some(9000), Some(1420), Some(1280), Some(u16::MAX)]);
-    assert_eq!(link(65_536, LinkFlags::Up | LinkFlags::Loopback), None);
 }
 
 #[test]
