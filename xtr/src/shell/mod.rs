@@ -58,7 +58,7 @@ pub use error::Failure;
 pub use show::table;
 
 use crate::config::{Config, Flags, Mapping};
-use crate::database::Database;
+use crate::database::{Database, OwnLocator};
 use crate::engine::{self, Control};
 use crate::register::Server;
 use crate::subscribe;
