@@ -13,6 +13,9 @@ pub const FASTEST: u32 = 1000;
 pub(super) const IN_FLIGHT: usize = 256;
 /// How long after the last round the walk may take, and the last answer may come.
 pub(super) const TAIL: Duration = Duration::from_secs(10);
+/// How long after it was reached a node is waited for to present itself, where all else is known: it does so with its first
+/// connection, half a round trip later; a loaded machine takes a while.
+pub(super) const PRESENTATION: Duration = Duration::from_secs(3);
 /// Peers that a full answer names (Kademlia's k): who names fewer knows no more.
 pub(super) const ANSWER: usize = 20;
 /// Pairs of peer and address taken from one answer: a full one with the addresses of each.

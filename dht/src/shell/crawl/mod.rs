@@ -91,7 +91,7 @@ pub async fn crawl(config: NodeConfig, network: Network, plan: Plan) -> Result<C
 
 fn take(survey: &mut Survey, heard: Heard) {
     match heard {
-        Heard::Met { peer, address } => survey.met(peer, &address),
+        Heard::Met { peer, address } => survey.met(peer, &address, Instant::now()),
         Heard::Answered { question, nearer, took } => survey.answered(question, &nearer, took),
         Heard::Silent { question } => survey.silent(question),
         Heard::Described { peer, agent, addresses } => survey.described(peer, agent, &addresses),

@@ -85,6 +85,8 @@ pub struct Found {
     pub refuses: Option<&'static str>,
     /// The deepest of its buckets that may hold more than it has named; `None`: not known yet.
     deepest: Option<u32>,
+    /// Until when it may present itself; `None` when it has, or was not reached.
+    presents_until: Option<Instant>,
 }
 
 impl Found {
@@ -150,11 +152,12 @@ impl Survey {
         is_new
     }
 
-    /// A node was reached.
-    pub(super) fn met(&mut self, peer: PeerId, address: &Multiaddr) {
+    /// A node was reached, and is about to present itself.
+    pub(super) fn met(&mut self, peer: PeerId, address: &Multiaddr, now: Instant) {
         self.named(peer, address);
-        if let Some(found) = self.nodes.get_mut(&peer) {
-            found.at = Some(address.clone());
+        let Some(found) = self.nodes.get_mut(&peer) else { return };
+        if found.at.replace(address.clone()).is_none() {
+            found.presents_until = Some(now + limits::PRESENTATION);
         }
     }
 
@@ -168,6 +171,7 @@ impl Survey {
     /// A node has presented itself.
     pub(super) fn presented(&mut self, peer: PeerId, verdict: Result<Option<Member>, &'static str>) {
         let Some(found) = self.nodes.get_mut(&peer) else { return };
+        found.presents_until = None;
         match verdict {
             Ok(member) => (found.member, found.refused) = (member, None),
             Err(why) => found.refused = Some(why),
@@ -177,7 +181,7 @@ impl Survey {
     /// A node does not take the crawl for one of its network.
     pub(super) fn refuses(&mut self, peer: PeerId, why: &'static str) {
         if let Some(found) = self.nodes.get_mut(&peer) {
-            found.refuses = Some(why);
+            (found.refuses, found.presents_until) = (Some(why), None);
         }
     }
 
@@ -253,12 +257,24 @@ impl Survey {
         let end = self.begun + self.plan.end();
         let round = (self.rounds_begun < self.plan.rounds).then(|| self.begun + self.plan.round(self.rounds_begun));
         let paced = (!self.queue.is_empty() && self.flying.len() < limits::IN_FLIGHT).then_some(self.next_at);
-        [round, paced].into_iter().flatten().fold(end, Instant::min)
+        let presented = self.presented_by().filter(|_| self.is_done());
+        [round, paced, presented].into_iter().flatten().fold(end, Instant::min)
     }
 
-    /// Whether nothing is left to be asked, or time is up.
+    /// Whether nothing is left to be asked and everyone has presented himself, or time is up.
     pub(super) fn is_over(&self, now: Instant) -> bool {
-        (self.is_complete() && self.rounds_begun >= self.plan.rounds) || now >= self.begun + self.plan.end()
+        let is_done = self.is_done() && self.presented_by().is_none_or(|until| now >= until);
+        is_done || now >= self.begun + self.plan.end()
+    }
+
+    /// Whether nothing is left to be asked.
+    fn is_done(&self) -> bool {
+        self.is_complete() && self.rounds_begun >= self.plan.rounds
+    }
+
+    /// When the last of those who were reached and have not presented themselves is waited for no longer.
+    fn presented_by(&self) -> Option<Instant> {
+        self.nodes.values().filter_map(|found| found.presents_until).max()
     }
 
     /// Whether every node that is known was asked for all that it may know, and there was room for all.
@@ -348,7 +364,7 @@ mod tests {
         let tables = tables(150);
         let mut now = Instant::now();
         let mut survey = survey(PLAN, now);
-        survey.met(*tables.keys().next().unwrap(), &address(0));
+        survey.met(*tables.keys().next().unwrap(), &address(0), now);
         while !survey.is_over(now) {
             if let Some(ask) = survey.poll(now) {
                 let nearer = nearest(&tables[&ask.peer], &ask.key);
@@ -370,7 +386,7 @@ mod tests {
         let now = Instant::now();
         let plan = Plan { nodes: 50, rate: 10, ..PLAN };
         let mut survey = survey(plan, now);
-        survey.met(PeerId::random(), &address(0));
+        survey.met(PeerId::random(), &address(0), now);
         let mut at = now;
         let mut asked = Vec::new();
         while !survey.is_over(at) {
@@ -411,5 +427,28 @@ mod tests {
         }
         let found = survey.into_nodes().remove(&peer).unwrap();
         assert_eq!((found.asked, found.answered, found.median()), (3, 1, Some(Duration::from_millis(5))));
+    }
+
+    #[test]
+    fn who_has_answered_is_waited_for_until_he_has_presented_himself_but_not_for_ever() {
+        let plan = Plan { rounds: 1, duration: Duration::ZERO, ..PLAN };
+        let now = Instant::now();
+        let answered = || {
+            let (mut survey, peer) = (survey(plan, now), PeerId::random());
+            survey.met(peer, &address(0), now);
+            let ask = survey.poll(now).unwrap();
+            survey.answered(ask.question, &[], Duration::from_millis(1));
+            assert!(survey.is_complete() && !survey.is_over(now));
+            (survey, peer)
+        };
+        let (mut presented, peer) = answered();
+        presented.presented(peer, Ok(None));
+        assert!(presented.is_over(now));
+        let (mut refusing, peer) = answered();
+        refusing.refuses(peer, "network-key");
+        assert!(refusing.is_over(now));
+        let (silent, _) = answered();
+        assert_eq!(silent.next_deadline(), now + limits::PRESENTATION);
+        assert!(silent.is_over(silent.next_deadline()));
     }
 }
