@@ -41,7 +41,7 @@ refusals! {
     RegisterTooManyRecords => "register-too-many-records",
     /// An EID that is neither an IP prefix nor a name nor a MAC address.
     RegisterEidNotIp => "register-eid-not-ip",
-    /// A name that is empty or longer than an EID can be, or whose mask-len is not its length (RFC 9735, section 3).
+    /// A name that is longer than an EID can be, or whose mask-len is not its length (RFC 9735, section 3).
     RegisterName => "register-name",
     /// A CGEID registered from the network: only its own key may publish it.
     RegisterCgeidFromNetwork => "register-cgeid-from-network",
@@ -153,8 +153,7 @@ refusals! {
     RequestTooManyRecords => "request-too-many-records",
     /// A Map-Request for something else than an IP prefix, a name or a MAC address; a DDT Map-Request for what is no IP prefix.
     RequestEidNotIp => "request-eid-not-ip",
-    /// A Map-Request for a name that is empty or longer than an EID can be, or whose mask-len is not its length (RFC 9735,
-    /// section 4).
+    /// A Map-Request for a name that is longer than an EID can be, or whose mask-len is not its length (RFC 9735, section 4).
     RequestName => "request-name",
     /// A Map-Request without an ITR-RLOC of a family that we can send.
     RequestNoItrRloc => "request-no-itr-rloc",

@@ -79,7 +79,7 @@ fn main() -> ExitCode {
     let iid = InstanceId(args.iid);
     let eid = if args.name { parse_name(&args.eid, iid) } else { parse_eid(&args.eid, iid) };
     let Some(eid) = eid else {
-        let expected = if args.name { "no name of 1 to 30 octets" } else { "neither an address nor a prefix" };
+        let expected = if args.name { "no name of at most 30 octets" } else { "neither an address nor a prefix" };
         eprintln!("lig: {:?} is {expected}", args.eid);
         return ExitCode::from(EXIT_USAGE);
     };
@@ -124,8 +124,7 @@ fn parse_eid(text: &str, iid: InstanceId) -> Option<AnyEid> {
 }
 
 fn parse_name(text: &str, iid: InstanceId) -> Option<AnyEid> {
-    let label = Label::name(iid, text.as_bytes()).map(AnyEid::from);
-    label.filter(|label| label.bits() > 0)
+    Label::name(iid, text.as_bytes()).map(AnyEid::from)
 }
 
 /// Sends up to `--count` requests, each with a nonce of its own, and takes the first answer that fits one of them.
@@ -357,12 +356,14 @@ mod tests {
         assert_eq!((mac.to_string().as_str(), parse_eid("printer", iid)), ("[5]02:00:5e:00:00:01/48", None));
         let name = parse_name("10.0.0.1", iid).unwrap();
         assert_eq!(name.to_string(), "[5]\"10.0.0.1\"");
-        assert_eq!((parse_name("", iid), parse_name(&"x".repeat(31), iid)), (None, None));
-        for eid in [mac, name] {
+        assert_eq!(parse_name(&"x".repeat(31), iid), None);
+        // All bits of it are asked for, those of its NUL too (RFC 9735, section 4).
+        for (eid, mask_len) in [(mac, 48), (name, 72), (parse_name("", iid).unwrap(), 8)] {
             let bytes = request(eid, Nonce(1), "[2001:db8::9]:5000".parse().unwrap()).unwrap();
             let ControlMessage::Ecm(ecm) = ControlMessage::decode(&bytes).unwrap() else { panic!("no ECM") };
             let ControlMessage::MapRequest(inner) = ControlMessage::decode(&ecm.message).unwrap() else { panic!() };
-            assert_eq!(AnyEid::of(&inner.records[0].eid), Some(eid));
+            let asked = &inner.records[0].eid;
+            assert_eq!((AnyEid::of(asked), asked.mask_len), (Some(eid), mask_len));
         }
     }
 

@@ -49,7 +49,7 @@ impl Resolver {
         }
         let (host, spelling, server) = (label.host(), Spelling::of(&record.eid), cx.server);
         let grant = server.sites().labels().find(&host);
-        // What a less specific label is registered for says nothing about one that is configured inside it; nor does a name that one
+        // What a less specific label is registered for says nothing about one that is configured inside it, were it for the same site; nor does a name that one
         // site has by itself about the longer ones of another (RFC 9735, section 4, would have it cover them).
         let registered = server.labels().covering(&host).find(|(label, known)| {
             grant.is_none_or(|grant| grant.configured.covers(label) && grant.site == known.site)

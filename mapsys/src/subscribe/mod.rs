@@ -206,10 +206,11 @@ impl Subscriptions {
     ) -> Result<(), Denial> {
         let Offer { target, is_foreign, lifetime, digest } = offer;
         let key = SubscriptionKey { xtr: wish.xtr, prefix: target.prefix };
+        self.verify_nonce(now, &key, wish)?;
         if self.is_configured(&key) && self.is_fixed(&wish.xtr, &key.prefix) {
             return Err(Denial::Policy(Refusal::SubscribeDenied));
         }
-        self.admit_nonce(now, &key, wish)?;
+        self.admit_pace(now, &key, wish)?;
         self.has_place(&key)?;
         // What is under way goes on, but not under the association before.
         let cut = wish.brought.iter().flat_map(|_| self.under_way(&key));
@@ -253,10 +254,11 @@ impl Subscriptions {
         allowance: &mut Allowance<'_>,
     ) -> Result<(), Denial> {
         let (key, mode) = self.left(wish);
+        self.verify_nonce(now, &key, wish)?;
         if self.is_fixed(&wish.xtr, &wish.asked) {
             return Err(Denial::Policy(Refusal::SubscribeDenied));
         }
-        self.admit_nonce(now, &key, wish)?;
+        self.admit_pace(now, &key, wish)?;
         if mode == Mode::Mute {
             self.has_place(&key)?;
         }
@@ -291,7 +293,7 @@ impl Subscriptions {
 
     /// The nonce must be above all that came before it, unless a new security association begins (RFC 9437, section 5), and leave room
     /// for what comes after.
-    fn admit_nonce(&mut self, now: Now, key: &SubscriptionKey, wish: &Wish) -> Result<(), Denial> {
+    fn verify_nonce(&mut self, now: Now, key: &SubscriptionKey, wish: &Wish) -> Result<(), Denial> {
         self.agreed_key(wish)?;
         if let Some(brought) = &wish.brought {
             let used = brought.used_by(wish);
@@ -310,6 +312,11 @@ impl Subscriptions {
             self.warn_of_replay(now, key, wish);
             return Err(Denial::Silent(Refusal::SubscribeReplayed));
         }
+        Ok(())
+    }
+
+    /// Whether an xTR asks within its bounds.
+    fn admit_pace(&mut self, now: Now, key: &SubscriptionKey, wish: &Wish) -> Result<(), Denial> {
         if !Nonce(wish.nonce).begins_subscription() {
             return Err(Denial::Plain(Refusal::SubscribeNonceEnd));
         }

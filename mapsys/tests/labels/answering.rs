@@ -110,6 +110,17 @@ fn what_one_site_registered_says_nothing_about_what_another_has_inside() {
     assert_eq!((&records[0].eid, rlocs(&records[0])), (&name("ietf.dns"), vec![RLOC.to_owned()]));
 }
 
+/// Not as RFC 9735, section 4, has it, but as of EID-prefixes (RFC 9301, section 8.3).
+#[test]
+fn what_a_site_registered_says_nothing_about_what_it_has_inside_by_another_rule() {
+    let mut machines = machines();
+    machines.labels.push(exact("ietf.lisp"));
+    let mut bench = Bench::new(config(vec![machines]));
+    notify(&bench.datagram(ETR, &sealed(1, name("ietf"), RLOC)));
+    let records = answer(&mut bench, 8, &name("ietf.lisp"));
+    assert_eq!((records[0].locators.len(), records[0].ttl), (0, Ttl(1)));
+}
+
 #[test]
 fn a_name_that_one_site_has_by_itself_says_nothing_about_longer_ones_of_another() {
     let other_key = key(1, Algorithm::HkdfSha256, "other");

@@ -232,6 +232,18 @@ fn where_that_is_set_its_xtr_may_neither_change_nor_end_it_nor_keep_a_part_quiet
     assert_eq!((to, notify.nonce.0), (address("192.0.2.1:4342"), 42));
 }
 
+/// A replay is dropped in silence before policy says anything (RFC 9437, section 5).
+#[test]
+fn a_nonce_that_is_not_above_the_last_is_silently_dropped_there_too() {
+    let mut bench = Bench::new(with(fixed_after(40)));
+    let (to, notify) = told_once(&says(&mut bench, 1, "198.51.100.1"));
+    acknowledge(&mut bench, to, &notify);
+    for wish in [subscribing(41, &[prefix(SITE)], &[ONE]), leaving(41, prefix(SITE))] {
+        assert!(bench.datagram(FROM_ONE, &ecm(&wish)).is_empty());
+    }
+    assert_eq!(bench.only_refused(Refusal::SubscribeReplayed), 2);
+}
+
 #[test]
 fn its_xtr_may_keep_a_part_of_it_quiet() {
     let (mut bench, _) = before();

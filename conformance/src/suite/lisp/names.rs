@@ -18,17 +18,20 @@ pub(super) const PROBES: &[Probe<Room>] = &[
     must("LI-248.1", FORMAT, "a name, in no instance and in one, its mask-len with the NUL", registered_and_answered),
     must("LI-248.2", LOOKUP, "\"ietf.lisp\" where \"ietf\" is registered", less_specific),
     must("LI-248.3", LOOKUP, "\"iana.lisp\" where \"iana\" is registered too", exact),
-    must("LI-248.4", FORMAT, "an empty name, one too long for its mask-len, and mask-lens of other lengths", no_names),
+    must("LI-248.4", FORMAT, "a name too long for its mask-len, and mask-lens of other lengths", no_names),
     must("LI-248.5", FORMAT, "a name without its NUL, and with a NUL inside", wrong_nul),
     must("LI-248.6", SERVER, "a name that is configured and not registered, and one that is not configured", denied),
     must("LI-248.7", SERVER, "a name whose site answers itself", sent_on),
     must("LI-248.8", "9301 8.2", "a name of no site", of_no_site),
+    must("LI-248.9", FORMAT, "a name of a NUL alone, which all others begin with", empty),
     must("LI-251.1", SERVER, "a MAC address in a block that is registered, and one that is registered beside", mac),
     must("LI-251.2", "9301 5.6, LOCAL", "a MAC address that is withdrawn by TTL 0", withdrawn),
 ];
 
 /// The instance of the site that may register every name, and MAC addresses that begin with 02.
 const IID: u32 = 9;
+/// The instance of another such site, all of whose names one registration answers for.
+const ALL_NAMES: u32 = 11;
 
 /// Its key, where the suites configure the sites: a target file gives EID-prefixes alone.
 fn site_key(room: &Room) -> Result<AuthKey, Fault> {
@@ -116,7 +119,7 @@ fn exact(room: &Room) -> Judgement {
 
 fn no_names(room: &Room) -> Judgement {
     let text = |octets: &[u8], mask_len| within(IID, Address::Name(octets.into()), mask_len);
-    let eids = [text(b"", 8), text(&[b'x'; 40], 255), text(b"printer", 0), text(b"printer", 32), text(b"printer", 55)];
+    let eids = [text(&[b'x'; 40], 255), text(b"printer", 0), text(b"printer", 32), text(b"printer", 55)];
     let count = eids.len();
     for eid in eids {
         let register = message(room.nonce(), vec![record_of(eid.clone(), &[OTHER])?]);
@@ -125,6 +128,15 @@ fn no_names(room: &Room) -> Judgement {
         room.is_ignored(&xtr, &xtr.ecm(&question(room, &xtr, eid))?)?;
     }
     Ok(format!("neither registered nor answered, all {count}"))
+}
+
+fn empty(room: &Room) -> Judgement {
+    let eid = name_in(ALL_NAMES, "");
+    registers(room, &eid, RLOC)?;
+    for asked in [&eid, &name_in(ALL_NAMES, "whoever")] {
+        leads_to(room, asked, &eid, RLOC)?;
+    }
+    Ok("registered, and the answer for itself and for a longer one".into())
 }
 
 fn wrong_nul(room: &Room) -> Judgement {

@@ -140,6 +140,12 @@ iid = 9
 key = [{ key-id = 1, secret = "names" }]
 
 [[site]]
+name = "all names of an instance"
+eid-name = ["*"]
+iid = 11
+key = [{ key-id = 1, secret = "names" }]
+
+[[site]]
 name = "never registered"
 eid-prefix = ["2001:db8:f00::/48", "10.100.3.0/24"]
 key = [{ key-id = 1, secret = "never" }]

@@ -86,18 +86,23 @@ fn plain(reply: &MapReply, part: wire::address::EidPrefix) -> Judgement {
     expect(holds, format!("a Map-Reply with {} records", reply.records.len()))
 }
 
+/// Whoever cannot subscribe is answered as if he had not asked to (section 3), or refused by a list of subscribers (section 5).
+fn not_subscribed(reply: &MapReply, part: wire::address::EidPrefix) -> Judgement {
+    plain(reply, part).or_else(|_| denied(reply))
+}
+
 fn stranger(office: &Office) -> Judgement {
     let part = office.registered(1)?;
     let xtr = office.xtr_of(STRANGER, office.server()?.address)?;
     xtr.send(&xtr.request(1, &[host(part)])?)?;
-    plain(&xtr.reply()?, part)
+    not_subscribed(&xtr.reply()?, part)
 }
 
 fn other_site(office: &Office) -> Judgement {
     let (mut xtr, part) = (office.xtr()?, office.registered(1)?);
     xtr.identity = XtrIdentity { site_id: xtr.identity.site_id + 1, ..xtr.identity };
     xtr.send(&xtr.request(1, &[host(part)])?)?;
-    plain(&xtr.reply()?, part)
+    not_subscribed(&xtr.reply()?, part)
 }
 
 fn no_identity(office: &Office) -> Judgement {
