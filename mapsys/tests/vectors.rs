@@ -132,8 +132,8 @@ fn r08_registers_a_multicast_eid_where_its_site_may() {
     let [any, groups] = ["0.0.0.0/0", "232.0.0.0/8"].map(|net| net.parse().unwrap());
     let rule = LabelRule::block(Label::Pair(Pair::multicast(InstanceId(0), any, groups).unwrap()));
     let mut bench = Bench::new(config(vec![Site { labels: vec![rule], ..the_site() }]));
-    let outputs = bench.datagram(ETR, &vector("R08"));
-    assert!(!outputs.iter().any(|output| matches!(output, Output::Send { .. })), "M is clear: {outputs:?}");
+    let (to, confirmed) = notify(&bench.datagram(ETR, &vector("R08")));
+    assert_eq!((to, confirmed.nonce.0, confirmed.records.len()), (address(ETR), 0x103, 1));
     let registered: Vec<_> = bench.engine.server().labels().after(None).collect();
     let [(label, registration)] = registered.as_slice() else { panic!("{registered:?}") };
     assert_eq!(label.to_string(), "(*, 232.1.1.1/32)");
