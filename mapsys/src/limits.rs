@@ -66,10 +66,12 @@ pub const NOTIFY_NAMED_WINDOW: Duration = Duration::from_secs(60);
 pub const NOTIFY_NAMED_ADDRESSES: usize = 4096;
 /// Octets of a name that is an EID: the EID mask-len counts them and the NUL behind them in eight bits (RFC 9735, section 3).
 pub const NAME_OCTETS: usize = 30;
-/// Live registrations of names and MAC addresses, below 400 octets each: the stations of a large campus.
+/// Live registrations of names, MAC addresses and pairs, below 400 octets each: the stations of a large campus.
 pub const LABELS: usize = 131_072;
 /// Those of one site, so that a site that makes up names leaves room to the others.
 pub const LABELS_PER_SITE: usize = 65_536;
+/// Pairs with groups or destinations inside that of another that are looked at to see whether they overlap it.
+pub const PAIRS_LOOKED_AT: usize = 64;
 /// Live more-specifics under one configured prefix: what fits an INDEX page of 5,120 octets.
 pub const LIVE_MORE_SPECIFICS: usize = 256;
 /// (site, xTR-ID, key) triples whose last nonce is remembered. Only holders of a site's key can add one.

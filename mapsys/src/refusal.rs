@@ -39,10 +39,13 @@ refusals! {
     RegisterEmpty => "register-empty",
     /// More records than a Map-Register may have.
     RegisterTooManyRecords => "register-too-many-records",
-    /// An EID that is neither an IP prefix nor a name nor a MAC address.
+    /// An EID that is neither an IP prefix nor a name nor a MAC address nor a pair of a source and a group or destination.
     RegisterEidNotIp => "register-eid-not-ip",
     /// A name that is longer than an EID can be, or whose mask-len is not its length (RFC 9735, section 3).
     RegisterName => "register-name",
+    /// Multicast Info or a Source/Dest Key whose addresses are no IP prefixes of one family, or whose group is none; or Multicast Info in
+    /// another instance's LCAF (RFC 8060, sections 4.5 and 4.8).
+    RegisterPair => "register-pair",
     /// A CGEID registered from the network: only its own key may publish it.
     RegisterCgeidFromNetwork => "register-cgeid-from-network",
     /// A CGEID through the pipe whose key this node does not hold.
@@ -115,7 +118,7 @@ refusals! {
     /// A subscription to what a site wants to answer for itself (RFC 9437, section 3), or of which the DHT cannot say all; one that ends by that
     /// too.
     SubscribeNotProxied => "subscribe-not-proxied",
-    /// A subscription to a name or a MAC address; it is answered as if it were none (RFC 9437, section 5).
+    /// A subscription to a name, a MAC address or a pair; it is answered as if it were none (RFC 9437, section 5).
     SubscribeEidNotIp => "subscribe-eid-not-ip",
     /// A Map-Notify that confirms a subscription, a change or an end of one, never acknowledged.
     SubscribeUnacknowledged => "subscribe-unacknowledged",
@@ -151,10 +154,12 @@ refusals! {
     RequestEmpty => "request-empty",
     /// A Map-Request with more records than are answered.
     RequestTooManyRecords => "request-too-many-records",
-    /// A Map-Request for something else than an IP prefix, a name or a MAC address; a DDT Map-Request for what is no IP prefix.
+    /// A Map-Request for something else than an IP prefix, a name, a MAC address or a pair; a DDT Map-Request for what is no IP prefix.
     RequestEidNotIp => "request-eid-not-ip",
     /// A Map-Request for a name that is longer than an EID can be, or whose mask-len is not its length (RFC 9735, section 4).
     RequestName => "request-name",
+    /// A Map-Request for a pair that cannot be registered (`register-pair`).
+    RequestPair => "request-pair",
     /// A Map-Request without an ITR-RLOC of a family that we can send.
     RequestNoItrRloc => "request-no-itr-rloc",
     /// A Map-Request that wants no answer (D).

@@ -13,9 +13,14 @@ use std::collections::BTreeMap;
 use common::*;
 use mapsys::engine::Output;
 use mapsys::refusal::Refusal;
+use mapsys::register::label::Label;
+use mapsys::register::label::grants::LabelRule;
+use mapsys::register::label::pair::Pair;
 use mapsys::register::site::Site;
+use wire::address::{Address, InstanceId, Lcaf};
+use wire::control::auth::Algorithm;
 use wire::control::{ControlMessage, Ecm};
-use wire::record::{Action, Ttl};
+use wire::record::{Action, MappingRecord, Ttl};
 
 /// Every vector that this suite judges.
 const JUDGED: [&str; 37] = [
@@ -122,8 +127,20 @@ fn r06_signs_less_than_r07_and_needs_a_legacy_site() {
 }
 
 #[test]
-fn r08_registers_a_multicast_eid_which_we_do_not_serve() {
-    refuses(strict(), ETR, &vector("R08"), Refusal::RegisterEidNotIp);
+fn r08_registers_a_multicast_eid_where_its_site_may() {
+    refuses(strict(), ETR, &vector("R08"), Refusal::RegisterEidNotConfigured);
+    let [any, groups] = ["0.0.0.0/0", "232.0.0.0/8"].map(|net| net.parse().unwrap());
+    let rule = LabelRule::block(Label::Pair(Pair::multicast(InstanceId(0), any, groups).unwrap()));
+    let mut bench = Bench::new(config(vec![Site { labels: vec![rule], ..the_site() }]));
+    let (to, confirmed) = notify(&bench.datagram(ETR, &vector("R08")));
+    assert_eq!((to, confirmed.nonce.0, confirmed.records.len()), (address(ETR), 0x103, 1));
+    let registered: Vec<_> = bench.engine.server().labels().after(None).collect();
+    let [(label, registration)] = registered.as_slice() else { panic!("{registered:?}") };
+    assert_eq!(label.to_string(), "(*, 232.1.1.1/32)");
+    let locators = registration.merged().locators;
+    let Address::Lcaf(rloc) = &locators[0].rloc else { panic!("{locators:?}") };
+    assert!(matches!(rloc.as_ref(), Lcaf::ReplicationList(receivers) if receivers.len() == 1), "{rloc}");
+    assert_eq!(bench.engine.tally().total(), 0);
 }
 
 #[test]
@@ -196,11 +213,23 @@ fn c10_without_a_security_association_gets_a_plain_map_reply() {
 }
 
 #[test]
-fn l20_and_l21_are_bare_and_their_eids_are_no_ip_prefixes() {
+fn l20_and_l21_are_bare_and_in_an_ecm_asked_for_as_pairs() {
     for id in ["L20", "L21"] {
         refuses(strict(), ITR, &vector(id), Refusal::RequestNotEncapsulated);
+        let asked = ControlMessage::decode(&vector(id)).unwrap();
+        let ControlMessage::MapRequest(asked) = asked else { panic!("{asked:?}") };
+        let label = Label::of(&asked.records[0].eid).unwrap();
+        let pairs = Site { labels: vec![LabelRule::block(label)], ..site("pairs", 1, "of pairs", &[]) };
+        let mut bench = Bench::new(config(vec![pairs]));
+        let eid = asked.records[0].eid.clone();
+        let record = MappingRecord { eid: eid.clone(), ..record(prefix("10.0.0.0/8"), &["198.51.100.1"]) };
+        let key = key(1, Algorithm::HkdfSha256, "of pairs");
+        notify(&bench.datagram(ETR, &seal(register(1, vec![record]), &key)));
         let wrapped = Ecm::wrap(address("10.1.1.1:61000"), address("10.2.2.2:4342"), vector(id)).encode().unwrap();
-        refuses(strict(), ITR, &wrapped, Refusal::RequestEidNotIp);
+        let (_, reply) = reply(&bench.datagram(ITR, &wrapped));
+        assert_eq!((reply.nonce, reply.records.len()), (asked.nonce, 1));
+        // The mask-len of the record says nothing of a pair.
+        assert_eq!((&reply.records[0].eid.address, reply.records[0].locators.len()), (&eid.address, 1), "{id}");
     }
 }
 

@@ -35,6 +35,10 @@ pub enum Claim {
     Names,
     /// `mac`
     Mac,
+    /// `multicast`
+    Multicast,
+    /// `source-dest`
+    SourceDest,
     /// `lisp-sec`
     LispSec,
     /// `pubsub`
@@ -78,6 +82,8 @@ impl Claim {
         (Self::InstanceId, "instance-id", "EIDs in instances (LCAF type 2)"),
         (Self::Names, "names", "EIDs that are names (RFC 9735)"),
         (Self::Mac, "mac", "EIDs that are MAC addresses"),
+        (Self::Multicast, "multicast", "EIDs that are sources and groups (Multicast Info)"),
+        (Self::SourceDest, "source-dest", "EIDs that are sources and destinations (Source/Dest Keys)"),
         (Self::LispSec, "lisp-sec", "LISP-SEC (RFC 9303)"),
         (Self::PubSub, "pubsub", "subscriptions to mappings (RFC 9437)"),
         (Self::Ddt, "ddt", "DDT node, Map-Server and Map-Resolver (RFC 8111)"),

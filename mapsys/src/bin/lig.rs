@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use ipnet::IpNet;
 use mapsys::register::label::{AnyEid, Label};
-use mapsys::shell::settings::parse_mac;
+use mapsys::shell::settings::{parse_mac, parse_pair};
 use program::Json;
 use serde_json::json;
 use wire::address::{Address, Eid, EidPrefix, InstanceId};
@@ -28,11 +28,13 @@ use wire::record::{Action, MappingRecord};
   lig 3fff:ce1:e7ed:b637:a52:80a4:a6ae:83c3 --map-resolver 127.0.0.1:14342
   lig 02:00:5e:00:00:01 --map-resolver 192.0.2.53
   lig printer-7 --name --map-resolver 192.0.2.53
+  lig '(192.0.2.1, 232.1.1.1)' --map-resolver 192.0.2.53
+  lig '10.1.0.1 -> 10.2.0.1' --map-resolver 192.0.2.53
 
 Exit: 0 a mapping with locators, 1 a negative answer or none, 2 wrong usage, 3 no way to send."
 )]
 struct Args {
-    /// Address or prefix to ask for; a MAC address too.
+    /// Address or prefix to ask for; a MAC address too, a source and a multicast group, (S, G), or a source and a destination, S -> D.
     eid: String,
     /// The EID is a name (RFC 9735).
     #[arg(long)]
@@ -79,7 +81,8 @@ fn main() -> ExitCode {
     let iid = InstanceId(args.iid);
     let eid = if args.name { parse_name(&args.eid, iid) } else { parse_eid(&args.eid, iid) };
     let Some(eid) = eid else {
-        let expected = if args.name { "no name of at most 30 octets" } else { "neither an address nor a prefix" };
+        let expected =
+            if args.name { "no name of at most 30 octets" } else { "neither an address nor a prefix nor a pair" };
         eprintln!("lig: {:?} is {expected}", args.eid);
         return ExitCode::from(EXIT_USAGE);
     };
@@ -118,6 +121,9 @@ fn parse_eid(text: &str, iid: InstanceId) -> Option<AnyEid> {
     }
     if let Ok(mac) = parse_mac(iid, text) {
         return Some(mac.into());
+    }
+    if let Ok(pair) = parse_pair(iid, text) {
+        return Some(Label::Pair(pair).into());
     }
     let net: IpNet = text.parse().ok()?;
     Some(EidPrefix { iid, net: net.trunc() }.into())
@@ -228,7 +234,7 @@ fn accept(bytes: &[u8], from: SocketAddr, eid: AnyEid, outstanding: &[(Nonce, In
     let (_, sent) = outstanding.iter().find(|(nonce, _)| *nonce == reply.nonce)?;
     let covering = reply.records.into_iter().filter_map(|record| Some((AnyEid::of(&record.eid)?, record)));
     let (prefix, record) =
-        covering.filter(|(prefix, _)| prefix.covers(&eid)).max_by_key(|(prefix, _)| prefix.bits())?;
+        covering.filter(|(prefix, _)| prefix.covers(&eid)).max_by_key(|(prefix, _)| prefix.length())?;
     Some(Answer { record, prefix, rtt: sent.elapsed(), from })
 }
 

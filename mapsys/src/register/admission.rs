@@ -20,7 +20,7 @@ use crate::refusal::Refusal;
 pub(super) enum Admitted {
     /// An EID-prefix.
     Prefix(EidPrefix, Grant),
-    /// A name or a MAC address, and its site.
+    /// A name, a MAC address or a pair, and its site.
     Label(Label, SiteId),
 }
 
@@ -71,6 +71,7 @@ impl MapServer {
     fn admit_label(&self, eid: &Eid) -> Result<Admitted, Refusal> {
         let label = Label::of(eid).map_err(|error| match error {
             LabelError::Name => Refusal::RegisterName,
+            LabelError::Pair => Refusal::RegisterPair,
             LabelError::Other => Refusal::RegisterEidNotIp,
         })?;
         let grant = self.sites.labels().find(&label).ok_or(Refusal::RegisterEidNotConfigured)?;

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use wire::address::EidPrefix;
 
+use super::label::single::Single;
 use super::label::table::LabelTable;
 use super::label::{AnyEid, Label};
 use crate::limits::{EXPIRED_AT_ONCE, REGISTRATION_SILENCE};
@@ -94,17 +95,17 @@ impl Lapsed {
         self.prefixes.hole(within, eid)
     }
 
-    /// The longest of them that covers a name or a MAC address.
-    pub fn longest_label(&self, label: &Label) -> Option<Label> {
-        self.labels.longest(label).map(|(label, ())| label)
+    /// Those that cover a label, the best match first.
+    pub fn covering_labels(&self, label: &Label) -> impl Iterator<Item = Label> + '_ {
+        self.labels.covering(label).map(|(label, ())| label)
     }
 
-    /// Whether one of them is more specific than `label`.
-    pub fn has_labels_inside(&self, label: &Label) -> bool {
-        self.labels.inside(label).any(|(inner, ())| inner != *label)
+    /// Whether one of them is more specific than a name or a block of MAC addresses.
+    pub fn has_labels_inside(&self, single: &Single) -> bool {
+        self.labels.inside(single).any(|(inner, ())| inner != Label::Single(*single))
     }
 
-    /// The part of `within` around a label without more specific ones among them; `None` if there is none.
+    /// A part of `within` around a label without others of them ([`LabelTable::hole`]); `None` if there is none.
     pub fn label_hole(&self, within: &Label, label: &Label) -> Option<Label> {
         self.labels.hole(within, label)
     }

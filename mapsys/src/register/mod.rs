@@ -105,7 +105,7 @@ pub struct Registered {
     pub notify: Option<Notify>,
     /// What must be on disk before the Map-Notify is sent.
     pub persist: Vec<Mark>,
-    /// EID-prefixes that others see changed; of names and MAC addresses nobody but their xTRs is told.
+    /// EID-prefixes that others see changed; of names, MAC addresses and pairs nobody but their xTRs is told.
     pub changed: Vec<EidPrefix>,
 }
 
@@ -222,7 +222,7 @@ impl MapServer {
             let silence = silence(message, record);
             let is_recent =
                 now + silence < part.expires + CONFIRMED_AGAIN && self.is_of_this_run(part.expires, silence);
-            // No packets are sent to names and MAC addresses.
+            // No packets are sent to names, MAC addresses and pairs.
             record.eid.ip_prefix().is_none() || is_led_by && is_recent
         };
         message.records.iter().filter(|record| !locators::withdraws(record)).all(|record| {
@@ -357,7 +357,7 @@ impl MapServer {
     }
 
     /// Takes other sites. What is registered stays if the site of the same name may still register it, with whatever key, and an INDEX page has
-    /// room for it if it stands there from now on; names the prefixes, and the names and MAC addresses, of which nothing stays.
+    /// room for it if it stands there from now on; names the prefixes, and the names, MAC addresses and pairs, of which nothing stays.
     pub fn reconfigure(&mut self, now: Now, sites: SiteTable, tally: &mut Tally) -> (Vec<EidPrefix>, Vec<Label>) {
         let older = std::mem::replace(&mut self.sites, sites);
         self.nonces.note_change();
@@ -401,7 +401,7 @@ impl MapServer {
         &self.lapsed
     }
 
-    /// The names and MAC addresses that are registered.
+    /// The names, MAC addresses and pairs that are registered.
     pub fn labels(&self) -> &LabelRegistrations {
         &self.labels
     }

@@ -19,7 +19,7 @@ pub struct Site {
     pub name: String,
     /// What it may register.
     pub prefixes: Vec<SitePrefix>,
-    /// Names and MAC addresses that it may register.
+    /// Names, MAC addresses and pairs that it may register.
     pub labels: Vec<LabelRule>,
     /// Its keys, by number.
     pub keys: Vec<SiteKey>,
@@ -124,7 +124,7 @@ pub enum SiteError {
         /// The site that wants it.
         second: String,
     },
-    /// One name, or one prefix of MAC addresses, in two sites.
+    /// One name, prefix of MAC addresses or pair in two sites.
     #[error("{rule} belongs to site {first:?} and to site {second:?}")]
     LabelTwice {
         /// What it is.
@@ -260,7 +260,7 @@ impl SiteTable {
         Some(Grant { site: *site, configured, registrable })
     }
 
-    /// Who may register which names and MAC addresses.
+    /// Who may register which names, MAC addresses and pairs.
     pub fn labels(&self) -> &LabelGrants {
         &self.labels
     }

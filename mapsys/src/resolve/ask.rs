@@ -111,7 +111,7 @@ pub(super) fn asking_for(ecm: &[u8], hosts: &[EidPrefix]) -> Result<Vec<u8>, Ref
     Ecm { message, ..outer }.encode().map_err(|_| Refusal::NotEncodable)
 }
 
-/// The host that a record asks for; `None` of a name or a MAC address.
+/// The host that a record asks for; `None` of a name, a MAC address or a pair.
 fn host_of(record: &EidRequest) -> Option<EidPrefix> {
     record.eid.ip_prefix().map(|prefix| EidPrefix::host(prefix.iid, prefix.net.addr()))
 }

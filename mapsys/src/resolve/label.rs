@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Names and MAC addresses that are asked for (RFC 9735, section 4; RFC 9301, section 8.3): what is registered here, and nothing
-//! else. Neither the DHT nor a DDT node knows of them.
+//! Names, MAC addresses and pairs that are asked for (RFC 9735, section 4; RFC 8060, sections 4.5 and 4.8; RFC 9301, section 8.3): what is
+//! registered here, and nothing else. Neither the DHT nor a DDT node knows of them.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,6 +14,7 @@ use crate::limits::MORE_SPECIFICS;
 use crate::refusal::Refusal;
 use crate::register::MapServer;
 use crate::register::label::grants::LabelGrant;
+use crate::register::label::single::Single;
 use crate::register::label::{Kind, Label, LabelError, Spelling};
 use crate::register::registration::Registration;
 use crate::register::site::LispSec;
@@ -35,6 +36,7 @@ impl Resolver {
     ) -> Result<Slot, Refusal> {
         let label = Label::of(&record.eid).map_err(|error| match error {
             LabelError::Name => Refusal::RequestName,
+            LabelError::Pair => Refusal::RequestPair,
             LabelError::Other => Refusal::RequestEidNotIp,
         })?;
         if ask.ddt {
@@ -113,14 +115,13 @@ fn lapsed(
     registered: Option<(Label, &Registration)>,
     host: &Label,
 ) -> Option<Label> {
-    let is_longest = |lapsed: &Label| registered.is_none_or(|(label, _)| label != *lapsed && label.covers(lapsed));
-    let lapsed = server.lapsed().longest_label(host)?;
-    (grant?.configured.covers(&lapsed) && is_longest(&lapsed)).then_some(lapsed)
+    let configured = grant?.configured;
+    let lapsed = server.lapsed().covering_labels(host).find(|lapsed| configured.covers(lapsed))?;
+    registered.is_none_or(|(label, _)| label.length() < lapsed.length()).then_some(lapsed)
 }
 
-/// The best match and the more-specifics under it, with one TTL (RFC 9301, section 5.5). If they are too many, or one of them is
-/// not ours to answer for, or a name of another site, which an ITR would take for all that begin with it, the part of the best match
-/// in which there are none.
+/// The best match: where it can, with the more-specifics under it, else the part of it in which there are none. A pair has no others with
+/// it: what overlaps it would tell an ITR only in which order we look.
 fn records(
     server: &MapServer,
     (label, best): (Label, &Registration),
@@ -128,36 +129,50 @@ fn records(
     spelling: Spelling,
     octets: usize,
 ) -> Vec<MappingRecord> {
-    let inside = server.labels().inside(&label).filter(|(inner, _)| *inner != label);
+    let all = match label {
+        Label::Single(single) => with_more_specifics(server, (single, best), spelling, octets),
+        Label::Pair(_) => None,
+    };
+    all.unwrap_or_else(|| vec![proxied(&narrowed(server, &label, host), best, spelling, best.ttl())])
+}
+
+/// A name or a block of MAC addresses and the more-specifics under it, with one TTL (RFC 9301, section 5.5); `None` if they are too many, or one
+/// of them is not ours to answer for, or a name of another site, which an ITR would take for all that begin with it.
+fn with_more_specifics(
+    server: &MapServer,
+    (single, best): (Single, &Registration),
+    spelling: Spelling,
+    octets: usize,
+) -> Option<Vec<MappingRecord>> {
+    let label = Label::Single(single);
+    let inside = server.labels().inside(&single).filter(|(inner, _)| *inner != label);
     let inside: Vec<_> = inside.take(MORE_SPECIFICS + 1).collect();
     let is_of_others = |inner: &Label| *inner != label && server.labels().get(inner).is_none();
     // With few registered inside, one that is configured only is soon come to.
     let has_others = || {
-        server.sites().labels().inside(&label).any(|inner| is_of_others(&inner))
-            || server.lapsed().has_labels_inside(&label)
+        server.sites().labels().inside(&single).any(|inner| is_of_others(&inner))
+            || server.lapsed().has_labels_inside(&single)
     };
     let is_told = |inner: &Registration| inner.is_proxied() && (label.kind() == Kind::Mac || inner.site == best.site);
-    if inside.len() <= MORE_SPECIFICS && !has_others() && inside.iter().all(|(_, inner)| is_told(inner)) {
-        let ttl = inside.iter().map(|(_, inner)| inner.ttl()).fold(best.ttl(), Ttl::min);
-        let all = std::iter::once((label, best)).chain(inside);
-        let records: Vec<_> = all.map(|(label, known)| proxied(&label, known, spelling, ttl)).collect();
-        if records.len() == 1 || reply::octets(&records) <= octets {
-            return records;
-        }
+    if inside.len() > MORE_SPECIFICS || has_others() || !inside.iter().all(|(_, inner)| is_told(inner)) {
+        return None;
     }
-    vec![proxied(&narrowed(server, &label, host), best, spelling, best.ttl())]
+    let ttl = inside.iter().map(|(_, inner)| inner.ttl()).fold(best.ttl(), Ttl::min);
+    let all = std::iter::once((label, best)).chain(inside);
+    let records: Vec<_> = all.map(|(label, known)| proxied(&label, known, spelling, ttl)).collect();
+    (records.len() == 1 || reply::octets(&records) <= octets).then_some(records)
 }
 
 /// Configured, and not registered. Of a name no more is said than was asked: what names begin with is none itself.
 fn unregistered(server: &MapServer, grant: &LabelGrant, host: &Label, spelling: Spelling) -> MappingRecord {
     let within = match host.kind() {
-        Kind::Mac => narrowed(server, &grant.configured, host),
         Kind::Name => *host,
+        Kind::Mac | Kind::Multicast | Kind::SourceDest => narrowed(server, &grant.configured, host),
     };
     negative(&within, spelling, Action::NativelyForward, UNREGISTERED)
 }
 
-/// The part of `within` around a label in which nothing more specific is registered, may be registered anew, or is configured.
+/// A part of `within` around a label in which nothing else is registered, may be registered anew, or is configured.
 fn narrowed(server: &MapServer, within: &Label, host: &Label) -> Label {
     let lapsed = server.lapsed().label_hole(within, host);
     let holes = [server.labels().hole(within, host), server.sites().labels().hole(within, host), lapsed];

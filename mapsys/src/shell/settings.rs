@@ -25,7 +25,7 @@ use crate::register::site::{NotifyPort, Publish, Site, SiteKey, SitePrefix};
 use crate::resolve::lispsec::Association;
 
 pub use ddt::{DdtSetting, DelegationSetting, KindSetting, ResolverSetting, ServerSetting, SigningKeySetting};
-pub use labels::parse_mac;
+pub use labels::{parse_mac, parse_pair};
 
 /// Prefix of the environment variables.
 const ENVIRONMENT: &str = "LISP_MAPSYS_";
@@ -200,6 +200,12 @@ pub struct SiteSetting {
     /// MAC addresses that it may register, and blocks of them.
     #[serde(default)]
     pub eid_mac: Vec<String>,
+    /// Sources and multicast groups that it may register, with all that is inside them (RFC 8060, section 4.5): `(SOURCE, GROUP)`.
+    #[serde(default)]
+    pub eid_multicast: Vec<String>,
+    /// Sources and destinations that it may register, with all that is inside them (RFC 8060, section 4.8): `SOURCE -> DESTINATION`.
+    #[serde(default)]
+    pub eid_source_dest: Vec<String>,
     /// The instance of its EIDs.
     #[serde(default)]
     pub iid: u32,
@@ -367,11 +373,11 @@ pub fn parse_address(text: &str, port: u16) -> anyhow::Result<SocketAddr> {
 
 impl SiteSetting {
     fn build(&self) -> anyhow::Result<Site> {
-        if self.eid_prefix.is_empty() && self.eid_name.is_empty() && self.eid_mac.is_empty() {
-            bail!("eid-prefix, eid-name and eid-mac are all empty");
+        let labels = labels::rules(self)?;
+        if self.eid_prefix.is_empty() && labels.is_empty() {
+            bail!("eid-prefix, eid-name, eid-mac, eid-multicast and eid-source-dest are all empty");
         }
         let prefixes = self.eid_prefix.iter().map(|net| self.prefix(*net)).collect::<anyhow::Result<_>>()?;
-        let labels = labels::rules(InstanceId(self.iid), &self.eid_name, &self.eid_mac)?;
         let keys = self.key.iter().map(|key| key.build(self.legacy)).collect::<anyhow::Result<_>>()?;
         let notify = match (self.notify_port, self.legacy) {
             (Some(NotifySetting::Source), _) | (None, true) => NotifyPort::Source,

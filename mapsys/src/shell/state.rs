@@ -268,7 +268,7 @@ fn take<V: Value + 'static>(table: &mut Rows<'_, V>, key: &[u8]) -> Result<(), r
     Ok(())
 }
 
-/// A kind ‖ of a prefix, instance 4 ‖ length 1 ‖ address; of a name or a MAC address, how it is shown.
+/// A kind ‖ of a prefix, instance 4 ‖ length 1 ‖ address; of a name, a MAC address or a pair, how it is shown.
 fn encode_eid(eid: &AnyEid) -> Vec<u8> {
     match eid {
         AnyEid::Prefix(EidPrefix { iid, net }) => {
@@ -405,6 +405,7 @@ mod tests {
 
     use super::*;
     use crate::register::label::Label;
+    use crate::register::label::pair::Pair;
     use crate::subscribe::association::Key;
     use crate::subscribe::subscription::{Agreement, Mode};
     use crate::transport::Way;
@@ -448,7 +449,12 @@ mod tests {
         let mac = Label::mac(wire::address::InstanceId(0), [2, 0, 0x5e, 0, 0, 1], 24).unwrap();
         // What differs in the family, the length or the kind alone.
         let prefixes = ["2001:db8::/32", "2001:db8::/48", "32.1.13.0/24", "::/0", "0.0.0.0/0"].map(of);
-        let eids: Vec<AnyEid> = prefixes.into_iter().chain([name, mac].map(AnyEid::Label)).collect();
+        let pair = |make: fn(_, _, _) -> Option<Pair>| {
+            let [any, group] = ["0.0.0.0/0", "239.1.0.0/16"].map(|net| net.parse().unwrap());
+            Label::Pair(make(wire::address::InstanceId(0), any, group).unwrap())
+        };
+        let labels = [name, mac, pair(Pair::multicast), pair(Pair::source_dest)];
+        let eids: Vec<AnyEid> = prefixes.into_iter().chain(labels.map(AnyEid::Label)).collect();
         let row = |number: usize| -> Box<[u8]> { [u8::try_from(number).unwrap()].into() };
         let owner = NonceOwner { site: "a site".into(), xtr_id: [7; 16], key_id: 3 };
         let floor = |nonce| Floor { site: "a site".into(), key_id: 3, nonce };
@@ -466,7 +472,7 @@ mod tests {
         let (state, memory) = State::open(&path, SystemTime::now()).unwrap();
         let mut rows: Vec<_> = memory.registrations.iter().map(|(_, row)| row.clone()).collect();
         rows.sort();
-        assert_eq!(rows, [2, 3, 4, 5, 6, 100].map(row));
+        assert_eq!(rows, [2, 3, 4, 5, 6, 7, 8, 100].map(row));
         // One that cannot be read goes by its key.
         let (bad, _) = memory.registrations.iter().find(|(_, of)| *of == row(5)).unwrap();
         state.write(&[Mark::UnreadableRegistration(bad.clone())]).unwrap();
@@ -475,7 +481,7 @@ mod tests {
         let (_, memory) = State::open(&path, SystemTime::now()).unwrap();
         let mut rows: Vec<_> = memory.registrations.into_iter().map(|(_, row)| row).collect();
         rows.sort();
-        assert_eq!(rows, [2, 3, 4, 6, 100].map(row));
+        assert_eq!(rows, [2, 3, 4, 6, 7, 8, 100].map(row));
     }
 
     /// Opens what says that it was 600 seconds old at a moment, if it says when.

@@ -4,6 +4,7 @@
 use mapsys::engine::Config;
 use mapsys::limit::Foreign;
 use mapsys::refusal::Refusal;
+use mapsys::register::label::Spelling;
 use mapsys::register::site::LispSec;
 use mapsys::resolve::lispsec::{Association, SecKey};
 use wire::control::auth::Secret;
@@ -181,7 +182,7 @@ fn one_label_is_told_to_one_target_four_times_in_three_seconds() {
 
 #[test]
 fn where_the_site_answers_itself_the_request_goes_to_its_etr_unchanged() {
-    for eid in [name("printer"), mac("02:00:5e:00:00:01/48"), within(5, name("a"))] {
+    for eid in [name("printer"), mac("02:00:5e:00:00:01/48"), within(5, name("a")), group("192.0.2.1/32")] {
         let mut bench = bench();
         let message = MapRegister { proxy_reply: false, ..register(1, vec![record_of(eid.clone(), &[RLOC])]) };
         bench.datagram(ETR, &seal(message, &site_key()));
@@ -211,13 +212,19 @@ fn protected(nonce: u64, eid: &Eid) -> Vec<u8> {
     Ecm { security: Some(ad.encode().unwrap()), ..ecm }.encode().unwrap()
 }
 
+/// A source, and a group that the site has.
+fn group(source: &str) -> Eid {
+    pairs(0, true, source, "239.1.1.1/32").label.eid(Spelling::default())
+}
+
 fn with_lisp_sec(lisp_sec: LispSec, proxy: bool, signs: bool) -> Bench {
     let peers = vec!["192.0.2.0/24".parse().unwrap()];
     let keys = vec![SecKey { id: 3, secret: Secret::new(SECRET) }];
     let association = Association { name: "itrs".into(), peers, keys, protected_path: false };
     let sites = vec![Site { lisp_sec, ..machines() }];
     let mut bench = Bench::new(Config { lisp_sec: vec![association], ..config(sites) });
-    let message = register(1, vec![record_of(name("printer"), &[RLOC])]);
+    let eids = [name("printer"), group("0.0.0.0/0")];
+    let message = register(1, eids.map(|eid| record_of(eid, &[RLOC])).into());
     let message = MapRegister { proxy_reply: proxy, security_capable: signs, ..message };
     bench.datagram(ETR, &seal(message, &site_key()));
     bench
@@ -226,15 +233,20 @@ fn with_lisp_sec(lisp_sec: LispSec, proxy: bool, signs: bool) -> Bench {
 #[test]
 fn lisp_sec_protects_answers_about_names_and_a_site_that_requires_it_is_not_answered_for_without() {
     let mut bench = with_lisp_sec(LispSec::Required, true, false);
-    for (nonce, asked, locators) in [(7, name("printer"), 1), (8, name("x"), 0)] {
+    for (nonce, asked, told, locators) in [
+        (7, name("printer"), name("printer"), 1),
+        (8, name("x"), name("x"), 0),
+        (9, group("192.0.2.1/32"), group("0.0.0.0/0"), 1),
+    ] {
         let outputs = bench.datagram(ITR, &protected(nonce, &asked));
         let [Output::Send { bytes, .. }] = outputs.as_slice() else { panic!("{outputs:?}") };
         let verified = verify_reply(bytes, &OneTimeKey::new([7; 16]), ASKED).unwrap();
         let record = &verified.reply.records[0];
-        assert_eq!((&record.eid, record.locators.len()), (&asked, locators));
+        assert_eq!((&record.eid, record.locators.len()), (&told, locators));
     }
-    assert_eq!(asks(&mut bench, 9, &name("printer")), []);
-    assert_eq!(bench.only_refused(Refusal::SecRequired), 1);
+    assert_eq!(asks(&mut bench, 10, &name("printer")), []);
+    assert_eq!(asks(&mut bench, 11, &group("192.0.2.1/32")), []);
+    assert_eq!(bench.only_refused(Refusal::SecRequired), 2);
 }
 
 #[test]
@@ -253,8 +265,14 @@ fn where_no_etr_signs_the_itr_hears_that_asking_without_lisp_sec_might_do() {
 
 #[test]
 fn a_protected_request_is_sent_on_to_an_etr_that_signs_for_what_it_registered() {
+    for (asked, registered) in [(name("printer"), name("printer")), (group("192.0.2.1/32"), group("0.0.0.0/0"))] {
+        a_protected_request_is_sent_on(&asked, &registered);
+    }
+}
+
+fn a_protected_request_is_sent_on(asked: &Eid, registered: &Eid) {
     let mut bench = with_lisp_sec(LispSec::Required, false, true);
-    let outputs = bench.datagram(ITR, &protected(7, &name("printer")));
+    let outputs = bench.datagram(ITR, &protected(7, asked));
     let [Output::Send { remote, bytes, .. }] = outputs.as_slice() else { panic!("{outputs:?}") };
     assert_eq!(*remote, address(ETR));
     let octets = Ecm::decode(bytes).unwrap().security.expect("a Protected Map-Request");
@@ -268,7 +286,7 @@ fn a_protected_request_is_sent_on_to_an_etr_that_signs_for_what_it_registered() 
         seal_reply(&reply, eid_ad_octets(&octets).unwrap(), &ms_otk, hmac).unwrap()
     };
     let taken = |eid: Eid| verify_reply(&answers(eid), &OneTimeKey::new([7; 16]), ASKED);
-    assert_eq!(taken(name("printer")).unwrap().reply.records[0].eid, name("printer"));
+    assert_eq!(taken(registered.clone()).unwrap().reply.records[0].eid, *registered);
     let verified = taken(name("x")).unwrap();
     assert_eq!(
         (verified.reply.records.len(), verified.overclaimed),

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Names and MAC addresses are in nobody's way: not in the DHT, not in holes, not in the tree of RFC 8111, not subscribed to.
+//! Names, MAC addresses and pairs are in nobody's way: not in the DHT, not in holes, not in the tree of RFC 8111, not subscribed to.
 
 use std::time::Duration;
 
 use cgeid::{Identity, Network, OperationalKey};
 use mapsys::engine::Config;
 use mapsys::refusal::Refusal;
+use mapsys::register::label::Spelling;
 use wire::record::MappingRecord;
 
 use super::*;
@@ -37,7 +38,10 @@ fn an_hour(eids: &[Eid]) -> (usize, Vec<MappingRecord>) {
 
 #[test]
 fn neither_the_dht_nor_a_hole_knows_of_them() {
-    let eids = [name("printer"), mac("02:00:5e:00:00:01/48"), mac("02:00:5e:00:00:00/24"), within(5, name("a"))];
+    let pair = |rule: LabelRule| rule.label.eid(Spelling::default());
+    let (group, flow) = (pairs(0, true, "0.0.0.0/0", "239.1.1.1/32"), pairs(5, false, "::/0", "2001:db8::/32"));
+    let singles = [name("printer"), mac("02:00:5e:00:00:01/48"), mac("02:00:5e:00:00:00/24"), within(5, name("a"))];
+    let eids: Vec<Eid> = singles.into_iter().chain([pair(group), pair(flow)]).collect();
     let (without, with) = (an_hour(&[]), an_hour(&eids));
     assert_eq!(without, with);
     assert!(without.0 > 0, "the index page is published");
@@ -45,9 +49,15 @@ fn neither_the_dht_nor_a_hole_knows_of_them() {
 
 #[test]
 fn a_subscription_to_one_is_counted_and_answered_as_if_it_were_none() {
+    for eid in [name("printer"), pairs(0, true, "0.0.0.0/0", "239.1.1.1/32").label.eid(Spelling::default())] {
+        a_subscription_to_it_is_none(&eid);
+    }
+}
+
+fn a_subscription_to_it_is_none(eid: &Eid) {
     let mut bench = bench();
-    notify(&bench.datagram(ETR, &sealed(1, name("printer"), RLOC)));
-    let mut request = request_of(7, &[name("printer")]);
+    notify(&bench.datagram(ETR, &sealed(1, eid.clone(), RLOC)));
+    let mut request = request_of(7, std::slice::from_ref(eid));
     request.records[0].notify = true;
     request.xtr_identity = Some(XtrIdentity { xtr_id: [1; 16], site_id: 2 });
     let (_, told) = reply(&bench.datagram(ITR, &wrapped(&request)));
@@ -77,10 +87,14 @@ fn the_n_bit_is_not_sent_on_to_an_etr() {
 fn a_ddt_client_is_not_referred() {
     let mut bench = bench();
     notify(&bench.datagram(ETR, &sealed(1, name("printer"), RLOC)));
-    let mut asked = wrapped(&request_of(7, &[name("printer")]));
-    asked[0] |= 0x04;
-    assert_eq!(bench.datagram(ITR, &asked), []);
-    assert_eq!(bench.only_refused(Refusal::RequestEidNotIp), 1);
+    let pair = pairs(0, true, "0.0.0.0/0", "239.1.1.1/32").label.eid(Spelling::default());
+    notify(&bench.datagram(ETR, &sealed(2, pair.clone(), RLOC)));
+    for eid in [name("printer"), pair] {
+        let mut asked = wrapped(&request_of(7, &[eid]));
+        asked[0] |= 0x04;
+        assert_eq!(bench.datagram(ITR, &asked), []);
+    }
+    assert_eq!(bench.only_refused(Refusal::RequestEidNotIp), 2);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Names (RFC 9735) and MAC addresses as EIDs: registered, answered for, and in nobody's way.
+//! Names (RFC 9735), MAC addresses, and pairs of a source and a group or destination (RFC 8060) as EIDs: registered, answered for, and in nobody's way.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -12,6 +12,7 @@ mod witness;
 mod answering;
 mod apart;
 mod hostile;
+mod pairs;
 #[cfg(feature = "shell")]
 mod program;
 mod registering;
@@ -20,6 +21,7 @@ use common::*;
 use mapsys::engine::Output;
 use mapsys::register::label::Label;
 use mapsys::register::label::grants::LabelRule;
+use mapsys::register::label::pair::Pair;
 use mapsys::register::site::Site;
 use wire::address::{Address, Eid, InstanceId, Lcaf};
 use wire::control::auth::{Algorithm, AuthKey};
@@ -64,9 +66,24 @@ fn block(text: &str) -> LabelRule {
     LabelRule::block(Label::of(&mac(text)).unwrap())
 }
 
-/// A site with an IP prefix, two names, what begins with `ietf`, a block of MAC addresses, and all names of instance 5.
+/// All pairs inside one: a source and a group, or a source and a destination.
+fn pairs(iid: u32, is_group: bool, source: &str, destination: &str) -> LabelRule {
+    let (iid, source, destination) = (InstanceId(iid), source.parse().unwrap(), destination.parse().unwrap());
+    let make = if is_group { Pair::multicast } else { Pair::source_dest };
+    LabelRule::block(Label::Pair(make(iid, source, destination).unwrap()))
+}
+
+/// A site with an IP prefix, two names, what begins with `ietf`, a block of MAC addresses, all names of instance 5, and pairs.
 fn machines() -> Site {
-    let labels = vec![exact("printer"), exact("x"), stem(0, "ietf"), block("02:00:5e:00:00:00/24"), stem(5, "")];
+    let names = [exact("printer"), exact("x"), stem(0, "ietf"), block("02:00:5e:00:00:00/24"), stem(5, "")];
+    let pairs = [
+        pairs(0, true, "0.0.0.0/0", "239.1.0.0/16"),
+        pairs(5, true, "0.0.0.0/0", "232.0.0.0/8"),
+        pairs(5, true, "::/0", "ff3e::/32"),
+        pairs(0, false, "10.1.0.0/16", "10.2.0.0/16"),
+        pairs(5, false, "::/0", "2001:db8::/32"),
+    ];
+    let labels = names.into_iter().chain(pairs).collect();
     Site { labels, ..site("machines", 1, "secret of machines", &[prefix(SITE)]) }
 }
 
@@ -127,7 +144,7 @@ fn rlocs(record: &MappingRecord) -> Vec<String> {
     record.locators.iter().map(|locator| locator.rloc.ip().unwrap().to_string()).collect()
 }
 
-/// What is registered of names and MAC addresses.
+/// What is registered of names, MAC addresses and pairs.
 fn labels(bench: &Bench) -> Vec<String> {
     bench.engine.server().labels().after(None).map(|(label, _)| label.to_string()).collect()
 }

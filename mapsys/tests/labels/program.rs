@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output as Ended, Stdio};
 use std::time::Duration;
 
+use mapsys::register::label::Spelling;
 use wire::control::ControlMessage;
 
 use super::*;
@@ -21,6 +22,8 @@ const CONFIG: &str = r#"
 name = "machines"
 eid-name = ["printer", "host-*"]
 eid-mac = ["02:00:5e:00:00:00/24"]
+eid-multicast = ["(*, 239.1.0.0/16)"]
+eid-source-dest = ["10.1.0.0/16 -> 10.2.0.0/16"]
 iid = 7
 notify-port = "source"
 key = [{ key-id = 1, algorithm = "hkdf-sha256", secret = "secret of machines" }]
@@ -93,13 +96,16 @@ fn what_a_file_configures_is_registered_shown_answered_and_read_by_tshark() {
     std::fs::write(&config, CONFIG).unwrap();
     let running = start(folder.path(), &config);
     let patience = Duration::from_secs(5);
-    let eids = [within(7, name("printer")), within(7, mac("02:00:5e:00:00:01/48"))];
+    let pair = |rule: LabelRule| rule.label.eid(Spelling::default());
+    let group = pair(pairs(7, true, "192.0.2.1/32", "239.1.1.1/32"));
+    let flow = pair(pairs(7, false, "10.1.1.1/32", "10.2.2.2/32"));
+    let eids = [within(7, name("printer")), within(7, mac("02:00:5e:00:00:01/48")), group, flow];
     let mut messages = Vec::new();
     for (nonce, eid) in (5..).zip(&eids) {
         let told = exchange(running.listening, &sealed(nonce, eid.clone(), RLOC), patience).expect("a Map-Notify");
         messages.push((SERVING, told));
     }
-    for eid in [eids[0].clone(), eids[1].clone(), within(7, name("host-9"))] {
+    for eid in eids.iter().cloned().chain([within(7, name("host-9"))]) {
         let (answered, bytes) = question(running.listening, &eid);
         let ControlMessage::MapReply(reply) = answered else { panic!("{answered:?}") };
         assert_eq!(
@@ -109,9 +115,12 @@ fn what_a_file_configures_is_registered_shown_answered_and_read_by_tshark() {
         messages.push((SERVING, bytes));
     }
 
-    for (asked, prefix) in
-        [(&["printer-7", "--name"][..], "[7]\"printer\""), (&["02:00:5e:00:00:01"], "[7]02:00:5e:00:00:01/48")]
-    {
+    for (asked, prefix) in [
+        (&["printer-7", "--name"][..], "[7]\"printer\""),
+        (&["02:00:5e:00:00:01"], "[7]02:00:5e:00:00:01/48"),
+        (&["(192.0.2.1, 239.1.1.1)"], "[7](192.0.2.1/32, 239.1.1.1/32)"),
+        (&["10.1.1.1 -> 10.2.2.2"], "[7]10.1.1.1/32 -> 10.2.2.2/32"),
+    ] {
         let lig = Command::new(env!("CARGO_BIN_EXE_lig"))
             .args(asked)
             .args(["--iid", "7", "--json", "--source", XTR, "--map-resolver", &running.listening.to_string()])
@@ -125,23 +134,31 @@ fn what_a_file_configures_is_registered_shown_answered_and_read_by_tshark() {
     let row = |place: usize, key: &str| registrations[place][key].clone();
     assert_eq!((row(0, "prefix"), row(0, "kind")), ("[7]02:00:5e:00:00:01/48".into(), "mac".into()));
     assert_eq!((row(1, "prefix"), row(1, "kind")), ("[7]\"printer\"".into(), "name".into()));
+    assert_eq!((row(2, "prefix"), row(2, "kind")), ("[7]10.1.1.1/32 -> 10.2.2.2/32".into(), "source-dest".into()));
+    assert_eq!((row(3, "prefix"), row(3, "kind")), ("[7](192.0.2.1/32, 239.1.1.1/32)".into(), "multicast".into()));
     assert_eq!((row(1, "published"), row(1, "site")), (false.into(), "machines".into()));
     let site = &show(folder.path(), "sites")[0];
     assert_eq!(site["names"], serde_json::json!(["[7]\"printer\"", "[7]\"host-\"*"]));
-    assert_eq!((&site["macs"][0], &site["registered"]), (&"[7]02:00:5e:00:00:00/24".into(), &2.into()));
+    assert_eq!((&site["macs"][0], &site["registered"]), (&"[7]02:00:5e:00:00:00/24".into(), &4.into()));
+    assert_eq!(site["multicast"], serde_json::json!(["[7](*, 239.1.0.0/16)"]));
+    assert_eq!(site["source_dest"], serde_json::json!(["[7]10.1.0.0/16 -> 10.2.0.0/16"]));
     let counters = show(folder.path(), "counters");
+    assert_eq!(counters["registered_pairs"], 2);
     assert_eq!((&counters["registered_names_and_macs"], &counters["registrations"]), (&2.into(), &0.into()));
 
     drop(running);
     let running = start(folder.path(), &config);
+    // What was registered is so still: by its TTL, nobody has registered it again.
+    let kept = show(folder.path(), "registrations");
+    assert_eq!(kept.as_array().map(Vec::len), Some(4), "{kept}");
     let again = |nonce| sealed(nonce, eids[0].clone(), RLOC);
     assert!(exchange(running.listening, &again(4), Duration::from_millis(300)).is_none(), "replayed over a restart");
-    assert!(exchange(running.listening, &again(7), patience).is_some());
+    assert!(exchange(running.listening, &again(9), patience).is_some());
     assert_eq!(show(folder.path(), "counters")["refusals"]["register-replayed"], 1);
 
     if let Some(read) = witness(folder.path(), &messages) {
         assert!(!read.contains("Malformed"), "{read}");
-        for expected in ["printer", "02:00:5e:00:00:01", "host-9", "Instance ID: 7"] {
+        for expected in ["printer", "02:00:5e:00:00:01", "host-9", "Instance ID: 7", "239.1.1.1", "10.2.2.2"] {
             assert!(read.contains(expected), "{expected}: {read}");
         }
     }
@@ -158,15 +175,22 @@ fn a_configuration_says_what_it_means_and_what_cannot_be() {
         (output.status.code(), String::from_utf8(told).unwrap())
     };
     let (code, told) = check(CONFIG, SERVING);
-    let line = r#"site "machines": [7]"printer", [7]"host-"*, [7]02:00:5e:00:00:00/24 (1 keys"#;
+    let line = "site \"machines\": [7]\"printer\", [7]\"host-\"*, [7]02:00:5e:00:00:00/24, [7](*, 239.1.0.0/16), \
+                [7]10.1.0.0/16 -> 10.2.0.0/16 (1 keys";
     assert_eq!((code, told.contains(line)), (Some(0), true), "{told}");
     for (wrong, named) in [
         (CONFIG.replace("host-*", "a*b"), "eid-name"),
         (CONFIG.replace("/24", "/49"), "eid-mac"),
+        (CONFIG.replace("239.1.0.0", "10.1.0.0"), "eid-multicast"),
+        (CONFIG.replace("10.2.0.0/16", "ff3e::/16"), "eid-source-dest"),
         (CONFIG.replace("host-*", "printer"), "belongs to site"),
         (
-            CONFIG.replace("eid-name = [\"printer\", \"host-*\"]", "").replace("\"02:00:5e:00:00:00/24\"", ""),
-            "eid-name",
+            CONFIG
+                .replace("eid-name = [\"printer\", \"host-*\"]", "")
+                .replace("\"02:00:5e:00:00:00/24\"", "")
+                .replace("\"(*, 239.1.0.0/16)\"", "")
+                .replace("\"10.1.0.0/16 -> 10.2.0.0/16\"", ""),
+            "eid-name, eid-mac, eid-multicast and eid-source-dest",
         ),
     ] {
         let (code, told) = check(&wrong, SERVING);

@@ -79,15 +79,21 @@ fn setup() -> Config {
     engines::with_all(Config { trust_anchors: vec![anchor], ..config(vec![good, mad]) })
 }
 
-/// A name and a block of MAC addresses, in an instance and in none.
-fn labels() -> [Eid; 4] {
+/// A name and a block of MAC addresses, in an instance and in none; a source and a group; a source and a destination.
+fn labels() -> [Eid; 6] {
     let plain = [(Address::Name((*b"a").into()), 16), (Address::Mac([2, 0, 0x5e, 0, 0, 0]), 24)];
     let [name, mac] = plain.map(|(address, mask_len)| Eid { address, mask_len });
     let within = |eid: &Eid| {
         let address = Lcaf::InstanceId { iid: InstanceId(5), iid_mask_len: 0, address: eid.address.clone() };
         Eid { address: address.into(), ..eid.clone() }
     };
-    [within(&name), within(&mac), name, mac]
+    let any = |address: [u8; 4]| Address::from(std::net::IpAddr::from(address));
+    let (source, group) = (any([0; 4]), any([239, 1, 0, 0]));
+    let group = Lcaf::MulticastInfo { iid: InstanceId(5), source_mask_len: 0, group_mask_len: 16, source, group };
+    let key =
+        Lcaf::SourceDestKey { source_mask_len: 0, dest_mask_len: 8, source: any([0; 4]), dest: any([10, 0, 0, 0]) };
+    let [group, key] = [group, key].map(|lcaf| Eid { address: lcaf.into(), mask_len: 0 });
+    [within(&name), within(&mac), name, mac, group, within(&key)]
 }
 
 fn vectors() -> Vec<Vec<u8>> {
@@ -256,7 +262,7 @@ impl Mill {
     fn signed_by_the_mad(&mut self) -> Vec<u8> {
         self.nonce += 1;
         let net = format!("2001:db8:bad:{:x}::/64", self.dice.random::<u16>());
-        let label = labels()[self.dice.random_range(0..4)].clone();
+        let label = labels()[self.dice.random_range(0..6)].clone();
         let labelled = MappingRecord { eid: label, ..record(prefix(MAD), &["198.51.100.8"]) };
         let records = vec![record(prefix(MAD), &["198.51.100.7"]), labelled, record(prefix(&net), &["::1"])];
         let message = register(self.nonce, records);

@@ -5,6 +5,7 @@
 mod checksum;
 mod malformed;
 mod names;
+mod pairs;
 mod register;
 mod request;
 mod tags;
@@ -20,8 +21,10 @@ const RLOC: &str = "198.51.100.1";
 const OTHER: &str = "198.51.100.2";
 
 fn probes() -> Vec<&'static Probe<Room>> {
-    [register::PROBES, tags::PROBES, request::PROBES, malformed::PROBES, names::PROBES, checksum::PROBES]
+    let eids = [names::PROBES, pairs::PROBES];
+    [register::PROBES, tags::PROBES, request::PROBES, malformed::PROBES, checksum::PROBES]
         .into_iter()
+        .chain(eids)
         .flatten()
         .collect()
 }

@@ -28,21 +28,21 @@ pub(super) const PROBES: &[Probe<Room>] = &[
     must("LI-251.2", "9301 5.6, LOCAL", "a MAC address that is withdrawn by TTL 0", withdrawn),
 ];
 
-/// The instance of the site that may register every name, and MAC addresses that begin with 02.
-const IID: u32 = 9;
+/// The instance of the site that may register every name, MAC addresses that begin with 02, groups and flows.
+pub(super) const IID: u32 = 9;
 /// The instance of another such site, all of whose names one registration answers for.
-const ALL_NAMES: u32 = 11;
+const ALL_NAMES: u32 = 12;
 
 /// Its key, where the suites configure the sites: a target file gives EID-prefixes alone.
-fn site_key(room: &Room) -> Result<AuthKey, Fault> {
+pub(super) fn site_key(room: &Room) -> Result<AuthKey, Fault> {
     if room.is_ours() {
         Ok(key(1, Algorithm::HmacSha256, "names"))
     } else {
-        Err(unfit("a target file gives no site of names and MAC addresses"))
+        Err(unfit("a target file gives no site of names, MAC addresses and pairs"))
     }
 }
 
-fn within(iid: u32, address: Address, mask_len: u8) -> Eid {
+pub(super) fn within(iid: u32, address: Address, mask_len: u8) -> Eid {
     let in_instance = |address| Lcaf::InstanceId { iid: InstanceId(iid), iid_mask_len: 0, address }.into();
     Eid { address: if iid == 0 { address } else { in_instance(address) }, mask_len }
 }
@@ -62,12 +62,12 @@ fn station(last: [u8; 3], mask_len: u8) -> Eid {
     within(IID, Address::Mac([2, 0, 0x5e, d, e, f]), mask_len)
 }
 
-fn record_of(eid: Eid, locators: &[&str]) -> Result<MappingRecord, Fault> {
+pub(super) fn record_of(eid: Eid, locators: &[&str]) -> Result<MappingRecord, Fault> {
     Ok(MappingRecord { eid, ..record(prefix("2001:db8::/32")?, locators) })
 }
 
 /// Registers, and sees that the Map-Notify has the same record.
-fn registers(room: &Room, eid: &Eid, locator: &str) -> Result<(), Fault> {
+pub(super) fn registers(room: &Room, eid: &Eid, locator: &str) -> Result<(), Fault> {
     let register = message(room.nonce(), vec![record_of(eid.clone(), &[locator])?]);
     let notify = room.xtr()?.registers(room.common()?.first()?, &register, &site_key(room)?)?;
     if notify.records == register.records && notify.nonce == register.nonce {
@@ -77,18 +77,18 @@ fn registers(room: &Room, eid: &Eid, locator: &str) -> Result<(), Fault> {
     }
 }
 
-fn question(room: &Room, xtr: &Xtr, eid: Eid) -> MapRequest {
+pub(super) fn question(room: &Room, xtr: &Xtr, eid: Eid) -> MapRequest {
     let records = vec![EidRequest { notify: false, eid }];
     MapRequest { records, ..request(room.nonce(), &[], &[xtr.address.ip()]) }
 }
 
-fn answer(room: &Room, eid: &Eid) -> Result<MapReply, Fault> {
+pub(super) fn answer(room: &Room, eid: &Eid) -> Result<MapReply, Fault> {
     let xtr = room.xtr()?;
     xtr.asks(room.common()?.first()?, &question(room, &xtr, eid.clone()))
 }
 
 /// A question is answered with one record of this EID and locator.
-fn leads_to(room: &Room, asked: &Eid, eid: &Eid, locator: &str) -> Result<(), Fault> {
+pub(super) fn leads_to(room: &Room, asked: &Eid, eid: &Eid, locator: &str) -> Result<(), Fault> {
     let reply = answer(room, asked)?;
     match reply.records.as_slice() {
         [record] if record.eid == *eid && rlocs(&reply.records) == [locator] => Ok(()),

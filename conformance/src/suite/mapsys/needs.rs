@@ -21,6 +21,8 @@ const NEEDS: &[(&str, &[Claim])] = &[
     ("LI-116.2", &[Claim::HmacSha1]),
     ("LI-248", &[Claim::Names]),
     ("LI-251", &[Claim::Mac]),
+    ("LI-239", &[Claim::Multicast]),
+    ("LI-242", &[Claim::SourceDest]),
     ("FC-003", &[Claim::InstanceId]),
     ("FC-059", &[Claim::Ipv6]),
     ("FC-117", &[Claim::Cgeid]),
@@ -32,8 +34,8 @@ const NEEDS: &[(&str, &[Claim])] = &[
 /// or an EID's mask, how a registration is taken back, that a lost Map-Notify is sent again for the same octets, which algorithm a site may
 /// not use, what an ECM may hold, that there is one round a Map-Request, and what is answered in somebody else's name.
 const PROMISES: &[&str] = &[
-    "LI-013", "LI-016", "LI-037", "LI-095.2", "LI-114", "LI-116.1", "LI-131", "LI-132", "LI-134", "LI-251.2",
-    "FC-054.1", "FC-146",
+    "LI-013", "LI-016", "LI-037", "LI-095.2", "LI-114", "LI-116.1", "LI-131", "LI-132", "LI-134", "LI-239.3",
+    "LI-239.5", "LI-242.3", "LI-251.2", "FC-054.1", "FC-146",
 ];
 
 /// The target claims all that a check needs.

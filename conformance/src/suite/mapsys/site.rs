@@ -136,12 +136,20 @@ key = [{ key-id = 1, secret = "names" }]
 name = "names and MAC addresses"
 eid-name = ["*"]
 eid-mac = ["02:00:00:00:00:00/8"]
+eid-multicast = ["(*, 224.0.0.0/4)", "(*, ff00::/8)"]
+eid-source-dest = ["* -> 0.0.0.0/0", "* -> ::/0"]
 iid = 9
 key = [{ key-id = 1, secret = "names" }]
 
 [[site]]
 name = "all names of an instance"
 eid-name = ["*"]
+iid = 12
+key = [{ key-id = 1, secret = "names" }]
+
+[[site]]
+name = "groups of another instance"
+eid-multicast = ["(*, 232.0.0.0/8)"]
 iid = 11
 key = [{ key-id = 1, secret = "names" }]
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Which site may register which names and MAC addresses.
+//! Which site may register which names, MAC addresses and pairs.
 
+use super::single::Single;
 use super::table::LabelTable;
 use super::{Kind, Label};
 use crate::register::site::SiteId;
@@ -8,14 +9,14 @@ use crate::register::site::SiteId;
 /// What a site may register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LabelRule {
-    /// A name, what names begin with, or a prefix of MAC addresses.
+    /// A name, what names begin with, a prefix of MAC addresses, or a pair.
     pub label: Label,
-    /// Whether it stands for all that it covers. Of MAC addresses it does: each station in a block is one.
+    /// Whether it stands for all that it covers. Of MAC addresses and pairs it does: each station in a block is one.
     pub is_open: bool,
 }
 
 impl LabelRule {
-    /// All MAC addresses of a block.
+    /// All MAC addresses of a block, or all pairs inside one.
     pub fn block(label: Label) -> Self {
         Self { label, is_open: true }
     }
@@ -66,7 +67,7 @@ impl LabelGrants {
         }
     }
 
-    /// The most specific rule about a label: a name by itself goes before what it begins with.
+    /// The best match among the rules about a label: a name by itself goes before what it begins with.
     pub fn find(&self, label: &Label) -> Option<LabelGrant> {
         self.table.covering(label).find_map(|(configured, owners)| {
             let exact = owners.exact.filter(|_| configured == *label);
@@ -74,12 +75,12 @@ impl LabelGrants {
         })
     }
 
-    /// What is configured inside a label, itself included.
-    pub fn inside(&self, label: &Label) -> impl Iterator<Item = Label> + '_ {
-        self.table.inside(label).map(|(inner, _)| inner)
+    /// What is configured inside a name or a block of MAC addresses, itself included.
+    pub fn inside(&self, single: &Single) -> impl Iterator<Item = Label> + '_ {
+        self.table.inside(single).map(|(inner, _)| inner)
     }
 
-    /// The part of `within` around a label in which nothing more specific is configured; `None` if there is none.
+    /// A part of `within` around a label in which nothing else is configured ([`LabelTable::hole`]); `None` if there is none.
     pub fn hole(&self, within: &Label, label: &Label) -> Option<Label> {
         self.table.hole(within, label)
     }

@@ -1,29 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! EIDs that are no IP prefixes: distinguished names (RFC 9735) and MAC addresses (AFI 16389, and AFI 6 as RFC 8060 has it), in
-//! instance 0 or in one that an LCAF names (RFC 8060, section 4.1).
+//! instance 0 or in one that an LCAF names (RFC 8060, section 4.1); and pairs of a source and a group or destination (RFC 8060,
+//! sections 4.5 and 4.8).
 //!
 //! They are registered and answered for, and that is all: never published in the DHT, never a hole between IP prefixes, never
 //! subscribed to. So they have a type and tables of their own, and what takes an `EidPrefix` cannot be given one.
 
 pub mod grants;
+mod nest;
+pub mod pair;
 pub mod registrations;
+pub mod single;
 pub mod table;
 
 use std::fmt;
 
 use wire::address::{Address, Eid, EidPrefix, InstanceId, Lcaf};
 
-use crate::limits::NAME_OCTETS;
+use pair::Pair;
+use single::{OCTET, Single};
 
-/// A name, or a prefix of MAC addresses, in its instance. In their order one stands before what it covers.
+/// An EID that is no IP prefix. In their order one stands before what it covers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Label {
-    iid: u32,
-    kind: Kind,
-    /// At the left; zeros behind `bits`.
-    octets: [u8; NAME_OCTETS],
-    /// Significant bits, of a name without its NUL.
-    bits: u8,
+pub enum Label {
+    /// A name or a prefix of MAC addresses, with one mask-len: of two that overlap one covers the other.
+    Single(Single),
+    /// A source and a group or destination, each with its mask-len: two may overlap, and neither cover the other.
+    Pair(Pair),
 }
 
 /// What a [`Label`] is.
@@ -33,21 +36,41 @@ pub enum Kind {
     Mac,
     /// A distinguished name.
     Name,
+    /// A source and a multicast group: Multicast Info (RFC 8060, section 4.5).
+    Multicast,
+    /// A source and a destination: a Source/Dest Key (RFC 8060, section 4.8).
+    SourceDest,
+}
+
+impl Kind {
+    /// How it is called in what is shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mac => "mac",
+            Self::Name => "name",
+            Self::Multicast => "multicast",
+            Self::SourceDest => "source-dest",
+        }
+    }
 }
 
 /// Why an EID is no [`Label`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LabelError {
     /// It is something else.
-    #[error("neither a name nor a MAC address")]
+    #[error("neither a name nor a MAC address nor a pair")]
     Other,
     /// A name with more octets than its mask-len can count, with a NUL inside, or with a mask-len that is not its length
     /// (RFC 9735, section 3).
     #[error("a name that cannot be an EID")]
     Name,
+    /// A source and a group or destination that are no IP prefixes of one family, a group that is none, or an instance around
+    /// Multicast Info, which has one of its own.
+    #[error("a pair that cannot be an EID")]
+    Pair,
 }
 
-/// How somebody writes labels: he is answered in the same way.
+/// How somebody writes names and MAC addresses: he is answered in the same way. Pairs are written in one way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spelling {
     /// The mask-len of a name counts its NUL too, as RFC 9735, section 3, has it; lispers.net does not count it.
@@ -63,13 +86,8 @@ impl Default for Spelling {
     }
 }
 
-/// Bits of a MAC address.
-const MAC_BITS: u8 = 48;
-/// A name has whole octets only.
-const OCTET: u8 = 8;
-
 impl Label {
-    /// The label that an EID is; bits behind the length of a MAC address are cleared.
+    /// The label that an EID is; bits behind a mask-len are cleared. That of the record says nothing of a pair, which has two of its own.
     ///
     /// # Errors
     /// Says why it is none.
@@ -80,119 +98,66 @@ impl Label {
                 Self::mac(iid, *octets, eid.mask_len).ok_or(LabelError::Other)
             }
             Address::Name(name) => {
-                let label = Self::name(iid, name).ok_or(LabelError::Name)?;
-                let lengths = [label.bits, label.bits + OCTET];
-                if lengths.contains(&eid.mask_len) { Ok(label) } else { Err(LabelError::Name) }
+                let name = Single::name(iid, name).ok_or(LabelError::Name)?;
+                let lengths = [name.bits(), name.bits() + OCTET];
+                if lengths.contains(&eid.mask_len) { Ok(Self::Single(name)) } else { Err(LabelError::Name) }
             }
-            _ => Err(LabelError::Other),
+            _ => Pair::of(&eid.address).map(Self::Pair),
         }
     }
 
     /// A prefix of MAC addresses; `None` if it is longer than these.
     pub fn mac(iid: InstanceId, octets: [u8; 6], bits: u8) -> Option<Self> {
-        let mut all = [0; NAME_OCTETS];
-        all[..6].copy_from_slice(&octets);
-        let whole = Self { iid: iid.0, kind: Kind::Mac, octets: all, bits: MAC_BITS };
-        (bits <= MAC_BITS).then(|| whole.truncated(bits))
+        Single::mac(iid, octets, bits).map(Self::Single)
     }
 
     /// A name, or what names begin with; `None` if it is too long, or has a NUL.
     pub fn name(iid: InstanceId, name: &[u8]) -> Option<Self> {
-        let mut octets = [0; NAME_OCTETS];
-        octets.get_mut(..name.len())?.copy_from_slice(name);
-        let bits = u8::try_from(name.len()).ok()?.checked_mul(OCTET)?;
-        (!name.contains(&0)).then_some(Self { iid: iid.0, kind: Kind::Name, octets, bits })
+        Single::name(iid, name).map(Self::Single)
     }
 
     /// What it is.
     pub fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    /// A name as it is; of a prefix of MAC addresses the first of them.
-    #[must_use]
-    pub fn host(self) -> Self {
-        match self.kind {
-            Kind::Mac => Self { bits: MAC_BITS, ..self },
-            Kind::Name => self,
+        match self {
+            Self::Single(single) => single.kind(),
+            Self::Pair(pair) => pair.kind(),
         }
     }
 
-    /// Whether `other` lies inside (or equals) this one: MAC addresses by their bits, names by the octets that they begin with
-    /// (RFC 9735, section 4: "ietf" is less specific than "ietf.lisp").
+    /// A name as it is; of anything else the first address, or pair of addresses, in it.
+    #[must_use]
+    pub fn host(self) -> Self {
+        match self {
+            Self::Single(single) => Self::Single(single.host()),
+            Self::Pair(pair) => Self::Pair(pair.host()),
+        }
+    }
+
+    /// Whether `other` lies inside (or equals) this one.
     pub fn covers(&self, other: &Self) -> bool {
-        self.is_beside(other) && self.shared(other) == self.bits
+        match (self, other) {
+            (Self::Single(one), Self::Single(two)) => one.covers(two),
+            (Self::Pair(one), Self::Pair(two)) => one.covers(two),
+            _ => false,
+        }
+    }
+
+    /// Its significant bits, of a pair those of the group or destination before those of the source: of two that cover the same the one
+    /// with the greater length is the better match.
+    pub fn length(&self) -> (u8, u8) {
+        match self {
+            Self::Single(single) => (single.bits(), 0),
+            Self::Pair(pair) => pair.length(),
+        }
     }
 
     /// As an EID.
     pub fn eid(&self, spelling: Spelling) -> Eid {
-        let [a, b, c, d, e, f, ..] = self.octets;
-        let (address, mask_len) = match self.kind {
-            Kind::Mac if spelling.is_ieee_802 => (Address::Ieee802([a, b, c, d, e, f]), self.bits),
-            Kind::Mac => (Address::Mac([a, b, c, d, e, f]), self.bits),
-            Kind::Name => (Address::Name(self.text().into()), self.bits + if spelling.counts_nul { OCTET } else { 0 }),
-        };
-        let address = match InstanceId(self.iid) {
-            InstanceId(0) => address,
-            iid => Address::from(Lcaf::InstanceId { iid, iid_mask_len: 0, address }),
-        };
-        Eid { address, mask_len }
-    }
-
-    fn text(&self) -> &[u8] {
-        &self.octets[..usize::from(self.bits / OCTET).min(NAME_OCTETS)]
-    }
-
-    fn is_beside(&self, other: &Self) -> bool {
-        (self.iid, self.kind) == (other.iid, other.kind)
-    }
-
-    /// Leading bits that both share, at most the length of the shorter; of names, those of whole octets.
-    fn shared(&self, other: &Self) -> u8 {
-        let pairs = self.octets.iter().zip(&other.octets);
-        let mut same = 0;
-        for (one, two) in pairs {
-            let leading = (one ^ two).leading_zeros();
-            same += leading;
-            if leading < u32::from(OCTET) {
-                break;
-            }
-        }
-        self.whole(u8::try_from(same).unwrap_or(u8::MAX).min(self.bits).min(other.bits))
-    }
-
-    /// A length that a label of this kind can have, no longer than `bits`.
-    fn whole(&self, bits: u8) -> u8 {
-        match self.kind {
-            Kind::Mac => bits,
-            Kind::Name => bits - bits % OCTET,
+        match self {
+            Self::Single(single) => single.eid(spelling),
+            Self::Pair(pair) => pair.eid(),
         }
     }
-
-    /// Its first `bits` bits.
-    fn truncated(self, bits: u8) -> Self {
-        let bits = self.whole(bits);
-        let mut octets = self.octets;
-        for (at, octet) in octets.iter_mut().enumerate() {
-            *octet &= mask(at, bits);
-        }
-        Self { octets, bits, ..self }
-    }
-
-    /// Behind all that it covers.
-    fn end(self) -> Self {
-        let mut octets = self.octets;
-        for (at, octet) in octets.iter_mut().enumerate() {
-            *octet |= !mask(at, self.bits);
-        }
-        Self { octets, bits: u8::MAX, ..self }
-    }
-}
-
-/// The bits of the octet at a place that are among the first `bits`.
-fn mask(at: usize, bits: u8) -> u8 {
-    let inside = usize::from(bits).saturating_sub(at * usize::from(OCTET)).min(OCTET.into());
-    !u8::MAX.checked_shr(u32::try_from(inside).unwrap_or(u32::MAX)).unwrap_or(0)
 }
 
 /// The address inside an instance's LCAF, or the address itself.
@@ -216,18 +181,11 @@ impl Spelling {
     }
 }
 
-/// `"printer"`, `02:00:5e:00:00:01/48`, in another instance `[5]"printer"`; what is not printable is escaped.
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.iid != 0 {
-            write!(f, "[{}]", self.iid)?;
-        }
-        match self.kind {
-            Kind::Name => write!(f, "\"{}\"", self.text().escape_ascii()),
-            Kind::Mac => {
-                let [a, b, c, d, e, g, ..] = self.octets;
-                write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}/{}", self.bits)
-            }
+        match self {
+            Self::Single(single) => single.fmt(f),
+            Self::Pair(pair) => pair.fmt(f),
         }
     }
 }
@@ -262,11 +220,11 @@ impl AnyEid {
         }
     }
 
-    /// Its significant bits.
-    pub fn bits(&self) -> u8 {
+    /// Its significant bits, as [`Label::length`].
+    pub fn length(&self) -> (u8, u8) {
         match self {
-            Self::Prefix(prefix) => prefix.net.prefix_len(),
-            Self::Label(label) => label.bits,
+            Self::Prefix(prefix) => (prefix.net.prefix_len(), 0),
+            Self::Label(label) => label.length(),
         }
     }
 

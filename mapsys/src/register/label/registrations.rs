@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Registered names and MAC addresses, beside the registered EID-prefixes and by the same rules.
+//! Registered names, MAC addresses and pairs, beside the registered EID-prefixes and by the same rules.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use super::Label;
+use super::single::Single;
 use super::table::LabelTable;
 use crate::limits::{EXPIRED_AT_ONCE, LABELS, LABELS_PER_SITE, MERGED_XTRS};
 use crate::register::registration::{Change, Part, Registration, Taken};
@@ -172,22 +173,17 @@ impl LabelRegistrations {
         self.table.get(label).map(|entry| &entry.registration)
     }
 
-    /// The longest registered label that covers this one.
-    pub fn longest(&self, label: &Label) -> Option<(Label, &Registration)> {
-        self.table.longest(label).map(|(label, entry)| (label, &entry.registration))
-    }
-
-    /// The registered labels that cover this one, the longest first.
+    /// The registered labels that cover this one, the best match first.
     pub fn covering(&self, label: &Label) -> impl Iterator<Item = (Label, &Registration)> + '_ {
         self.table.covering(label).map(|(label, entry)| (label, &entry.registration))
     }
 
-    /// The registered labels inside this one, itself included.
-    pub fn inside(&self, label: &Label) -> impl Iterator<Item = (Label, &Registration)> + '_ {
-        self.table.inside(label).map(|(label, entry)| (label, &entry.registration))
+    /// The registered names or MAC addresses inside this one, itself included.
+    pub fn inside(&self, single: &Single) -> impl Iterator<Item = (Label, &Registration)> + '_ {
+        self.table.inside(single).map(|(label, entry)| (label, &entry.registration))
     }
 
-    /// The part of `within` around a label in which nothing more specific is registered; `None` if there is none.
+    /// A part of `within` around a label in which nothing else is registered ([`LabelTable::hole`]); `None` if there is none.
     pub fn hole(&self, within: &Label, label: &Label) -> Option<Label> {
         self.table.hole(within, label)
     }
@@ -200,6 +196,11 @@ impl LabelRegistrations {
     /// Number of labels that a site has registered.
     pub fn of_site(&self, site: SiteId) -> usize {
         self.per_site.get(&site).copied().unwrap_or_default()
+    }
+
+    /// Number of registered pairs.
+    pub fn pairs(&self) -> usize {
+        self.table.pairs()
     }
 
     /// Number of registered labels.

@@ -1,117 +1,145 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A table by label with longest match, in the way of [`crate::table`]: in the order of the labels the longest match of one is
-//! its predecessor, or covers that too.
+//! A table by label with longest match.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use super::nest;
+use super::pair::PairTable;
+use super::single::Single;
 use super::{Kind, Label};
 
 /// Values by label.
 #[derive(Debug, Clone)]
 pub struct LabelTable<T> {
-    map: BTreeMap<Label, T>,
+    singles: BTreeMap<Single, T>,
+    pairs: PairTable<T>,
 }
 
 impl<T> Default for LabelTable<T> {
     fn default() -> Self {
-        Self { map: BTreeMap::new() }
+        Self { singles: BTreeMap::new(), pairs: PairTable::default() }
     }
 }
 
 impl<T> LabelTable<T> {
     /// Number of values.
     pub fn len(&self) -> usize {
-        self.map.len()
+        self.singles.len() + self.pairs()
+    }
+
+    /// Number of values of pairs.
+    pub fn pairs(&self) -> usize {
+        self.pairs.map.len()
     }
 
     /// Whether there is no value.
     pub fn is_empty(&self) -> bool {
-        self.map.is_empty()
+        self.len() == 0
     }
 
     /// The value of exactly this label.
     pub fn get(&self, label: &Label) -> Option<&T> {
-        self.map.get(label)
+        match label {
+            Label::Single(single) => self.singles.get(single),
+            Label::Pair(pair) => self.pairs.map.get(pair),
+        }
     }
 
     /// The value of exactly this label.
     pub fn get_mut(&mut self, label: &Label) -> Option<&mut T> {
-        self.map.get_mut(label)
+        match label {
+            Label::Single(single) => self.singles.get_mut(single),
+            Label::Pair(pair) => self.pairs.map.get_mut(pair),
+        }
     }
 
     /// The value of exactly this label, made by `make` if there is none.
     pub fn entry(&mut self, label: Label, make: impl FnOnce() -> T) -> &mut T {
-        self.map.entry(label).or_insert_with(make)
+        match label {
+            Label::Single(single) => self.singles.entry(single).or_insert_with(make),
+            Label::Pair(pair) => self.pairs.map.entry(pair).or_insert_with(make),
+        }
     }
 
     /// Takes a value out.
     pub fn remove(&mut self, label: &Label) -> Option<T> {
-        self.map.remove(label)
-    }
-
-    /// The longest label that covers this one (RFC 9735, section 4).
-    pub fn longest(&self, label: &Label) -> Option<(Label, &T)> {
-        let mut sought = *label;
-        loop {
-            let (key, value) = self.map.range(..=sought).next_back()?;
-            if key.covers(&sought) {
-                return Some((*key, value));
-            }
-            if !key.is_beside(&sought) || sought.bits == 0 {
-                return None;
-            }
-            sought = sought.truncated(key.shared(&sought).min(sought.bits - 1));
+        match label {
+            Label::Single(single) => self.singles.remove(single),
+            Label::Pair(pair) => self.pairs.map.remove(pair),
         }
     }
 
-    /// The labels that cover this one, itself included, the longest first.
+    /// The labels that cover this one, itself included, the best match first: the longest (RFC 9735, section 4), of pairs that with the
+    /// longest group or destination, and of these that with the longest source.
     pub fn covering(&self, label: &Label) -> impl Iterator<Item = (Label, &T)> + '_ {
-        let mut sought = Some(*label);
-        std::iter::from_fn(move || {
-            let (key, value) = self.longest(&sought?)?;
-            sought = key.bits.checked_sub(1).map(|bits| key.truncated(bits));
-            Some((key, value))
-        })
+        let (single, pair) = match *label {
+            Label::Single(single) => (Some(single), None),
+            Label::Pair(pair) => (None, Some(pair)),
+        };
+        let singles = single.into_iter().flat_map(|single| self.singles_around(single));
+        let pairs = pair.into_iter().flat_map(|pair| self.pairs.covering(pair));
+        let singles = singles.map(|(single, value)| (Label::Single(single), value));
+        singles.chain(pairs.map(|(pair, value)| (Label::Pair(pair), value)))
     }
 
-    /// The labels inside this one, itself included.
-    pub fn inside<'a>(&'a self, label: &Label) -> impl Iterator<Item = (Label, &'a T)> + use<'a, T> {
-        self.map.range(*label..=label.end()).map(|(key, value)| (*key, value))
+    fn singles_around(&self, single: Single) -> impl Iterator<Item = (Single, &T)> + '_ {
+        let before = |single: &Single| self.singles.range(..=single).next_back().map(|(last, _)| *last);
+        nest::covering(single, before).filter_map(|single| Some((single, self.singles.get(&single)?)))
+    }
+
+    /// The names or MAC addresses inside this one, itself included.
+    pub fn inside<'a>(&'a self, single: &Single) -> impl Iterator<Item = (Label, &'a T)> + use<'a, T> {
+        self.singles.range(*single..=single.end()).map(|(key, value)| (Label::Single(*key), value))
     }
 
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = (Label, &T)> + '_ {
-        self.map.iter().map(|(label, value)| (*label, value))
+        self.after(None)
     }
 
     /// All of them, in order, to change their values.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Label, &mut T)> + '_ {
-        self.map.iter_mut().map(|(label, value)| (*label, value))
+        let singles = self.singles.iter_mut().map(|(single, value)| (Label::Single(*single), value));
+        singles.chain(self.pairs.map.iter_mut().map(|(pair, value)| (Label::Pair(*pair), value)))
     }
 
     /// All that come after this one in the order; all of them after none.
     pub fn after<'a>(&'a self, label: Option<&Label>) -> impl Iterator<Item = (Label, &'a T)> + use<'a, T> {
-        let start = label.map_or(Bound::Unbounded, |label| Bound::Excluded(*label));
-        self.map.range((start, Bound::Unbounded)).map(|(label, value)| (*label, value))
+        let (single, pair) = match label {
+            None => (Some(Bound::Unbounded), Bound::Unbounded),
+            Some(Label::Single(single)) => (Some(Bound::Excluded(*single)), Bound::Unbounded),
+            Some(Label::Pair(pair)) => (None, Bound::Excluded(*pair)),
+        };
+        let singles = single.into_iter().flat_map(|start| self.singles.range((start, Bound::Unbounded)));
+        let singles = singles.map(|(single, value)| (Label::Single(*single), value));
+        let pairs = self.pairs.map.range((pair, Bound::Unbounded));
+        singles.chain(pairs.map(|(pair, value)| (Label::Pair(*pair), value)))
     }
 
-    /// The least-specific part of `within` that contains `sought` and overlaps none of the labels strictly inside `within`;
-    /// `None` if one of these covers `sought`, or `within` does not. Of names that part is `within` whole, or the one name.
+    /// A part of `within` that contains `sought` and overlaps none of the labels inside `within`, and no pair that does not cover it; `None`
+    /// if one inside `within` covers `sought`, or `within` does not. Of MAC addresses it is the least-specific one; of names and pairs it is
+    /// `within` whole, or what was sought alone.
     pub fn hole(&self, within: &Label, sought: &Label) -> Option<Label> {
-        if !within.covers(sought) {
+        match (within, sought) {
+            (Label::Single(within), Label::Single(sought)) => self.single_hole(within, sought).map(Label::Single),
+            (Label::Pair(within), Label::Pair(sought)) => self.pairs.hole(within, sought).map(Label::Pair),
+            _ => None,
+        }
+    }
+
+    fn single_hole(&self, within: &Single, sought: &Single) -> Option<Single> {
+        let best = self.singles_around(*sought).next();
+        if !within.covers(sought) || best.is_some_and(|(key, _)| key != *within && within.covers(&key)) {
             return None;
         }
-        if self.longest(sought).is_some_and(|(key, _)| key != *within && within.covers(&key)) {
-            return None;
-        }
-        let before = self.map.range(*within..=*sought).next_back().filter(|(key, _)| *key != within);
-        let after = self.map.range((Bound::Excluded(*sought), Bound::Included(within.end()))).next();
+        let before = self.singles.range(*within..=*sought).next_back().filter(|(key, _)| *key != within);
+        let after = self.singles.range((Bound::Excluded(*sought), Bound::Included(within.end()))).next();
         let neighbours = [before, after].into_iter().flatten().map(|(key, _)| key.shared(sought) + 1);
-        let bits = neighbours.fold(within.bits, u8::max);
-        Some(match sought.kind {
-            Kind::Name if bits > within.bits => *sought,
-            _ => sought.truncated(bits.min(sought.bits)),
+        let bits = neighbours.fold(within.bits(), u8::max);
+        Some(match sought.kind() {
+            Kind::Name if bits > within.bits() => *sought,
+            _ => sought.truncated(bits.min(sought.bits())),
         })
     }
 }
@@ -143,12 +171,12 @@ mod tests {
             let mut table = LabelTable::default();
             known.iter().for_each(|label| *table.entry(*label, || ()) = ());
             let mut covering: Vec<_> = known.iter().copied().filter(|label| label.covers(&sought)).collect();
-            covering.sort_by_key(|label| std::cmp::Reverse(label.bits));
+            covering.sort_by_key(|label| std::cmp::Reverse(label.length()));
             covering.dedup();
-            prop_assert_eq!(table.longest(&sought).map(|(label, ())| label), covering.first().copied());
             prop_assert_eq!(table.covering(&sought).map(|(label, ())| label).collect::<Vec<_>>(), covering);
             let inside: std::collections::BTreeSet<_> = known.iter().copied().filter(|k| sought.covers(k)).collect();
-            let found: Vec<_> = table.inside(&sought).map(|(label, ())| label).collect();
+            let Label::Single(single) = sought else { return Ok(()) };
+            let found: Vec<_> = table.inside(&single).map(|(label, ())| label).collect();
             prop_assert_eq!(found, inside.into_iter().collect::<Vec<_>>());
         }
 

@@ -83,7 +83,7 @@ impl Resolver {
         }
     }
 
-    /// The same for a name or a MAC address (rule 2); `None` if no ETR of the site does LISP-SEC. An ETR answers for what was asked
+    /// The same for a name, a MAC address or a pair (rule 2); `None` if no ETR of the site does LISP-SEC. An ETR answers for what was asked
     /// for first: an ITR asks for one EID at a time (RFC 9301, section 5.2).
     pub(in crate::resolve) fn forward_label_protected(
         &mut self,

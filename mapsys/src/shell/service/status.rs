@@ -38,7 +38,7 @@ pub(super) enum Cursor {
     Start,
     /// After this registration.
     After(EidPrefix),
-    /// After this name or MAC address; these come behind the prefixes.
+    /// After this name, MAC address or pair; these come behind the prefixes.
     AfterLabel(Label),
     /// At the site of this number.
     Site(usize),
@@ -129,7 +129,7 @@ impl Parts {
     }
 }
 
-/// The sites: `[{"site", "prefixes", "names", "macs", "legacy", "registered", "lisp_sec"}]`; the last is `optional` or `required`.
+/// The sites: `[{"site", "prefixes", "names", "macs", "multicast", "source_dest", "legacy", "registered", "lisp_sec"}]`; the last is `optional` or `required`.
 pub(super) fn sites(engine: &Engine, from: Cursor) -> Part {
     let server = engine.server();
     let first = if let Cursor::Site(number) = from { number } else { 0 };
@@ -148,6 +148,8 @@ pub(super) fn sites(engine: &Engine, from: Cursor) -> Part {
             "prefixes": prefixes,
             "names": labels(Kind::Name),
             "macs": labels(Kind::Mac),
+            "multicast": labels(Kind::Multicast),
+            "source_dest": labels(Kind::SourceDest),
             "legacy": site.legacy,
             "registered": registered,
             "lisp_sec": lisp_sec,
@@ -181,7 +183,7 @@ pub(super) fn identities(engine: &Engine, states: &[KeyState], now: SystemTime) 
 }
 
 /// The registrations: `[{"prefix", "kind", "site", "proxy", "ttl_minutes", "expires_s", "published", "locators",
-/// "lisp_sec"}]`; `kind` is `prefix`, `name` or `mac`, and the last says whether all its xTRs do LISP-SEC.
+/// "lisp_sec"}]`; `kind` is `prefix`, `name`, `mac`, `multicast` or `source-dest`, and the last says whether all its xTRs do LISP-SEC.
 pub(super) fn registrations(engine: &Engine, now: Instant, from: Cursor) -> Part {
     let server = engine.server();
     let mut shown: Vec<(AnyEid, &Registration)> = Vec::new();
@@ -209,8 +211,7 @@ fn row(engine: &Engine, now: Instant, eid: AnyEid, registration: &Registration) 
         .collect();
     let (kind, is_published) = match eid {
         AnyEid::Prefix(prefix) => ("prefix", engine.is_published(&prefix)),
-        AnyEid::Label(label) if label.kind() == Kind::Name => ("name", false),
-        AnyEid::Label(_) => ("mac", false),
+        AnyEid::Label(label) => (label.kind().name(), false),
     };
     json!({
         "prefix": eid.to_string(),
@@ -269,11 +270,13 @@ pub(super) fn subscriptions(engine: &Engine, now: Instant, from: Cursor) -> Part
 pub(super) fn counters(engine: &Engine, dropped: u64, dht: Option<Value>) -> Value {
     let refusals: serde_json::Map<String, Value> =
         engine.tally().iter().map(|(refusal, count)| (refusal.name().to_owned(), json!(count))).collect();
+    let labels = engine.server().labels();
     let mut all = json!({
         "refusals": refusals,
         "dropped_busy": dropped,
         "registrations": engine.server().registrations().len(),
-        "registered_names_and_macs": engine.server().labels().len(),
+        "registered_names_and_macs": labels.len() - labels.pairs(),
+        "registered_pairs": labels.pairs(),
         "cached_answers": engine.cached(),
         "subscriptions": engine.subscriptions().len(),
         "publications": engine.subscriptions().published(),

@@ -1,18 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `eid-name` and `eid-mac` of a site.
+//! `eid-name`, `eid-mac`, `eid-multicast` and `eid-source-dest` of a site.
+
+use std::net::IpAddr;
 
 use anyhow::{Context as _, bail};
+use ipnet::IpNet;
 use wire::address::InstanceId;
 
+use super::SiteSetting;
 use crate::limits::NAME_OCTETS;
-use crate::register::label::Label;
 use crate::register::label::grants::LabelRule;
+use crate::register::label::pair::Pair;
+use crate::register::label::{Kind, Label};
 
-/// The rules that these texts are, in one instance.
-pub(super) fn rules(iid: InstanceId, names: &[String], macs: &[String]) -> anyhow::Result<Vec<LabelRule>> {
-    let names = names.iter().map(|text| name(iid, text).with_context(|| format!("eid-name {text:?}")));
-    let macs = macs.iter().map(|text| mac(iid, text).with_context(|| format!("eid-mac {text:?}")));
-    names.chain(macs).collect()
+/// The rules of a site.
+pub(super) fn rules(site: &SiteSetting) -> anyhow::Result<Vec<LabelRule>> {
+    let iid = InstanceId(site.iid);
+    let names = site.eid_name.iter().map(|text| name(iid, text).with_context(|| format!("eid-name {text:?}")));
+    let macs = site.eid_mac.iter().map(|text| mac(iid, text).with_context(|| format!("eid-mac {text:?}")));
+    let groups = site.eid_multicast.iter();
+    let groups = groups.map(|text| pair(iid, text, Kind::Multicast).with_context(|| format!("eid-multicast {text:?}")));
+    let flows = site.eid_source_dest.iter();
+    let flows =
+        flows.map(|text| pair(iid, text, Kind::SourceDest).with_context(|| format!("eid-source-dest {text:?}")));
+    names.chain(macs).chain(groups).chain(flows).collect()
 }
 
 /// `printer`, or `host-*` for all names that begin with `host-`.
@@ -57,6 +68,52 @@ pub fn parse_mac(iid: InstanceId, text: &str) -> anyhow::Result<Label> {
     Ok(label)
 }
 
+/// A pair, and all that are inside it.
+fn pair(iid: InstanceId, text: &str, kind: Kind) -> anyhow::Result<LabelRule> {
+    let pair = parse_pair(iid, text)?;
+    match (pair.kind() == kind, kind) {
+        (true, _) => Ok(LabelRule::block(Label::Pair(pair))),
+        (false, Kind::Multicast) => bail!("write (SOURCE, GROUP)"),
+        (false, _) => bail!("write SOURCE -> DESTINATION"),
+    }
+}
+
+/// `(192.0.2.1, 232.1.1.1)` for a source and a group, `10.1.0.0/24 -> 10.2.0.0/24` for a source and a destination; `*` is every source.
+///
+/// # Errors
+/// When it is neither.
+pub fn parse_pair(iid: InstanceId, text: &str) -> anyhow::Result<Pair> {
+    let group = text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).and_then(|inner| inner.split_once(','));
+    let (source, destination) = group.or_else(|| text.split_once("->")).context(
+        "is no pair (write (192.0.2.1, 232.1.1.1) for a source and a group, 10.1.0.0/24 -> 10.2.0.0/24 for a source and a destination)",
+    )?;
+    let destination = parse_net(destination.trim())?;
+    let source = match source.trim() {
+        "*" => IpNet::new(destination.addr(), 0)?.trunc(),
+        source => parse_net(source)?,
+    };
+    if source.addr().is_ipv4() != destination.addr().is_ipv4() {
+        bail!("{source} and {destination} are of two address families");
+    }
+    match group {
+        Some(_) => Pair::multicast(iid, source, destination)
+            .with_context(|| format!("{destination} is neither in 224.0.0.0/4 or ff00::/8 nor 255.255.255.255")),
+        None => Pair::source_dest(iid, source, destination).context("is no pair"),
+    }
+}
+
+/// An address, or a prefix without host bits.
+fn parse_net(text: &str) -> anyhow::Result<IpNet> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address.into());
+    }
+    let net: IpNet = text.parse().with_context(|| format!("{text:?} is neither an address nor a prefix"))?;
+    if net.trunc() != net {
+        bail!("{net} has host bits: write {}", net.trunc());
+    }
+    Ok(net)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -64,7 +121,8 @@ mod tests {
 
     fn rule(names: &[&str], macs: &[&str]) -> anyhow::Result<String> {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        let rules = rules(InstanceId(5), &owned(names), &owned(macs))?;
+        let site = SiteSetting { iid: 5, eid_name: owned(names), eid_mac: owned(macs), ..SiteSetting::default() };
+        let rules = rules(&site)?;
         Ok(rules.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
     }
 
@@ -73,6 +131,37 @@ mod tests {
         assert_eq!(rule(&["printer", "host-*", "*"], &[]).unwrap(), r#"[5]"printer" [5]"host-"* [5]""*"#);
         let macs = ["02:00:5e:00:00:01", "02-00-5E-00-00-00/24"];
         assert_eq!(rule(&[], &macs).unwrap(), "[5]02:00:5e:00:00:01/48 [5]02:00:5e:00:00:00/24");
+    }
+
+    fn pair_rule(groups: &[&str], flows: &[&str]) -> anyhow::Result<String> {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let pairs =
+            SiteSetting { eid_multicast: owned(groups), eid_source_dest: owned(flows), ..SiteSetting::default() };
+        Ok(rules(&pairs)?.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn a_pair_is_shown_as_it_is_written() {
+        let groups = ["(192.0.2.0/24, 239.1.0.0/16)", "(*, ff3e::/32)", "(*, 255.255.255.255/32)"];
+        let flows = ["10.1.0.0/24 -> 10.2.0.0/24", "* -> ::/0"];
+        assert_eq!(pair_rule(&groups, &flows).unwrap(), [&groups[..], &flows[..]].concat().join(" "));
+        assert_eq!(
+            pair_rule(&["(192.0.2.1,232.1.1.1)"], &["*->::1"]).unwrap(),
+            "(192.0.2.1/32, 232.1.1.1/32) * -> ::1/128"
+        );
+    }
+
+    #[test]
+    fn what_is_no_pair_is_refused_and_named() {
+        for text in
+            ["", "(*, 10.0.0.0/8)", "(*, 0.0.0.0/0)", "(*, *)", "(::/0, 232.1.1.1)", "(192.0.2.1/24, 232.1.1.1)"]
+        {
+            assert!(format!("{:#}", pair_rule(&[text], &[]).unwrap_err()).contains("eid-multicast"), "{text:?}");
+        }
+        for text in ["10.0.0.0/8", "10.0.0.0/8 -> ::/0", "10.0.0.0/33 -> 10.0.0.0/8", "(*, 232.1.1.1)"] {
+            assert!(format!("{:#}", pair_rule(&[], &[text]).unwrap_err()).contains("eid-source-dest"), "{text:?}");
+        }
+        assert!(pair_rule(&["* -> 232.1.1.1"], &[]).unwrap_err().root_cause().to_string().contains("(SOURCE, GROUP)"));
     }
 
     #[test]
