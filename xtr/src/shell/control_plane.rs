@@ -107,8 +107,7 @@ impl ControlPlane {
     /// If a part of the node ends by itself. The registrations are taken back then too: a site that stays registered with a
     /// node that moves no packets cannot be reached by another way either.
     pub async fn run(&mut self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
-        self.control.handle_timeout(Instant::now());
-        self.drain();
+        self.tell(Input::InterfaceMtus(self.locators.mtus.clone()));
         tokio::pin!(stop);
         let result = loop {
             self.pitr.apply(&mut self.netlink).await;
@@ -273,12 +272,17 @@ impl ControlPlane {
             found.unreachable.extend(missing);
             self.watch.again();
         }
+        if found.mtus != self.locators.mtus {
+            tracing::info!(mtus = ?found.mtus, "the MTUs of interfaces have changed");
+            self.locators.mtus = found.mtus.clone();
+            self.tell(Input::InterfaceMtus(found.mtus.clone()));
+        }
         if found == self.locators {
             return;
         }
         tracing::info!(all = ?addresses(&found), unreachable = ?found.unreachable, "the locators have changed");
         self.locators = found.clone();
-        let Locators { all: locators, unreachable } = found;
+        let Locators { all: locators, unreachable, mtus: _ } = found;
         self.name_senders();
         self.control.handle(Instant::now(), Input::Reached { locators, unreachable });
         self.drain();

@@ -171,6 +171,7 @@ impl DataPlane {
                 | Update::EchoAnswer { .. }
                 | Update::PathMtu { .. }
                 | Update::PathProven { .. }
+                | Update::InterfaceMtus(_)
         );
         let concerns_etr_only =
             matches!(update, Update::Source { .. } | Update::Relayed { .. } | Update::Rtrs(_) | Update::Behind(_));

@@ -58,7 +58,7 @@ pub use error::Failure;
 pub use show::table;
 
 use crate::config::{Config, Flags, Mapping};
-use crate::database::{Database, OwnLocator};
+use crate::database::Database;
 use crate::engine::{self, Control};
 use crate::register::Server;
 use crate::subscribe;
@@ -121,7 +121,7 @@ async fn run_as(
     netlink.refuse_a_second_node(&config.tun).await?;
     let interfaces = Watch::start(&config.tun)?;
     let (wanted, locators) = (Wanted::of(&config), locators(&config, &netlink).await?);
-    let rlocs: Vec<IpAddr> = locators.iter().map(|locator| locator.address).collect();
+    let rlocs: Vec<IpAddr> = locators.all.iter().map(|locator| locator.address).collect();
     // First: it waits for addresses that are still looked at for duplicates.
     let (sockets, received) = ControlSockets::bind(&rlocs).await?;
     Packets::probe(&config, &rlocs)?;
@@ -140,7 +140,7 @@ async fn run_as(
     let map_version = KeptVersion::open(&config.state_dir, config.map_version)?;
     let (notify_nonces, heard) = NotifyNonces::open(&config.state_dir)?;
     let (told_nonces, told) = NotifyNonces::open(&config.state_dir)?;
-    let database = Database::new(site.clone(), locators.clone(), Ttl::DEFAULT);
+    let database = Database::new(site.clone(), locators.all.clone(), Ttl::DEFAULT);
     let database = map_version.version(database, config.trust.status_bits());
     let packets = Packets::start(&config, &database)?;
     packets.lend_control_port(&sockets);
@@ -162,7 +162,6 @@ async fn run_as(
     let control = control.having_been_told(Instant::now(), told);
 
     let sender = changes.sender();
-    let locators = Locators { all: locators, unreachable: Vec::new() };
     let mut plane = ControlPlane {
         control,
         sockets,
@@ -239,11 +238,11 @@ pub fn check_map_system(config: &Config) -> Result<(KeyFiles, Vec<OperationalKey
 }
 
 /// At the start; then they follow the interfaces.
-async fn locators(config: &Config, netlink: &Netlink) -> Result<Vec<OwnLocator>, Failure> {
+async fn locators(config: &Config, netlink: &Netlink) -> Result<Locators, Failure> {
     let wanted = Wanted::of(config);
     let machine = Machine::read(netlink, &wanted).await?.hopeful();
-    let locators = machine.locators(&wanted, &Locators::default()).all;
-    if locators.is_empty() {
+    let locators = Locators { unreachable: Vec::new(), ..machine.locators(&wanted, &Locators::default()) };
+    if locators.all.is_empty() {
         let problem = if config.rloc_interfaces.is_empty() {
             "needed: there is no default route whose interface has a global address"
         } else {
@@ -251,7 +250,7 @@ async fn locators(config: &Config, netlink: &Netlink) -> Result<Vec<OwnLocator>,
         };
         return Err(Failure::key("rloc", problem));
     }
-    config.check_locators(&locators)?;
+    config.check_locators(&locators.all)?;
     Ok(locators)
 }
 
