@@ -2,6 +2,7 @@
 //! The I/O of the border node: TUN, sockets, netlink, files, signals, and the map system that the binary embeds.
 
 mod ancillary;
+pub mod clock;
 pub mod control_plane;
 pub mod control_socket;
 pub mod control_sockets;
@@ -41,7 +42,6 @@ mod worker;
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
 
 use cgeid::OperationalKey;
 use ipnet::{IpNet, Ipv6Net};
@@ -63,6 +63,7 @@ use crate::engine::{self, Control};
 use crate::register::Server;
 use crate::subscribe;
 use crate::transport::MapSystem;
+use clock::Alarm;
 use control_plane::ControlPlane;
 use control_socket::{ControlSocket, Question};
 use control_sockets::ControlSockets;
@@ -159,7 +160,7 @@ async fn run_as(
     let control_socket = ControlSocket::listen(&config.control, sender)?;
     announce(&config, &database, map_system.as_ref());
     let control = control(&config, &state, database, &site, map_system.as_ref())?.having_heard(heard);
-    let control = control.having_been_told(Instant::now(), told);
+    let control = control.having_been_told(clock::now(), told);
 
     let sender = changes.sender();
     let mut plane = ControlPlane {
@@ -184,6 +185,7 @@ async fn run_as(
         settings,
         pitr: Led::new(Why::Pitr, &config),
         moved: Led::new(Why::Moved, &config),
+        alarm: Alarm::new().map_err(|error| Failure::Machine(format!("a timer: {error}")))?,
     };
     let mut result = plane.netlink.set_up(&mut plane.plan).await;
     if result.is_ok() {
@@ -291,7 +293,7 @@ fn control(
         nonce_floor: Nonce(state.state().nonce),
         seed: state::random()?,
     };
-    let now = Instant::now();
+    let now = clock::now();
     let control = Control::new(now, config)
         .sparing(gpe_peers)
         .finding_path_mtus(Packets::longest(settings))
