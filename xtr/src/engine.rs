@@ -121,9 +121,9 @@ impl Control {
         self
     }
 
-    /// Finds path MTUs by probes as long as the longest packets (RFC 8899).
+    /// Finds path MTUs by probes as long as packets are when one of `longest` octets is encapsulated (RFC 8899).
     #[must_use]
-    pub fn finding_path_mtus(mut self, longest: reach::Longest) -> Self {
+    pub fn finding_path_mtus(mut self, longest: u16) -> Self {
         self.prober.find_path_mtus(longest);
         self
     }
@@ -148,6 +148,7 @@ impl Control {
                     self.tally.count(refusal);
                 }
             }
+            Input::InterfaceMtus(mtus) => self.on_interface_mtus(now, mtus),
             Input::Event(event) => self.on_event(now, event),
             Input::Locators(locators) => self.on_locators(now, locators, Vec::new()),
             Input::Reached { locators, unreachable } => self.on_locators(now, locators, unreachable),

@@ -64,6 +64,8 @@ pub const ICMP_SOURCES: usize = 1024;
 /// every packet.
 pub const EID_PREFIXES: usize = 1024;
 
+/// MTU towards the core, in octets, where no other one is known (L of RFC 9300, section 7.1).
+pub const USUAL_MTU: u16 = 1500;
 /// How long a learned path MTU holds (RFC 1191, section 6.3; RFC 8201, section 4).
 pub const PATH_MTU_TIME: Duration = Duration::from_secs(600);
 /// No smaller MTU of an IPv4 path is believed, octets (RFC 791: what every host takes).

@@ -38,6 +38,8 @@ pub enum LabName {
     TwoHosts,
     /// host-a --- xtr-a --- core --- xtr-b --- host-b, with a map system in the core: ping host-b from host-a
     TwoSites,
+    /// The same with links and tunnels of jumbo frames: transfer something, and look at the path MTU of lisp-xtr show locators
+    Jumbo,
     /// host-a --- xtr-a --- core --- proxy --- legacy, which knows nothing of LISP: ping both ways, through PITR and PETR
     Legacy,
     /// Two sites, of which one has two uplinks: ping on while one of them is switched off
@@ -59,7 +61,7 @@ struct Recipe {
     hold: fn(&Path, Privilege, Keep<'_>) -> anyhow::Result<()>,
 }
 
-const RECIPES: [Recipe; 6] = [
+const RECIPES: [Recipe; 7] = [
     Recipe {
         lab: LabName::Demo,
         name: "demo",
@@ -77,6 +79,12 @@ const RECIPES: [Recipe; 6] = [
         name: "two-sites",
         has_programs: true,
         hold: |programs, _, keep| sites::hold(programs, keep),
+    },
+    Recipe {
+        lab: LabName::Jumbo,
+        name: "jumbo",
+        has_programs: true,
+        hold: |programs, _, keep| sites::hold_jumbo(programs, keep),
     },
     Recipe {
         lab: LabName::Legacy,

@@ -17,7 +17,10 @@ use crate::demo::Controls;
 use crate::demo::binaries::Binaries;
 use crate::hold::Keep;
 use crate::lab::workspace::Workspace;
-use crate::lab::{Lab, process};
+use crate::lab::{Lab, netlink, process};
+
+/// Octets of the longest packet that a link of jumbo frames takes, as it is usual.
+const JUMBO: u16 = 9000;
 
 /// Builds the network with a map system and both xTRs, and leaves the rest to `keep`; then takes it down.
 ///
@@ -28,10 +31,29 @@ pub(crate) fn hold(bin_dir: &Path, keep: Keep<'_>) -> anyhow::Result<()> {
     let workspace = Workspace::create(None)?;
     let lab = Lab::build(&describe(Between::Tunnels))?;
     let place = Place { lab: &lab, binaries: &binaries, workspace: &workspace, name: "two-sites" };
+    hold_in(&place, &[], keep)
+}
+
+/// The same with links of [`JUMBO`] octets and tunnels of 100 less.
+///
+/// # Errors
+/// What was refused or did not come about.
+pub(crate) fn hold_jumbo(bin_dir: &Path, keep: Keep<'_>) -> anyhow::Result<()> {
+    let binaries = Binaries::find_or_build(Some(bin_dir))?;
+    let workspace = Workspace::create(None)?;
+    let lab = Lab::build(&describe(Between::Tunnels))?;
+    for (node, port) in SITES.iter().flat_map(Site::ports) {
+        netlink::set_mtu(lab.namespace(node)?, port, JUMBO)?;
+    }
+    let place = Place { lab: &lab, binaries: &binaries, workspace: &workspace, name: "jumbo" };
+    hold_in(&place, &["--mtu".to_owned(), (JUMBO - 100).to_string()], keep)
+}
+
+fn hold_in(place: &Place<'_>, more: &[String], keep: Keep<'_>) -> anyhow::Result<()> {
     let families = [Family::V4, Family::V6];
-    run(&place, families[0], keep, |routers| {
-        SITES.iter().try_for_each(|site| routers.start(&place, site, &families, &[]))?;
-        routers.await_mapped(&place, &families)?;
+    run(place, families[0], keep, |routers| {
+        SITES.iter().try_for_each(|site| routers.start(place, site, &families, more))?;
+        routers.await_mapped(place, &families)?;
         println!("{}", network::PICTURE);
         for site in &SITES {
             println!("{} has {} and {}.", site.host, site.hosts[1], site.hosts[0]);

@@ -158,6 +158,11 @@ impl Site {
         gateways(xtr, self.core, CORE_PORT)
     }
 
+    /// All its ports and that of the core towards it: the node, and the port.
+    pub(super) fn ports(&self) -> [(&'static str, &'static str); 4] {
+        [(self.host, HOST_PORT), (self.xtr, SITE_PORT), (self.xtr, CORE_PORT), (CORE, self.xtr)]
+    }
+
     /// Plugs the cable to the xTR into the core.
     pub(super) fn plug_into(&self, core: Node) -> Node {
         port(core, self.xtr, &format!("wire-{}", self.xtr), self.core)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What goes into the control half and comes out of it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -47,6 +48,8 @@ pub enum Input<'a> {
         /// The MTU of the link, in octets.
         mtu: usize,
     },
+    /// The MTUs of the interfaces of our locators, in octets, as far as they have one: no longer packet leaves from these.
+    InterfaceMtus(BTreeMap<IpAddr, u16>),
     /// The packet half wants something.
     Event(Event),
     /// The locators of this node changed; all of them can be reached.

@@ -9,6 +9,7 @@ use wire::address::{EidPrefix, InstanceId};
 use super::Control;
 use crate::database::Database;
 use crate::interwork::{Aggregate, NO_PETRS, Petrs, Pitr};
+use crate::limits;
 use crate::map_cache::Entry;
 use crate::reach::{Counts, EchoState, ProbedLocator};
 use crate::refusal::Tally;
@@ -45,9 +46,11 @@ impl Control {
         self.prober.source(rloc)
     }
 
-    /// The path MTU that packets to a locator of others keep to, in octets, if it is known to be lower than they could be long.
+    /// The path MTU that packets to a locator of others keep to, in octets, if it has been found, or if that is one that is probed and the
+    /// interface says it.
     pub fn path_mtu(&self, rloc: IpAddr) -> Option<u16> {
-        self.prober.path_mtu(rloc)
+        let usual = || Some(self.prober.interface_mtu(rloc)?.min(limits::USUAL_MTU));
+        self.prober.path_mtu(rloc).or_else(usual)
     }
 
     /// Whether packets may go to a locator of others, as far as probes have shown.

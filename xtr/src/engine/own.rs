@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Our own locators and EID-prefixes, as they change while the node runs: all that has them hears of it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -38,6 +39,11 @@ impl Control {
         let from = self.prober.sources().map(|(rloc, source)| Output::Update(Update::From { rloc, source }));
         self.outputs.extend(from);
         self.set_nat_rlocs(now);
+    }
+
+    pub(super) fn on_interface_mtus(&mut self, now: Instant, mtus: BTreeMap<IpAddr, u16>) {
+        self.prober.set_mtus(now, mtus.clone());
+        self.outputs.push_back(Output::Update(Update::InterfaceMtus(mtus)));
     }
 
     pub(super) fn add_eid(&mut self, now: Instant, prefix: EidPrefix) {

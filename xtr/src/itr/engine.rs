@@ -46,7 +46,7 @@ pub struct ItrConfig {
     /// EID-side addresses of this node, the sources of its ICMP errors. Without one of a family, IPv6 errors come from
     /// the subnet-router anycast address of a local EID-prefix, IPv4 errors from 192.0.0.8.
     pub icmp_sources: Vec<IpAddr>,
-    /// MTU towards the core, in octets, where no lower one is learned.
+    /// MTU towards the core, in octets, where no other one is known.
     pub core_mtu: usize,
     /// RLOCs of peers that take LISP-GPE. No others may be sent it, and it is for the operator to say who they are (RFC 9305,
     /// sections 5 and 5.1).
@@ -208,6 +208,7 @@ impl Itr {
             Update::PitrFor(prefixes) => self.pitr_for = EidSet::new(&prefixes),
             Update::LocalRlocs(rlocs) => {
                 self.rlocs.set(rlocs);
+                self.cache.locators_mut().set_interface_mtus(self.rlocs.interface_mtus());
                 self.cache.set_families(Families { v4: self.rlocs.v4.is_some(), v6: self.rlocs.v6.is_some() });
             }
             Update::Reachable { rloc, reachable } => self.cache.set_reachable(rloc, reachable),
@@ -220,7 +221,15 @@ impl Itr {
             Update::EchoRequest { rloc, nonce: None, .. } => self.end_echo(rloc),
             Update::From { rloc, source } => {
                 let number = self.rlocs.number(rloc, source);
+                let interfaces = self.rlocs.interface_mtus();
                 self.cache.locators_mut().set_from(rloc, number);
+                self.cache.locators_mut().set_interface_mtus(interfaces);
+            }
+            Update::InterfaceMtus(mtus) => {
+                self.rlocs.set_mtus(mtus);
+                self.cache.locators_mut().set_interface_mtus(self.rlocs.interface_mtus());
+                // What nothing is sent to is shown too.
+                self.counters.publish(self.cache.locators().counts(self.cache.tick()));
             }
             Update::PathMtu { rloc, mtu } => {
                 let has_changed = self.cache.set_path_mtu(rloc, mtu);

@@ -2,9 +2,11 @@
 //! Our own RLOCs: which of them packets leave from. As a rule that is the preferred one of the family; where probing has found that
 //! a locator of others is reached from another one, and not from that, it is the other one.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::limits;
+use crate::map_cache::InterfaceMtus;
 
 /// Our RLOCs.
 #[derive(Debug, Clone)]
@@ -16,6 +18,8 @@ pub(super) struct OwnRlocs {
     /// Those that packets have left from though another one was preferred, and whether we still have them. Their numbers begin at 1,
     /// and stay.
     others: Vec<(IpAddr, bool)>,
+    /// Of their interfaces, octets, as far as they have one.
+    mtus: BTreeMap<IpAddr, u16>,
 }
 
 /// Only locators of a family that we have an RLOC of are chosen. Should another one be chosen all the same no header fits, and the packet
@@ -26,7 +30,7 @@ const NONE_OF_V6: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 impl Default for OwnRlocs {
     fn default() -> Self {
         let (all, others) = (Vec::new(), Vec::new());
-        Self { all, v4: None, v6: None, others }
+        Self { all, v4: None, v6: None, others, mtus: BTreeMap::new() }
     }
 }
 
@@ -37,6 +41,27 @@ impl OwnRlocs {
         self.v6 = all.iter().find_map(|rloc| if let IpAddr::V6(rloc) = rloc { Some(*rloc) } else { None });
         self.others.iter_mut().for_each(|(rloc, is_there)| *is_there = all.contains(rloc));
         self.all = all;
+    }
+
+    /// Takes the MTUs of their interfaces.
+    pub(super) fn set_mtus(&mut self, mtus: BTreeMap<IpAddr, u16>) {
+        self.mtus = mtus;
+    }
+
+    /// What the interfaces take that packets leave by.
+    pub(super) fn interface_mtus(&self) -> InterfaceMtus {
+        let of = |rloc: Option<IpAddr>| rloc.and_then(|rloc| self.mtus.get(&rloc).copied()).unwrap_or(u16::MAX);
+        let others = self.others.iter().map(|(rloc, is_there)| {
+            // Without it packets leave from the preferred one.
+            let preferred = if rloc.is_ipv4() { self.v4.map(IpAddr::V4) } else { self.v6.map(IpAddr::V6) };
+            of(is_there.then_some(*rloc).or(preferred))
+        });
+        InterfaceMtus {
+            v4: of(self.v4.map(IpAddr::V4)),
+            v6: of(self.v6.map(IpAddr::V6)),
+            others: others.collect(),
+            all: self.mtus.clone(),
+        }
     }
 
     /// All of them.
@@ -109,5 +134,23 @@ mod tests {
         assert_eq!(own.towards(far, number), first, "it is gone");
         own.set(vec![first, second]);
         assert_eq!((own.towards(far, number), own.number(far, second)), (second, number), "it is back");
+    }
+
+    #[test]
+    fn each_has_the_mtu_of_its_interface_and_what_has_none_takes_anything() {
+        let [first, second, v6, far] =
+            ["192.0.2.1", "192.0.2.2", "2001:db8::1", "198.51.100.1"].map(|t| t.parse().unwrap());
+        let mut own = OwnRlocs::default();
+        own.set(vec![first, v6, second]);
+        own.number(far, second);
+        let mtus = |own: &OwnRlocs| {
+            let mtus = own.interface_mtus();
+            (mtus.v4, mtus.v6, mtus.others)
+        };
+        assert_eq!(mtus(&own), (u16::MAX, u16::MAX, vec![u16::MAX]));
+        own.set_mtus([(first, 1400), (second, 9000), (v6, 1300)].into());
+        assert_eq!(mtus(&own), (1400, 1300, vec![9000]));
+        own.set(vec![first, v6]);
+        assert_eq!(mtus(&own), (1400, 1300, vec![1400]), "packets leave from the preferred one");
     }
 }

@@ -457,6 +457,43 @@ fn a_reported_path_mtu_counts_only_if_the_quoted_packet_is_ours() {
 }
 
 #[test]
+fn no_packet_is_longer_than_its_interface_takes_and_longer_than_usual_only_where_it_is_known_to_get_there() {
+    let mut bench = Bench::new();
+    bench.map("10.0.1.0/24", &["198.51.100.1"]);
+    let (ours, rloc) = (ip("192.0.2.1"), ip("198.51.100.1"));
+    let room = |bench: &mut Bench| {
+        let takes = |bench: &mut Bench, length: usize| {
+            let packet = dont_fragment(v4_packet(&vec![0; length - 20]));
+            bench.now += Duration::from_secs(1);
+            let taken = matches!(bench.send(&packet), Verdict::Encapsulate(..));
+            bench.outputs();
+            taken
+        };
+        let longest =
+            [500, 1264, 1364, 1464, 3964, 8964].into_iter().rev().find(|length| takes(bench, *length)).unwrap();
+        assert!(!takes(bench, longest + 1));
+        longest + 36
+    };
+    assert_eq!(room(&mut bench), 1500);
+    let interface = |bench: &mut Bench, mtu| bench.itr.update(bench.now, Update::InterfaceMtus([(ours, mtu)].into()));
+    let path = |bench: &mut Bench, mtu| bench.itr.update(bench.now, Update::PathMtu { rloc, mtu });
+    interface(&mut bench, 9000);
+    assert_eq!(room(&mut bench), 1500, "nobody knows of more");
+    path(&mut bench, Some(9000));
+    assert_eq!(room(&mut bench), 9000);
+    interface(&mut bench, 4000);
+    assert_eq!(room(&mut bench), 4000);
+    path(&mut bench, Some(1400));
+    assert_eq!(room(&mut bench), 1400);
+    interface(&mut bench, 1300);
+    assert_eq!(room(&mut bench), 1300);
+    interface(&mut bench, 1500);
+    assert_eq!(room(&mut bench), 1400, "it is not forgotten");
+    path(&mut bench, None);
+    assert_eq!(room(&mut bench), 1500);
+}
+
+#[test]
 fn against_what_a_long_probe_has_shown_a_report_is_a_hint_once_a_second() {
     let mut bench = Bench::new();
     bench.map("10.0.1.0/24", &["198.51.100.1"]);

@@ -94,15 +94,15 @@ impl PackedWay {
 }
 
 impl MapCache {
-    /// A cache that begins at `now`. Without a lower one known packets of `interface_mtu` octets reach every locator, and
+    /// A cache that begins at `now`. Without another one known packets of `usual_mtu` octets reach every locator, and
     /// those in `gpe_peers` take LISP-GPE.
-    pub(crate) fn new(now: Instant, interface_mtu: usize, gpe_peers: Vec<IpAddr>) -> Self {
+    pub(crate) fn new(now: Instant, usual_mtu: usize, gpe_peers: Vec<IpAddr>) -> Self {
         Self {
             clock: Clock::new(now),
             table: PrefixTable::default(),
             expiries: Expiries::default(),
             sets: LocatorSets::default(),
-            locators: Locators::new(interface_mtu, gpe_peers),
+            locators: Locators::new(usual_mtu, gpe_peers),
             bounds: Bounds { entries: limits::MAP_CACHE_ENTRIES, negative: limits::NEGATIVE_ENTRIES },
         }
     }

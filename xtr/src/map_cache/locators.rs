@@ -86,7 +86,9 @@ pub(crate) struct Locators {
     states: Slab<RlocState>,
     by_address: Shards<LocatorIndex>,
     keys: Keys,
-    interface_mtu: usize,
+    /// Where no other path MTU is known, octets.
+    usual_mtu: usize,
+    interfaces: InterfaceMtus,
     gpe_peers: Vec<IpAddr>,
     ecn: EcnCompatibility,
     peers: Peers,
@@ -101,6 +103,40 @@ pub(crate) struct Locators {
     through_nats: BTreeMap<IpAddr, BTreeSet<LocatorIndex>>,
     /// Of addresses that there is no state of.
     past: Past,
+}
+
+/// What the interfaces take that packets leave by, in octets: [`u16::MAX`] where they do not say.
+#[derive(Debug)]
+pub(crate) struct InterfaceMtus {
+    /// Of the preferred locator of each family.
+    pub(crate) v4: u16,
+    pub(crate) v6: u16,
+    /// Of the others, by the numbers of the ITR, which begin at 1.
+    pub(crate) others: Vec<u16>,
+    /// Of all, for the ways through NATs.
+    pub(crate) all: BTreeMap<IpAddr, u16>,
+}
+
+impl Default for InterfaceMtus {
+    fn default() -> Self {
+        Self { v4: u16::MAX, v6: u16::MAX, others: Vec::new(), all: BTreeMap::new() }
+    }
+}
+
+impl InterfaceMtus {
+    #[inline]
+    fn of(&self, state: &RlocState) -> u16 {
+        let preferred = if state.address.is_ipv4() { self.v4 } else { self.v6 };
+        if (state.from == 0) & state.special.is_none() { preferred } else { self.of_other(state).unwrap_or(preferred) }
+    }
+
+    #[cold]
+    fn of_other(&self, state: &RlocState) -> Option<u16> {
+        match state.through() {
+            Some(through) => self.all.get(&through.source).copied(),
+            None => self.others.get(usize::from(state.from).checked_sub(1)?).copied(),
+        }
+    }
 }
 
 /// What tells locators apart.
@@ -180,19 +216,16 @@ impl RlocState {
     pub(crate) fn through(&self) -> Option<Through> {
         if let Some(Special::Nat(_, through)) = self.special.as_deref() { Some(*through) } else { None }
     }
-
-    fn mtu(&self, now: Tick, interface: usize) -> usize {
-        if self.mtu_until > now { self.mtu.into() } else { interface }
-    }
 }
 
 impl Locators {
-    pub(super) fn new(interface_mtu: usize, gpe_peers: Vec<IpAddr>) -> Self {
+    pub(super) fn new(usual_mtu: usize, gpe_peers: Vec<IpAddr>) -> Self {
         Self {
             states: Slab::default(),
             by_address: Shards::default(),
             keys: Keys::default(),
-            interface_mtu,
+            usual_mtu,
+            interfaces: InterfaceMtus::default(),
             gpe_peers,
             ecn: EcnCompatibility::default(),
             peers: Peers::default(),
@@ -342,7 +375,19 @@ impl Locators {
     #[inline]
     pub(crate) fn room(&self, now: Tick, index: LocatorIndex) -> usize {
         let state = self.get(index);
-        state.mtu(now, self.interface_mtu).saturating_sub(overhead(state.address))
+        self.mtu(now, state).saturating_sub(overhead(state.address))
+    }
+
+    /// What was found, or what is usual; never more than the interface takes that packets leave by.
+    #[inline]
+    fn mtu(&self, now: Tick, state: &RlocState) -> usize {
+        let known = if state.mtu_until > now { state.mtu.into() } else { self.usual_mtu };
+        known.min(self.interfaces.of(state).into())
+    }
+
+    /// What the interfaces take that packets leave by.
+    pub(crate) fn set_interface_mtus(&mut self, interfaces: InterfaceMtus) {
+        self.interfaces = interfaces;
     }
 
     /// Whether some mapping has it.
@@ -360,28 +405,26 @@ impl Locators {
         self.learn_at(now, Place::through(binding), mtu)
     }
 
-    /// Takes what probing has found of the way to an RLOC (RFC 8899); none = nothing lower than that of the interface. Whether that is
-    /// another path MTU than before.
+    /// Takes what probing has found of the way to an RLOC (RFC 8899); none = nothing. Whether that is another path MTU than before.
     pub(super) fn set_path_mtu(&mut self, now: Tick, address: IpAddr, mtu: Option<u16>) -> bool {
         let Some(index) = self.find(address) else { return false };
-        let interface = self.interface_mtu;
+        let before = self.mtu(now, self.get(index));
         let state = &mut self.states[index.0];
-        let before = state.mtu(now, interface);
         (state.mtu, state.mtu_until) = match mtu {
             Some(mtu) => (mtu.max(smallest_path_mtu(address)), now.plus(limits::PATH_MTU_TIME)),
             None => (0, Tick::NONE),
         };
-        state.mtu(now, interface) != before
+        self.mtu(now, self.get(index)) != before
     }
 
     fn learn_at(&mut self, now: Tick, place: Place, mtu: usize) -> Learned {
         let referenced = self.find_at(place).filter(|index| self.get(*index).references > 0);
         let Some(index) = referenced else { return Learned::Stranger };
-        let state = &mut self.states[index.0];
         let believed = u16::try_from(mtu).unwrap_or(u16::MAX).max(smallest_path_mtu(place.address));
-        if usize::from(believed) >= state.mtu(now, self.interface_mtu) {
+        if usize::from(believed) >= self.mtu(now, self.get(index)) {
             return Learned::Known;
         }
+        let state = &mut self.states[index.0];
         (state.mtu, state.mtu_until) = (believed, now.plus(limits::PATH_MTU_TIME));
         Learned::Changed(believed)
     }
@@ -445,7 +488,7 @@ impl Locators {
         in_use.map(move |state| LocatorCount {
             address: state.address,
             reachable: state.reachable,
-            path_mtu: state.mtu(now, self.interface_mtu),
+            path_mtu: self.mtu(now, state),
             ecn_compatible: state.ecn_compatible,
             packets: state.sent.packets,
             octets: state.sent.octets,

@@ -25,7 +25,7 @@ mod types;
 pub use cache::MapCache;
 pub(crate) use cache::Way;
 pub(crate) use clock::Tick;
-pub(crate) use locators::{Form, Learned, LocatorIndex, smallest_path_mtu};
+pub(crate) use locators::{Form, InterfaceMtus, Learned, LocatorIndex, smallest_path_mtu};
 pub(crate) use peers::PeerIndex;
 pub(crate) use sets::SetIndex;
 pub use sets::{Families, Share};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What the two halves of the xTR say to each other: control sends [`Update`]s, the packet thread answers with [`Event`]s.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -212,11 +213,13 @@ pub enum Update {
         /// Ours.
         source: IpAddr,
     },
+    /// The MTUs of the interfaces of our locators, octets, as far as they have one: no longer packet leaves from these.
+    InterfaceMtus(BTreeMap<IpAddr, u16>),
     /// The path MTU to a locator, in whatever mappings it is, as probing has found (RFC 8899).
     PathMtu {
         /// The locator.
         rloc: IpAddr,
-        /// Octets of a whole IP packet, for as long as what a router says holds; none = packets are not as long as it is.
+        /// Octets of a whole IP packet, for as long as what a router says holds; none = as where nothing is known.
         mtu: Option<u16>,
     },
     /// A packet as long as the path MTU to a locator has got there, as a long probe shows: until then control looks into what a router says

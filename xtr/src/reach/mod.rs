@@ -21,7 +21,6 @@ mod target;
 pub(crate) use budget::Budget;
 pub use echo::{Echo, EchoState, Verdict};
 pub use own_mapping::Own;
-pub use paths::Longest;
 pub use prober::{Output, Probed, ProbedLocator, Prober};
 pub use solicitor::Solicitor;
 pub use status_bits::{Bits, StatusBits};

@@ -26,15 +26,6 @@ use crate::transport::{Destination, Outgoing};
 /// Octets of a Map-Request in front of its nonce (RFC 9301, section 5.2).
 const NONCE_AT: usize = 4;
 
-/// How long packets may be at all, in octets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Longest {
-    /// Those that are encapsulated.
-    pub inner: u16,
-    /// Those to the core.
-    pub outer: u16,
-}
-
 /// What long probes have done so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Counts {
@@ -47,8 +38,10 @@ pub(super) struct Counts {
 /// The ways to the locators that are probed.
 #[derive(Debug)]
 pub(super) struct Paths {
-    /// None = no long probes.
-    longest: Option<Longest>,
+    /// The longest packet that is encapsulated, octets; none = no long probes.
+    longest: Option<u16>,
+    /// Of the interfaces of our locators, octets, as far as they have one.
+    mtus: BTreeMap<IpAddr, u16>,
     paths: BTreeMap<IpAddr, Path>,
     schedule: BTreeSet<(Instant, IpAddr)>,
     nonces: HashMap<Nonce, IpAddr>,
@@ -81,10 +74,11 @@ struct Long {
 }
 
 impl Paths {
-    /// Sends nothing until [`Self::set_longest`].
+    /// Sends nothing until [`Self::look_for`].
     pub(super) fn new(now: Instant, seed: [u8; 32]) -> Self {
         Self {
             longest: None,
+            mtus: BTreeMap::new(),
             paths: BTreeMap::new(),
             schedule: BTreeSet::new(),
             nonces: HashMap::new(),
@@ -95,15 +89,43 @@ impl Paths {
         }
     }
 
-    pub(super) fn set_longest(&mut self, longest: Longest) {
+    /// Looks whether packets as long as this, in octets, get there when they are encapsulated.
+    pub(super) fn look_for(&mut self, longest: u16) {
         self.longest = Some(longest);
+    }
+
+    /// The MTUs of the interfaces of our locators are these now. The locators to which packets may be longer than before: how long, probes have
+    /// to show.
+    pub(super) fn set_mtus(&mut self, now: Instant, mtus: BTreeMap<IpAddr, u16>) -> Vec<IpAddr> {
+        self.mtus = mtus;
+        let Some(longest) = self.longest else { return Vec::new() };
+        let top_of = |rloc: &IpAddr, path: &Path| top(*rloc, longest, self.mtus.get(&path.local));
+        let resized = self.paths.iter().map(|(rloc, path)| (*rloc, path.search.top(), top_of(rloc, path)));
+        let resized: Vec<_> = resized.filter(|(_, before, after)| before != after).collect();
+        for (rloc, _, after) in &resized {
+            self.resize(now, *rloc, *after);
+        }
+        resized.into_iter().filter(|(_, before, after)| before < after).map(|(rloc, ..)| rloc).collect()
+    }
+
+    fn resize(&mut self, now: Instant, rloc: IpAddr, top: u16) {
+        let Some(resized) = self.paths.get(&rloc).map(|path| path.resized(now, top)) else { return };
+        self.remove(rloc);
+        self.paths.insert(rloc, resized);
+        self.tell(rloc);
+    }
+
+    /// The MTU of the interface of a locator of ours, if it has one.
+    pub(super) fn mtu(&self, local: IpAddr) -> Option<u16> {
+        self.mtus.get(&local).copied()
     }
 
     /// A short probe from `local` about `prefix` was answered.
     pub(super) fn short_answered(&mut self, now: Instant, rloc: IpAddr, (local, prefix): (IpAddr, EidPrefix)) {
         let Some(longest) = self.longest else { return };
         self.leave_former(now, rloc, local);
-        let path = self.paths.entry(rloc).or_insert_with(|| Path::new(now, rloc, local, longest));
+        let top = top(rloc, longest, self.mtus.get(&local));
+        let path = self.paths.entry(rloc).or_insert_with(|| Path::new(now, rloc, local, top));
         path.prefix = Some(prefix);
         let before = path.search.path_mtu();
         self.change(rloc, |search| search.short_answered(now));
@@ -115,8 +137,11 @@ impl Paths {
     /// Packets leave from `local` now. Whether another way was looked at before: of that nothing is kept but a path MTU that was found to be
     /// low, with which the search of this one begins. The packet half, which may have heard of a lower one itself, is told so.
     pub(super) fn leave_former(&mut self, now: Instant, rloc: IpAddr, local: IpAddr) -> bool {
-        let Some(path) = self.paths.get(&rloc).filter(|path| path.local != local) else { return false };
-        let succeeding = path.succeeding(now, local);
+        let (Some(longest), Some(path)) = (self.longest, self.paths.get(&rloc).filter(|path| path.local != local))
+        else {
+            return false;
+        };
+        let succeeding = path.succeeding(now, local, top(rloc, longest, self.mtus.get(&local)));
         self.remove(rloc);
         self.paths.insert(rloc, succeeding);
         self.tell(rloc);
@@ -127,7 +152,8 @@ impl Paths {
     /// as it may have heard of a higher one from here meanwhile.
     pub(super) fn too_big(&mut self, now: Instant, rloc: IpAddr, (local, mtu): (IpAddr, u16)) {
         let Some(longest) = self.longest else { return };
-        self.paths.entry(rloc).or_insert_with(|| Path::new(now, rloc, local, longest));
+        let top = top(rloc, longest, self.mtus.get(&local));
+        self.paths.entry(rloc).or_insert_with(|| Path::new(now, rloc, local, top));
         if self.change(rloc, |search| search.too_big(now, mtu)) == Some(Outcome::Changed) {
             self.tell(rloc);
         }
@@ -250,7 +276,7 @@ impl Paths {
         Some(self.budget.next().map_or(*due, |tokens| tokens.max(*due)))
     }
 
-    /// The path MTU that packets to a locator keep to, if it is lower than they could be long.
+    /// The path MTU that packets to a locator keep to, if it is another one than where nothing is known.
     pub(super) fn path_mtu(&self, rloc: IpAddr) -> Option<u16> {
         self.paths.get(&rloc)?.search.path_mtu()
     }
@@ -303,25 +329,40 @@ impl Paths {
 }
 
 impl Path {
-    fn new(now: Instant, rloc: IpAddr, local: IpAddr, longest: Longest) -> Self {
-        let headers = u16::try_from(overhead(rloc)).unwrap_or(u16::MAX);
-        let least = u16::try_from(MINIMUM_MTU).unwrap_or(u16::MAX).saturating_add(headers);
-        let top = longest.outer.min(longest.inner.saturating_add(headers));
+    fn new(now: Instant, rloc: IpAddr, local: IpAddr, top: u16) -> Self {
+        let least = u16::try_from(MINIMUM_MTU).unwrap_or(u16::MAX).saturating_add(headers(rloc));
         let search = Search::new(now, top, least);
         Self { local, prefix: None, search, outstanding: VecDeque::new(), left: Vec::new() }
     }
 
-    /// The way to the same locator from `local`.
-    fn succeeding(&self, now: Instant, local: IpAddr) -> Self {
+    /// The same way, where packets are no longer than `top`. What may still be answered says nothing of these.
+    fn resized(&self, now: Instant, top: u16) -> Self {
+        let search = self.search.resized(now, top);
+        Self { local: self.local, prefix: self.prefix, search, outstanding: VecDeque::new(), left: self.left.clone() }
+    }
+
+    /// The way to the same locator from `local`, where packets are no longer than `top`.
+    fn succeeding(&self, now: Instant, local: IpAddr, top: u16) -> Self {
         let earlier = self.left.iter().find(|(other, _)| *other == local).map(|(_, known)| *known);
         let mut left = self.left.clone();
         left.retain(|(other, _)| *other != local && *other != self.local);
         left.extend(self.search.known().map(|known| (self.local, known)));
         let excess = left.len().saturating_sub(limits::OTHER_UPLINKS);
         left.drain(..excess);
-        let search = Search::succeeding(now, &self.search, earlier);
+        let search = Search::succeeding(now, &self.search, earlier, top);
         Self { local, prefix: None, search, outstanding: VecDeque::new(), left }
     }
+}
+
+/// How long packets to a locator are at all: the interface takes no longer ones, or there are none.
+fn top(rloc: IpAddr, longest: u16, interface: Option<&u16>) -> u16 {
+    let encapsulated = longest.saturating_add(headers(rloc));
+    interface.map_or(encapsulated, |mtu| encapsulated.min(*mtu))
+}
+
+/// Octets that are put in front of a packet to a locator.
+fn headers(rloc: IpAddr) -> u16 {
+    u16::try_from(overhead(rloc)).unwrap_or(u16::MAX)
 }
 
 /// That of a Map-Request that begins so (RFC 9301, section 5.2).

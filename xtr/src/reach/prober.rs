@@ -19,7 +19,7 @@ use wire::address::{Address, EidPrefix};
 use wire::control::{EidRequest, MapReply, MapRequest, Nonce};
 
 use super::budget::Budget;
-use super::paths::{Longest, Paths};
+use super::paths::Paths;
 use super::schedule::Schedule;
 use super::target::{Answered, Outstanding, Standing, Step, Target};
 use super::{Counts, limits};
@@ -116,9 +116,22 @@ impl Prober {
         self.spared = rlocs;
     }
 
-    /// Finds path MTUs too, by probes as long as the longest packets.
-    pub fn find_path_mtus(&mut self, longest: Longest) {
-        self.paths.set_longest(longest);
+    /// Finds path MTUs too, by probes as long as packets are when one of `longest` octets is encapsulated.
+    pub fn find_path_mtus(&mut self, longest: u16) {
+        self.paths.look_for(longest);
+    }
+
+    /// The MTUs of the interfaces of our locators are these now, in octets.
+    pub fn set_mtus(&mut self, now: Instant, mtus: BTreeMap<IpAddr, u16>) {
+        for rloc in self.paths.set_mtus(now, mtus) {
+            self.hasten(now, rloc);
+        }
+    }
+
+    /// The MTU of the interface that packets to a locator leave by, in octets, if that is one that is probed and it has one.
+    pub fn interface_mtu(&self, rloc: IpAddr) -> Option<u16> {
+        self.targets.get(&rloc)?;
+        self.paths.mtu(self.current(rloc)?)
     }
 
     /// The packet half has learned this path MTU to a locator.
@@ -143,7 +156,7 @@ impl Prober {
         self.paths.refused(now, quoted, mtu)
     }
 
-    /// The path MTU that packets to a locator keep to, in octets, if it is lower than they could be long.
+    /// The path MTU that packets to a locator keep to, in octets, if it is another one than where nothing is known.
     pub fn path_mtu(&self, rloc: IpAddr) -> Option<u16> {
         self.paths.path_mtu(rloc)
     }
@@ -502,10 +515,14 @@ impl Prober {
         for rloc in self.targets.keys().copied().collect::<Vec<_>>() {
             let has_left = self.current(rloc).is_some_and(|local| self.paths.leave_former(now, rloc, local));
             if has_left {
-                let due = now + self.between(Duration::ZERO, limits::FIRST);
-                self.reschedule(rloc, |target| target.hasten(due));
+                self.hasten(now, rloc);
             }
         }
+    }
+
+    fn hasten(&mut self, now: Instant, rloc: IpAddr) {
+        let due = now + self.between(Duration::ZERO, limits::FIRST);
+        self.reschedule(rloc, |target| target.hasten(due));
     }
 
     fn gone_down(&mut self, now: Instant, rloc: IpAddr) {

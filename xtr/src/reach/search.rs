@@ -58,7 +58,7 @@ pub(super) struct Search {
     /// The longest packet that is ever sent.
     top: u16,
     /// Lengths that are tried beside the path MTU when that is in doubt, the longest first.
-    shorter: [u16; 2],
+    shorter: [u16; 3],
     /// The path MTU that packets keep to.
     believed: u16,
     /// When something has last spoken for it.
@@ -81,17 +81,20 @@ pub(super) struct Search {
     is_doubted: bool,
     reported: Option<Instant>,
     refuted: u32,
-    /// Whether the path MTU is that of another way, and no probe has shown yet that it is that of this one.
-    is_inherited: bool,
+    /// Whether no probe has shown yet that the path MTU is that of this way: it is that of another one, or of a narrower interface, or no more
+    /// than the usual one where packets could be longer.
+    is_assumed: bool,
 }
 
 impl Search {
-    /// No packet longer than `top` is ever sent; `least` is as long as one must be that carries any packet that IPv6 has to carry.
+    /// No packet longer than `top` is ever sent; `least` is as long as one must be that carries any packet that IPv6 has to carry. Packets are
+    /// as long as usual at first: that links take longer ones probes have to show (RFC 8899, section 5.2).
     pub(super) fn new(now: Instant, top: u16, least: u16) -> Self {
+        let usual = top.min(crate::limits::USUAL_MTU);
         Self {
             top,
-            shorter: [least, limits::LEAST_PATH_MTU],
-            believed: top,
+            shorter: [crate::limits::USUAL_MTU, least, limits::LEAST_PATH_MTU],
+            believed: usual,
             spoken_for: now,
             proven: None,
             lost: top.saturating_add(1),
@@ -103,34 +106,57 @@ impl Search {
             is_doubted: false,
             reported: None,
             refuted: 0,
-            is_inherited: false,
+            is_assumed: usual < top,
         }
     }
 
     /// That of another way to the same locator, which packets take in the place of the one of `former`; `earlier` is what was known of it when
     /// it was left. With the lower path MTU of the two it begins: a link that both have in common, or a like one, loses nothing, and of a
     /// wider one long probes tell at once.
-    pub(super) fn succeeding(now: Instant, former: &Self, earlier: Option<Known>) -> Self {
-        let [least, _] = former.shorter;
+    pub(super) fn succeeding(now: Instant, former: &Self, earlier: Option<Known>, top: u16) -> Self {
         let holds = |known: &Known| now < known.spoken_for + crate::limits::PATH_MTU_TIME;
         let known = [former.known(), earlier].into_iter().flatten().filter(holds).min_by_key(|known| known.path_mtu);
-        let unknown = Self::new(now, former.top, least);
-        match known {
-            Some(Known { path_mtu, spoken_for }) => {
-                Self { believed: path_mtu, spoken_for, is_inherited: true, ..unknown }
-            }
-            None => unknown,
+        Self::new(now, top, former.least()).beginning_with(known)
+    }
+
+    /// That of the same way, when no packet longer than `top` is sent any more, or longer ones than before. What its links have not taken is not
+    /// forgotten by that, and that they take more probes have to show.
+    pub(super) fn resized(&self, now: Instant, top: u16) -> Self {
+        let spoken_for = if self.known().is_some() { self.spoken_for } else { now };
+        let known = Known { path_mtu: self.believed.min(top), spoken_for };
+        Self::new(now, top, self.least()).beginning_with(Some(known))
+    }
+
+    fn beginning_with(self, known: Option<Known>) -> Self {
+        match known.filter(|known| known.path_mtu < self.usual()) {
+            Some(Known { path_mtu, spoken_for }) => Self { believed: path_mtu, spoken_for, is_assumed: true, ..self },
+            None => self,
         }
     }
 
-    /// What outlives it.
+    /// What outlives it: that less than usual gets there.
     pub(super) fn known(&self) -> Option<Known> {
-        Some(Known { path_mtu: self.path_mtu()?, spoken_for: self.spoken_for })
+        let known = Known { path_mtu: self.believed, spoken_for: self.spoken_for };
+        (self.believed < self.usual()).then_some(known)
     }
 
-    /// The path MTU, if it is less than packets could be long.
+    /// The path MTU, if it is another one than packets keep to where nothing is known.
     pub(super) fn path_mtu(&self) -> Option<u16> {
-        (self.believed < self.top).then_some(self.believed)
+        (self.believed != self.usual()).then_some(self.believed)
+    }
+
+    /// How long packets could be at all.
+    pub(super) fn top(&self) -> u16 {
+        self.top
+    }
+
+    fn usual(&self) -> u16 {
+        self.top.min(crate::limits::USUAL_MTU)
+    }
+
+    fn least(&self) -> u16 {
+        let [_, least, _] = self.shorter;
+        least
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
@@ -143,11 +169,12 @@ impl Search {
             return;
         }
         self.next_check = now + limits::LONG_INTERVAL;
-        if self.believed < self.top && now >= self.spoken_for + crate::limits::PATH_MTU_TIME {
+        if self.path_mtu().is_some() && now >= self.spoken_for + crate::limits::PATH_MTU_TIME {
             // The packet half has forgotten it by now.
-            (self.believed, self.lost) = (self.top, self.top.saturating_add(1));
+            (self.believed, self.lost) = (self.usual(), self.top.saturating_add(1));
+            self.is_assumed = self.believed < self.top;
         }
-        let is_to_be_shown = self.is_inherited && self.believed >= limits::LEAST_PATH_MTU;
+        let is_to_be_shown = self.is_assumed && self.believed >= limits::LEAST_PATH_MTU;
         if self.believed < self.top && now >= self.raise && !is_to_be_shown {
             self.lost = self.top.saturating_add(1);
             self.look_higher(now, now);
@@ -192,7 +219,7 @@ impl Search {
         };
         (self.believed, self.spoken_for, self.lost, self.unanswered) = (shorter, now, probing.length, 0);
         self.refuted = 0;
-        self.is_inherited = false;
+        self.is_assumed = false;
         self.look_higher(now, now);
         Step::BlackHole { lost: probing.length }
     }
@@ -208,7 +235,7 @@ impl Search {
             return Outcome::Nothing;
         }
         let has_changed = length > self.believed;
-        let was_inherited = std::mem::take(&mut self.is_inherited);
+        let was_assumed = std::mem::take(&mut self.is_assumed);
         (self.believed, self.spoken_for, self.proven) = (length, now, Some(now));
         self.refuted = self.refuted.saturating_add(u32::from(self.is_doubted && is_in_question));
         self.lost = self.lost.max(length.saturating_add(1));
@@ -217,7 +244,7 @@ impl Search {
         }
         match (has_changed, is_in_question) {
             (true, true) => self.look_higher(now, now + limits::SEARCH_GAP),
-            (false, true) if was_inherited => self.look_higher(now, now),
+            (false, true) if was_assumed => self.look_higher(now, now),
             // An answer that came late; what is shorter need not be looked at.
             (true, false) if self.probing.is_some_and(|probing| probing.length < length) => self.stop(),
             _ => {}
@@ -255,7 +282,7 @@ impl Search {
         }
         self.reported = Some(now);
         let proven = self.proven.filter(|at| now < *at + limits::PROVEN_LATELY);
-        let [least, _] = self.shorter;
+        let least = self.least();
         match proven {
             Some(proven) if mtu < self.believed && self.refuted < limits::REFUTED => {
                 if !self.is_doubted {

@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cgeid::{Cn, OperationalKey};
 use ipnet::Ipv6Net;
@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use wire::control::Nonce;
 
 use super::Failure;
+use super::clock::{self, Alarm};
 use super::control_socket::{Ask, Question};
 use super::control_sockets::{ControlSockets, Received};
 use super::embedded::{Embedded, FromMapSystem, cgeid_prefix};
@@ -84,6 +85,8 @@ pub struct ControlPlane {
     pub pitr: Led,
     /// Of ours that other xTRs have now.
     pub moved: Led,
+    /// Of what is due next.
+    pub alarm: Alarm,
 }
 
 /// What a step leaves to be done.
@@ -107,8 +110,7 @@ impl ControlPlane {
     /// If a part of the node ends by itself. The registrations are taken back then too: a site that stays registered with a
     /// node that moves no packets cannot be reached by another way either.
     pub async fn run(&mut self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
-        self.control.handle_timeout(Instant::now());
-        self.drain();
+        self.tell(Input::InterfaceMtus(self.locators.mtus.clone()));
         tokio::pin!(stop);
         let result = loop {
             self.pitr.apply(&mut self.netlink).await;
@@ -140,7 +142,7 @@ impl ControlPlane {
     }
 
     async fn farewell(&mut self) {
-        self.control.handle(Instant::now(), Input::Shutdown);
+        self.control.handle(clock::now(), Input::Shutdown);
         self.drain();
         let farewell = async { while !self.control.is_withdrawn() && self.step().await.is_ok() {} };
         if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
@@ -151,21 +153,19 @@ impl ControlPlane {
     /// Takes one input, and does what follows. Cancelled only while it waits.
     async fn step(&mut self) -> Result<Step, Failure> {
         let ended = |part: &str| Failure::Machine(format!("{part} has ended: the log says why"));
-        let timer = sleep_until(
-            self.control
-                .next_deadline()
-                .into_iter()
-                .chain(self.notify_nonces.due())
-                .chain(self.told_nonces.due())
-                .chain(self.pitr.due())
-                .chain(self.moved.due())
-                .min(),
-        );
+        let deadlines = [
+            self.control.next_deadline(),
+            self.notify_nonces.due(),
+            self.told_nonces.due(),
+            self.pitr.due(),
+            self.moved.due(),
+        ];
+        let timer = self.alarm.until(deadlines.into_iter().flatten().min());
         tokio::select! {
             Some(received) = self.received.recv() => self.on_received(received),
             address = self.sockets.ended() => return Err(ended(&format!("who receives control messages at {address}"))),
             event = self.packets.event() => match event {
-                Some(event) => self.control.handle(Instant::now(), Input::Event(event)),
+                Some(event) => self.control.handle(clock::now(), Input::Event(event)),
                 None => return Err(ended("the packet thread")),
             },
             message = next_of(&mut self.map_system) => match message {
@@ -182,7 +182,7 @@ impl ControlPlane {
             Some(change) = self.changes.next() => return Ok(Step::Change(change)),
             () = self.watch.changed(), if self.look.is_none() => return Ok(Step::Look),
             machine = seen(&mut self.look) => return Ok(Step::Seen(machine)),
-            () = timer => self.control.handle_timeout(Instant::now()),
+            () = timer => self.control.handle_timeout(clock::now()),
         }
         self.drain();
         Ok(Step::Done)
@@ -199,14 +199,14 @@ impl ControlPlane {
                 let address = key.address();
                 // The map system takes no registration of an identity that it has not heard of.
                 self.add_identity(key).await;
-                self.control.handle(Instant::now(), Input::AddEid(cgeid_prefix(address)));
+                self.control.handle(clock::now(), Input::AddEid(cgeid_prefix(address)));
                 self.drain();
                 self.plan.site.push(netlink::host(address));
                 self.netlink.add_cgeid(address).await
             }
             Change::Removed { cn, address } => {
                 self.name_senders();
-                self.control.handle(Instant::now(), Input::RemoveEid(cgeid_prefix(address)));
+                self.control.handle(clock::now(), Input::RemoveEid(cgeid_prefix(address)));
                 self.drain();
                 self.remove_identity(cn).await;
                 self.plan.site.retain(|prefix| *prefix != netlink::host(address));
@@ -273,20 +273,25 @@ impl ControlPlane {
             found.unreachable.extend(missing);
             self.watch.again();
         }
+        if found.mtus != self.locators.mtus {
+            tracing::info!(mtus = ?found.mtus, "the MTUs of interfaces have changed");
+            self.locators.mtus = found.mtus.clone();
+            self.tell(Input::InterfaceMtus(found.mtus.clone()));
+        }
         if found == self.locators {
             return;
         }
         tracing::info!(all = ?addresses(&found), unreachable = ?found.unreachable, "the locators have changed");
         self.locators = found.clone();
-        let Locators { all: locators, unreachable } = found;
+        let Locators { all: locators, unreachable, mtus: _ } = found;
         self.name_senders();
-        self.control.handle(Instant::now(), Input::Reached { locators, unreachable });
+        self.control.handle(clock::now(), Input::Reached { locators, unreachable });
         self.drain();
     }
 
     /// Takes an input, and does what follows at once.
     pub(super) fn tell(&mut self, input: Input<'_>) {
-        self.control.handle(Instant::now(), input);
+        self.control.handle(clock::now(), input);
         self.drain();
     }
 
@@ -309,7 +314,7 @@ impl ControlPlane {
             }
             (Received::Message { local, remote, bytes }, _) => self.datagram(Via::Socket { local, remote }, &bytes),
             (Received::TooBig { quoted, mtu }, _) => {
-                self.control.handle(Instant::now(), Input::TooBig { quoted: &quoted, mtu });
+                self.control.handle(clock::now(), Input::TooBig { quoted: &quoted, mtu });
             }
         }
     }
@@ -325,17 +330,17 @@ impl ControlPlane {
 
     /// Whoever has sent to us lately hears of the change that is to be told next (RFC 9301, section 6.1).
     fn name_senders(&mut self) {
-        let now = Instant::now();
+        let now = clock::now();
         let senders = self.packets.senders(now);
         self.control.handle(now, Input::PacketsFrom(&senders));
     }
 
     fn datagram(&mut self, via: Via, bytes: &[u8]) {
-        self.control.handle(Instant::now(), Input::Datagram { via, bytes });
+        self.control.handle(clock::now(), Input::Datagram { via, bytes });
     }
 
     fn trace(&mut self, request: &TraceRequest, answer: oneshot::Sender<Value>) {
-        let now = Instant::now();
+        let now = clock::now();
         let node = trace::Node { control: &self.control, packets: &self.packets, cgeid_network: self.cgeid_network };
         let way = request.answer(now, &node);
         if let Some(event) = request.event(&way, self.packets.itr().iid) {
@@ -348,7 +353,7 @@ impl ControlPlane {
 
     fn show(&self, table: Table, to: oneshot::Sender<Value>) {
         let counters: Value = self.packets.counters();
-        let mut answer = show::answer(table, &self.control, Instant::now(), &counters);
+        let mut answer = show::answer(table, &self.control, clock::now(), &counters);
         show::add_sent(table, &mut answer, &self.locators());
         self.answer(table, answer, to);
     }
@@ -365,7 +370,7 @@ impl ControlPlane {
 
     /// As `show counters` and `show registrations`, and what there is to tell of each locator of others.
     fn measure(&self, to: oneshot::Sender<Value>) {
-        let (now, counters) = (Instant::now(), self.packets.counters());
+        let (now, counters) = (clock::now(), self.packets.counters());
         let mut answer = show::answer(Table::Counters, &self.control, now, &counters);
         answer["registrations"] = show::registrations(&self.control, now).into();
         answer["locators"] = metrics::locators(&self.control, now, &self.locators());
@@ -387,7 +392,7 @@ impl ControlPlane {
 
     /// Puts on disk what Map-Servers have said last, if it is time to.
     fn settle(&mut self, is_last: bool) {
-        let now = Instant::now();
+        let now = clock::now();
         let settled = [self.notify_nonces.settle(now, is_last), self.told_nonces.settle(now, is_last)];
         for error in settled.into_iter().filter_map(Result::err) {
             tracing::error!(%error, "after a restart an old Map-Notify may be taken for a new one");
@@ -421,7 +426,7 @@ impl ControlPlane {
                 Output::Send(outgoing) => self.send(outgoing),
                 Output::WantAllSenders => self.name_senders(),
                 Output::WantSenders { bound, about } => {
-                    let now = Instant::now();
+                    let now = clock::now();
                     let senders = self.packets.senders_to(now, &bound, &about);
                     self.control.handle(now, Input::Senders { about, senders: &senders });
                 }
@@ -441,7 +446,7 @@ impl ControlPlane {
             (Destination::Socket { local, remote }, _) => self.sockets.send(local, remote, &outgoing.bytes),
             (Destination::Unfragmented { local, remote }, _) => {
                 if let Some(mtu) = self.sockets.send_unfragmented(local, remote, &outgoing.bytes) {
-                    self.control.handle(Instant::now(), Input::TooBig { quoted: &outgoing.bytes, mtu });
+                    self.control.handle(clock::now(), Input::TooBig { quoted: &outgoing.bytes, mtu });
                 }
             }
             (Destination::DataPort { local, remote }, _) => {
@@ -455,13 +460,6 @@ impl ControlPlane {
 
 fn addresses(locators: &Locators) -> Vec<IpAddr> {
     locators.all.iter().map(|locator| locator.address).collect()
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// What the look has found. May be cancelled.

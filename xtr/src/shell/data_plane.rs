@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
+use super::clock;
 use super::data_socket::{DataSockets, SocketError};
 use super::decap_loop::DecapLoop;
 use super::encap_loop::EncapLoop;
@@ -121,7 +122,7 @@ impl DataPlane {
         lengthen_queue(&tun);
         let (updates, received) = sync_channel(limits::UPDATES);
         let counters = Arc::new(Counters::default());
-        let itr = Itr::new(Instant::now(), options.itr, counters.clone()).trusting(options.etr.trust.clone());
+        let itr = Itr::new(clock::now(), options.itr, counters.clone()).trusting(options.etr.trust.clone());
         let itr = itr.relaying(options.etr.relays, &options.etr.petr_for).with_ecn(options.ecn);
         let etr = Etr::new(options.etr, counters.clone());
         let packets = PacketLoop::new((itr, etr), (tun, sockets), (received, events), counters.clone());
@@ -143,7 +144,7 @@ impl DataPlane {
         let counters = Arc::new(Counters::default());
         let (to_itr, for_itr) = sync_channel(limits::UPDATES);
         let (to_etr, for_etr) = sync_channel(limits::UPDATES);
-        let itr = Itr::new(Instant::now(), options.itr, counters.clone()).trusting(options.etr.trust.clone());
+        let itr = Itr::new(clock::now(), options.itr, counters.clone()).trusting(options.etr.trust.clone());
         let itr = itr.relaying(options.etr.relays, &options.etr.petr_for).with_ecn(options.ecn);
         let etr = Etr::new(options.etr, counters.clone());
         let site = RelayedTun::new(tun.super_tun()?, back);
@@ -171,6 +172,7 @@ impl DataPlane {
                 | Update::EchoAnswer { .. }
                 | Update::PathMtu { .. }
                 | Update::PathProven { .. }
+                | Update::InterfaceMtus(_)
         );
         let concerns_etr_only =
             matches!(update, Update::Source { .. } | Update::Relayed { .. } | Update::Rtrs(_) | Update::Behind(_));

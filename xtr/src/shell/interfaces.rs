@@ -28,7 +28,7 @@ use super::Failure;
 use super::netlink::{Lost, Netlink, or_none, refused};
 use crate::config::{Config, InterfaceLocator};
 use crate::database::OwnLocator;
-use crate::map_cache::is_unicast;
+use crate::map_cache::{is_unicast, smallest_path_mtu};
 
 /// From the first change to the look at what there is then.
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -66,6 +66,8 @@ pub struct Locators {
     pub all: Vec<OwnLocator>,
     /// The addresses of those that cannot be reached now.
     pub unreachable: Vec<IpAddr>,
+    /// The MTUs of the interfaces that have their addresses, octets; those that say nothing of the links that packets leave by have none here.
+    pub mtus: BTreeMap<IpAddr, u16>,
 }
 
 /// Interfaces, addresses and default routes of the machine, as they were read.
@@ -80,6 +82,8 @@ pub struct Machine {
 struct Interface {
     name: String,
     is_running: bool,
+    /// None = it says nothing of the links that packets leave by, as that of the loopback interface.
+    mtu: Option<u16>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -162,7 +166,20 @@ impl Machine {
     /// The locators of this node, which had those of `before`. An address that serves is not given up for another one of its
     /// interface; when nothing is left, the last ones are, out of reach.
     pub fn locators(&self, wanted: &Wanted, before: &Locators) -> Locators {
-        let mut found = Locators { all: wanted.given.clone(), unreachable: Vec::new() };
+        let found = self.addresses_of(wanted, before);
+        let mtus = found.all.iter().filter_map(|locator| Some((locator.address, self.mtu(locator.address)?)));
+        Locators { mtus: mtus.collect(), ..found }
+    }
+
+    /// Which interface a packet leaves by the kernel's routing knows; as a rule it is one that has its source.
+    fn mtu(&self, address: IpAddr) -> Option<u16> {
+        let of_address = self.addresses.iter().filter(|own| own.address == address);
+        let mtus = of_address.filter_map(|own| self.interfaces.get(&own.interface)?.mtu);
+        mtus.min().map(|mtu| mtu.max(smallest_path_mtu(address)))
+    }
+
+    fn addresses_of(&self, wanted: &Wanted, before: &Locators) -> Locators {
+        let mut found = Locators { all: wanted.given.clone(), ..Locators::default() };
         let is_gone = |locator: &&OwnLocator| !self.is_reachable(locator.address);
         found.unreachable = wanted.given.iter().filter(is_gone).map(|locator| locator.address).collect();
         for interface in &wanted.interfaces {
@@ -184,7 +201,7 @@ impl Machine {
         }
         if found.all.is_empty() {
             let unreachable = before.all.iter().map(|locator| locator.address).collect();
-            return Locators { all: before.all.clone(), unreachable };
+            return Locators { all: before.all.clone(), unreachable, ..Locators::default() };
         }
         found
     }
@@ -361,7 +378,10 @@ fn interface(link: &LinkMessage) -> Interface {
     let name = |attribute: &LinkAttribute| {
         if let LinkAttribute::IfName(name) = attribute { Some(name.clone()) } else { None }
     };
+    let mtu = |attribute: &LinkAttribute| if let LinkAttribute::Mtu(mtu) = attribute { Some(*mtu) } else { None };
+    let mtu = link.attributes.iter().find_map(mtu).filter(|_| !link.header.flags.contains(LinkFlags::Loopback));
     Interface {
+        mtu: mtu.map(|mtu| u16::try_from(mtu).unwrap_or(u16::MAX)),
         name: link.attributes.iter().find_map(name).unwrap_or_default(),
         // Switched on by the operator, and able to carry packets.
         is_running: link.header.flags.contains(LinkFlags::Up | LinkFlags::Running),

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use wire::address::EidPrefix;
 
 use super::Failure;
+use super::clock;
 use super::netlink::Netlink;
 use crate::config::Config;
 
@@ -43,14 +44,14 @@ impl Led {
     /// These, and no others, from the next [`Self::apply`] on.
     pub(super) fn want(&mut self, prefixes: &[EidPrefix]) {
         self.wanted = prefixes.iter().map(|prefix| prefix.net).collect();
-        self.due = Some(Instant::now());
+        self.due = Some(clock::now());
     }
 
     /// Somebody may have taken the routes away: from the next [`Self::apply`] on there are all again.
     pub(super) fn again(&mut self) {
         // One that is not wanted any more is gone, or is removed.
         self.leads.retain(|net| !self.wanted.contains(net));
-        self.due = Some(Instant::now());
+        self.due = Some(clock::now());
     }
 
     /// When [`Self::apply`] has to do something.
@@ -60,7 +61,7 @@ impl Led {
 
     /// Tells the kernel, if it is time. What it refuses is tried again after a while.
     pub(super) async fn apply(&mut self, netlink: &mut Netlink) {
-        if self.due.is_none_or(|due| due > Instant::now()) {
+        if self.due.is_none_or(|due| due > clock::now()) {
             return;
         }
         netlink.revive();
@@ -80,7 +81,7 @@ impl Led {
             }
         }
         let is_done = is_whole && leads.len() == self.wanted.len();
-        (self.leads, self.due) = (leads, (!is_done).then(|| Instant::now() + RETRY));
+        (self.leads, self.due) = (leads, (!is_done).then(|| clock::now() + RETRY));
     }
 
     async fn add(&self, netlink: &Netlink, net: IpNet) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 //! The I/O of the border node: TUN, sockets, netlink, files, signals, and the map system that the binary embeds.
 
 mod ancillary;
+pub mod clock;
 pub mod control_plane;
 pub mod control_socket;
 pub mod control_sockets;
@@ -41,7 +42,6 @@ mod worker;
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
 
 use cgeid::OperationalKey;
 use ipnet::{IpNet, Ipv6Net};
@@ -58,11 +58,12 @@ pub use error::Failure;
 pub use show::table;
 
 use crate::config::{Config, Flags, Mapping};
-use crate::database::{Database, OwnLocator};
+use crate::database::Database;
 use crate::engine::{self, Control};
 use crate::register::Server;
 use crate::subscribe;
 use crate::transport::MapSystem;
+use clock::Alarm;
 use control_plane::ControlPlane;
 use control_socket::{ControlSocket, Question};
 use control_sockets::ControlSockets;
@@ -121,7 +122,7 @@ async fn run_as(
     netlink.refuse_a_second_node(&config.tun).await?;
     let interfaces = Watch::start(&config.tun)?;
     let (wanted, locators) = (Wanted::of(&config), locators(&config, &netlink).await?);
-    let rlocs: Vec<IpAddr> = locators.iter().map(|locator| locator.address).collect();
+    let rlocs: Vec<IpAddr> = locators.all.iter().map(|locator| locator.address).collect();
     // First: it waits for addresses that are still looked at for duplicates.
     let (sockets, received) = ControlSockets::bind(&rlocs).await?;
     Packets::probe(&config, &rlocs)?;
@@ -140,7 +141,7 @@ async fn run_as(
     let map_version = KeptVersion::open(&config.state_dir, config.map_version)?;
     let (notify_nonces, heard) = NotifyNonces::open(&config.state_dir)?;
     let (told_nonces, told) = NotifyNonces::open(&config.state_dir)?;
-    let database = Database::new(site.clone(), locators.clone(), Ttl::DEFAULT);
+    let database = Database::new(site.clone(), locators.all.clone(), Ttl::DEFAULT);
     let database = map_version.version(database, config.trust.status_bits());
     let packets = Packets::start(&config, &database)?;
     packets.lend_control_port(&sockets);
@@ -159,10 +160,9 @@ async fn run_as(
     let control_socket = ControlSocket::listen(&config.control, sender)?;
     announce(&config, &database, map_system.as_ref());
     let control = control(&config, &state, database, &site, map_system.as_ref())?.having_heard(heard);
-    let control = control.having_been_told(Instant::now(), told);
+    let control = control.having_been_told(clock::now(), told);
 
     let sender = changes.sender();
-    let locators = Locators { all: locators, unreachable: Vec::new() };
     let mut plane = ControlPlane {
         control,
         sockets,
@@ -185,6 +185,7 @@ async fn run_as(
         settings,
         pitr: Led::new(Why::Pitr, &config),
         moved: Led::new(Why::Moved, &config),
+        alarm: Alarm::new().map_err(|error| Failure::Machine(format!("a timer: {error}")))?,
     };
     let mut result = plane.netlink.set_up(&mut plane.plan).await;
     if result.is_ok() {
@@ -239,11 +240,11 @@ pub fn check_map_system(config: &Config) -> Result<(KeyFiles, Vec<OperationalKey
 }
 
 /// At the start; then they follow the interfaces.
-async fn locators(config: &Config, netlink: &Netlink) -> Result<Vec<OwnLocator>, Failure> {
+async fn locators(config: &Config, netlink: &Netlink) -> Result<Locators, Failure> {
     let wanted = Wanted::of(config);
     let machine = Machine::read(netlink, &wanted).await?.hopeful();
-    let locators = machine.locators(&wanted, &Locators::default()).all;
-    if locators.is_empty() {
+    let locators = Locators { unreachable: Vec::new(), ..machine.locators(&wanted, &Locators::default()) };
+    if locators.all.is_empty() {
         let problem = if config.rloc_interfaces.is_empty() {
             "needed: there is no default route whose interface has a global address"
         } else {
@@ -251,7 +252,7 @@ async fn locators(config: &Config, netlink: &Netlink) -> Result<Vec<OwnLocator>,
         };
         return Err(Failure::key("rloc", problem));
     }
-    config.check_locators(&locators)?;
+    config.check_locators(&locators.all)?;
     Ok(locators)
 }
 
@@ -292,7 +293,7 @@ fn control(
         nonce_floor: Nonce(state.state().nonce),
         seed: state::random()?,
     };
-    let now = Instant::now();
+    let now = clock::now();
     let control = Control::new(now, config)
         .sparing(gpe_peers)
         .finding_path_mtus(Packets::longest(settings))

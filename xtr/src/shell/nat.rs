@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use wire::control::XtrIdentity;
 
+use super::clock;
 use super::show::columns;
 use super::{Failure, state};
 use crate::config::{Config, Mapping, NatSetting, ServerAddress};
@@ -36,7 +37,7 @@ pub(super) fn with_nat(control: Control, config: &Config) -> Result<Control, Fai
     let server = |one: &ServerAddress| natted::Server { address: one.address, key: one.key.clone(), tag: one.tag };
     let servers = servers.iter().map(server).collect();
     let natted = natted::Config { mode, rtrs: config.nat.rtrs.clone(), servers, eid };
-    Ok(control.behind_nat(Instant::now(), natted, config.iid, state::random()?))
+    Ok(control.behind_nat(clock::now(), natted, config.iid, state::random()?))
 }
 
 /// Adds to `show locators` how this node is seen, and what it relays.

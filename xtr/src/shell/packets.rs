@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The packet half, as the control half sees it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use serde_json::Value;
 use tokio::sync::mpsc;
 use wire::address::EidPrefix;
+use wire::data::overhead;
 
 use super::Failure;
 use super::control_sockets::ControlSockets;
@@ -20,10 +21,6 @@ use crate::etr::{EtrConfig, SourcePolicy};
 use crate::itr::ItrConfig;
 use crate::limits;
 use crate::map_cache::{Event, Update};
-use crate::reach::Longest;
-
-/// MTU towards the core until a lower one is learned, octets (L of RFC 9300, section 7.1).
-const CORE_MTU: usize = 1500;
 
 /// The packet thread.
 #[derive(Debug)]
@@ -65,7 +62,7 @@ impl Packets {
         let itr = ItrConfig {
             iid: config.iid,
             icmp_sources: icmp_sources(config, database),
-            core_mtu: CORE_MTU,
+            core_mtu: limits::USUAL_MTU.into(),
             gpe_peers: config.gpe_peers.clone(),
         };
         let options = Options {
@@ -149,10 +146,13 @@ impl Packets {
         self.tun_mtu
     }
 
-    /// How long packets may be: what comes out of the TUN device, and at an RTR what it relays.
-    pub fn longest(config: &Config) -> Longest {
-        let outer = u16::try_from(CORE_MTU).unwrap_or(u16::MAX);
-        Longest { inner: if config.nat.rtr { outer } else { config.mtu }, outer }
+    /// The longest packet that is encapsulated, octets: what comes out of the TUN device, and at an RTR what it relays, which has come out of as
+    /// long a packet as is usual.
+    pub fn longest(config: &Config) -> u16 {
+        let headers = overhead(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let relayed = usize::from(limits::USUAL_MTU).saturating_sub(headers);
+        let relayed = u16::try_from(relayed).unwrap_or(limits::USUAL_MTU);
+        if config.nat.rtr { config.mtu.max(relayed) } else { config.mtu }
     }
 
     /// Which way packets go through the kernel.

@@ -4,7 +4,6 @@
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::Instant;
 
 use program::manager;
 use serde_json::{Value, json};
@@ -12,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use wire::address::EidPrefix;
 
 use super::Failure;
+use super::clock;
 use super::control_plane::ControlPlane;
 use super::control_socket::{Ask, ask_for};
 use super::interfaces::Wanted;
@@ -102,7 +102,7 @@ impl ControlPlane {
         self.control.protect(newer.lisp_sec.clone());
         let map_servers = self.take_map_systems(&newer);
         // What is not believed any more leaves the packet half at once.
-        self.control.handle_timeout(Instant::now());
+        self.control.handle_timeout(clock::now());
         self.drain();
         // What is new comes first: of a prefix that becomes two, both are led before the one goes.
         added.iter().for_each(|prefix| self.tell(Input::AddEid(*prefix)));
@@ -132,7 +132,7 @@ impl ControlPlane {
         let (before, after) = (std::mem::take(&mut self.settings.servers), servers(newer));
         let (servers, resolvers) = map_systems(newer, newer.xtr_id.unwrap_or(self.state.state().xtr_id));
         self.tell(Input::MapSystems { servers, resolvers, subscriptions: newer.subscriptions.clone() });
-        self.control.set_unasked(Instant::now(), newer.subscribed.clone(), newer.takes_unsubscribed);
+        self.control.set_unasked(clock::now(), newer.subscribed.clone(), newer.takes_unsubscribed);
         let beyond = |some: &[IpAddr], others: &[IpAddr]| {
             some.iter().filter(|server| !others.contains(server)).copied().collect::<Vec<_>>()
         };

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::clock;
 use super::privileges;
 
 /// How long the thread sleeps when nothing is due.
@@ -132,9 +133,9 @@ impl Drop for Worker {
 
 fn run(mut turns: impl Turns, mut woken: UnixStream, stop: &AtomicBool) {
     privileges::keep_in_packet_thread();
-    let (mut in_a_row, mut looked) = (0, Instant::now());
+    let (mut in_a_row, mut looked) = (0, clock::now());
     while !stop.load(Ordering::Relaxed) {
-        let now = Instant::now();
+        let now = clock::now();
         let more = turns.turn(now);
         if turns.site_is_gone() {
             tracing::error!("the TUN device was removed: no packet crosses any more until lisp-xtr is started again");
@@ -156,7 +157,7 @@ fn run(mut turns: impl Turns, mut woken: UnixStream, stop: &AtomicBool) {
         match found {
             Ok(found) => {
                 if until_look == Some(Duration::ZERO) {
-                    looked = Instant::now();
+                    looked = clock::now();
                 }
                 if found.errors {
                     turns.read_errors();

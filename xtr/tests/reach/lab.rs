@@ -10,7 +10,6 @@ use xtr::counters::Counters;
 use xtr::database::OwnLocator;
 use xtr::engine::Input;
 use xtr::map_cache::Update;
-use xtr::reach::Longest;
 use xtr::transport::MapSystem;
 
 use crate::double::{self, Node, RLOC, prefix};
@@ -90,9 +89,19 @@ impl Lab {
     }
 
     /// The same, with a site that finds path MTUs for packets of its TUN device of 1360 octets.
-    pub(crate) fn finding_path_mtus(mut self) -> Self {
-        self.near.control = self.near.control.finding_path_mtus(Longest { inner: 1360, outer: 1500 });
+    pub(crate) fn finding_path_mtus(self) -> Self {
+        self.finding_path_mtus_of(1360)
+    }
+
+    /// The same for packets of so many octets.
+    pub(crate) fn finding_path_mtus_of(mut self, longest: u16) -> Self {
+        self.near.control = self.near.control.finding_path_mtus(longest);
         self
+    }
+
+    /// The interface of a locator of ours has this MTU from now on, and those of the others none.
+    pub(crate) fn set_interface_mtu(&mut self, own: &str, mtu: u16) {
+        self.near.input(Input::InterfaceMtus([(ip(own), mtu)].into()));
     }
 
     /// The path MTU that packets to a locator keep to.

@@ -318,3 +318,137 @@ fn who_has_not_seen_a_probe_and_who_names_what_cannot_be_changes_nothing() {
     near.input(Input::TooBig { quoted: &long, mtu: 1300 });
     assert_eq!(near.refused(Refusal::TooBigOfNoProbe), 7, "that was too long ago");
 }
+
+#[test]
+fn packets_are_as_long_as_the_interface_takes_and_become_longer_with_it_as_probes_show() {
+    let mut lab = Lab::new().finding_path_mtus();
+    lab.run(secs(60));
+    lab.set_interface_mtu(RLOC, 1300);
+    lab.run(millis(20));
+    assert!(lab.takes(1300 - 36) && !lab.takes(1301 - 36), "at once");
+    lab.run(millis(1500));
+    assert_eq!((lab.path_mtus().collect::<Vec<_>>(), lab.near.control.path_mtu(ip(PEER))), (vec![1300; 2], Some(1300)));
+    lengths(&mut lab);
+    lab.run(secs(60));
+    assert!(lengths(&mut lab).iter().all(|length| *length == 1300));
+    lab.set_interface_mtu(RLOC, 1450);
+    lab.run(millis(20));
+    assert!(lab.takes(1300 - 36) && !lab.takes(1301 - 36), "nobody knows yet");
+    lab.run(secs(3));
+    assert!(lab.takes(1360));
+    assert_eq!(lab.near.control.path_mtu(ip(PEER)), Some(1450));
+    assert_eq!((lab.path_mtu(PEER), counts(&lab).black_holes), (1450, 0));
+}
+
+#[test]
+fn what_a_way_has_not_taken_is_not_forgotten_when_the_interface_becomes_narrower_still_and_wide_again() {
+    for named in [Some(1340), None] {
+        let mut lab = Lab::new().finding_path_mtus();
+        (lab.width, lab.named) = (1340, named);
+        lab.run(secs(60));
+        let known = lab.path_mtu(PEER);
+        assert!((1332..=1340).contains(&known), "{known}");
+        let black_holes = counts(&lab).black_holes;
+        for (mtu, most) in [(1300, 1300), (1500, 1340), (9000, 1340), (1338, 1338), (1500, 1340)] {
+            lab.set_interface_mtu(RLOC, mtu);
+            for _ in 0..3000 {
+                lab.run(millis(10));
+                assert!(!lab.takes(most - 36 + 1), "{mtu}");
+            }
+            let found = lab.path_mtu(PEER);
+            assert!((most - 8..=most).contains(&found), "{found} of {mtu}");
+        }
+        assert_eq!(counts(&lab).black_holes, black_holes, "no packet was too long");
+    }
+}
+
+#[test]
+fn an_answer_that_comes_after_the_interface_has_become_narrower_makes_no_packet_longer() {
+    let mut lab = Lab::new().finding_path_mtus();
+    let near = &mut lab.near;
+    while near.probes.is_empty() {
+        near.run_to_deadline();
+    }
+    let (local, remote, short) = near.probes.remove(0);
+    let answer = |near: &mut crate::double::Node, request: &wire::control::MapRequest| {
+        let reply = wire::control::MapReply { probe: true, ..crate::reply_to(request, &[(crate::SITE, 1440)]) };
+        let bytes = ControlMessage::from(reply).encode().unwrap();
+        near.bytes_at(SocketAddr::new(local, 4342), &format!("{}:4342", remote.ip()), &bytes);
+    };
+    answer(near, &short);
+    let (.., long) = near.long_probes.remove(0);
+    near.input(Input::InterfaceMtus([(ip(RLOC), 1300)].into()));
+    let ControlMessage::MapRequest(long) = ControlMessage::decode(&long).unwrap() else { panic!("{long:?}") };
+    answer(near, &long);
+    assert_eq!(near.control.path_mtu(remote.ip()), Some(1300));
+    assert!(near.updates().iter().all(|update| !matches!(update, Update::PathMtu { mtu: Some(1301..), .. })));
+}
+
+/// A TUN device of 8900 octets, behind an interface that takes 9000.
+fn jumbo() -> Lab {
+    let mut lab = Lab::new().finding_path_mtus_of(8900);
+    lab.set_interface_mtu(RLOC, 9000);
+    lab
+}
+
+#[test]
+fn jumbo_frames_are_sent_when_probes_have_shown_that_they_get_there_and_not_before() {
+    let mut lab = jumbo();
+    lab.width = 9000;
+    lab.run(millis(10));
+    assert!(lab.takes(1464) && !lab.takes(1465));
+    lab.run(secs(5));
+    assert!(lab.takes(8900));
+    lengths(&mut lab);
+    lab.run(secs(1300));
+    assert!(lengths(&mut lab).iter().all(|length| *length == 8936));
+    assert_eq!((lab.path_mtu(PEER), counts(&lab).black_holes), (8936, 0), "it does not end");
+    // It becomes narrow without a word: what is usual is tried beside it.
+    lab.width = 1500;
+    lab.run(secs(35));
+    assert_eq!((lab.path_mtu(PEER), counts(&lab).black_holes), (1500, 2));
+    lab.width = 9000;
+    lab.run(secs(700));
+    assert_eq!((lab.path_mtu(PEER), counts(&lab).black_holes), (8936, 2));
+}
+
+#[test]
+fn behind_a_jumbo_interface_no_packet_is_lost_to_a_link_that_takes_what_is_usual() {
+    for width in [1500, 1600, 4000, 8900] {
+        let mut lab = jumbo();
+        lab.width = width;
+        for _ in 0..6000 {
+            lab.run(millis(10));
+            assert!(!lab.takes(width - 36 + 1), "{width}");
+        }
+        let found = lab.path_mtu(PEER);
+        assert!((width - 8..=width).contains(&found) && found >= 1500, "{found} of {width}");
+        assert_eq!(counts(&lab).black_holes, 0);
+        lab.run(secs(700));
+        assert_eq!((lab.path_mtu(PEER), counts(&lab).black_holes), (found, 0));
+    }
+    // Narrower than that: as anywhere.
+    let mut lab = jumbo();
+    lab.width = 1400;
+    lab.run(secs(5));
+    let first = lab.path_mtu(PEER);
+    assert!((1316..=1400).contains(&first) && counts(&lab).black_holes == 2, "{first}");
+    lab.run(secs(60));
+    let found = lab.path_mtu(PEER);
+    assert!((1392..=1400).contains(&found), "{found}");
+}
+
+#[test]
+fn jumbo_frames_end_where_no_long_probe_is_answered_any_more() {
+    let mut lab = jumbo();
+    (lab.width, lab.takes_padding) = (9000, false);
+    lab.run(secs(60));
+    assert!(lab.takes(1464) && !lab.takes(1465), "nothing shows that they get there");
+    lab.takes_padding = true;
+    lab.run(secs(700));
+    assert!(lab.takes(8900));
+    lab.takes_padding = false;
+    lab.run(secs(700));
+    assert!(lab.takes(1464) && !lab.takes(1465), "nor any more");
+    assert_eq!(counts(&lab).black_holes, 0);
+}

@@ -7,7 +7,7 @@ use wire::control::MapReply;
 use xtr::database::OwnLocator;
 use xtr::engine::Input;
 use xtr::map_cache::Event;
-use xtr::reach::{Longest, ProbedLocator, Standing};
+use xtr::reach::{ProbedLocator, Standing};
 use xtr::transport::MapSystem;
 
 use crate::double::{self, Node, secs};
@@ -151,6 +151,29 @@ fn a_way_that_is_narrower_than_the_narrow_one_that_is_left_is_found_as_soon_as_a
     assert!((1322..=1330).contains(&found), "{found}");
 }
 
+#[test]
+fn packets_that_leave_by_another_uplink_are_as_long_as_its_interface_takes() {
+    let [first, second] = ["192.0.2.1", "192.0.2.129"];
+    let mut lab = Lab::with_uplinks(&[first, second]).finding_path_mtus();
+    lab.near.input(Input::InterfaceMtus([(ip(first), 1380), (ip(second), 1320)].into()));
+    lab.run(secs(60));
+    let takes_as_its_own = |lab: &mut Lab, mtu: usize| lab.takes(mtu - 36) && !lab.takes(mtu - 36 + 1);
+    assert!(takes_as_its_own(&mut lab, 1380));
+    lab.dead_uplink = Some(ip(first));
+    while lab.sources.last().unwrap().1 == ip(first) {
+        lab.run(millis(10));
+    }
+    for _ in 0..2000 {
+        lab.run(millis(10));
+        assert!(takes_as_its_own(&mut lab, 1320));
+    }
+    assert_eq!(lab.near.control.path_mtu(ip("198.51.100.1")), Some(1320));
+    lab.dead_uplink = None;
+    lab.run(secs(40));
+    assert!(lab.sources.last().unwrap().1 == ip(first) && takes_as_its_own(&mut lab, 1380));
+    assert_eq!(lab.near.control.counts().black_holes, 0);
+}
+
 /// It was a router that said how narrow the former way is, and nobody answers long probes.
 #[test]
 fn the_path_mtu_of_a_former_way_that_nothing_speaks_for_ends() {
@@ -185,7 +208,7 @@ fn another_preferred_locator_has_path_mtus_of_its_own_at_once() {
 fn of_four_thousand_locators_those_that_are_not_reached_by_the_next_uplink_are_left_within_four_seconds() {
     let (first, second) = (own("192.0.2.1"), OwnLocator { priority: 2, ..own("192.0.2.129") });
     let mut node = Node::plain();
-    node.control = node.control.finding_path_mtus(Longest { inner: 1360, outer: 1500 });
+    node.control = node.control.finding_path_mtus(1360);
     node.input(Input::Locators(vec![first, second]));
     map_sites(&mut node, 4000);
     let carry = |node: &mut Node, time, dead: &[IpAddr]| {

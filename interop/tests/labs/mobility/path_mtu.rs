@@ -2,6 +2,7 @@
 //! Links that are or become narrow, and links that go, while something crosses them.
 
 use std::net::UdpSocket;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use interop::hold::LabName;
@@ -10,11 +11,11 @@ use interop::lab::netlink;
 use crate::sites::{Stage, ends, stand};
 use crate::support;
 
-/// What packets to the other site keep to.
+/// What packets to the other site keep to; 0 until it is shown, a second after the first of them.
 fn path_mtu(stage: &Stage<'_>) -> anyhow::Result<u64> {
     let shown = stage.show("xtr-a", "locators")?;
     let remote = shown["remote"].as_array().unwrap().iter().find(|it| it["address"] == "198.51.100.2").unwrap();
-    Ok(remote["path_mtu"].as_u64().unwrap())
+    Ok(remote["path_mtu"].as_u64().unwrap_or_default())
 }
 
 /// Transfers megabytes from one site to the other.
@@ -50,7 +51,7 @@ fn tcp_completes_over_a_link_that_drops_long_packets_and_no_router_says_so() {
     });
 }
 
-/// A router on the way, and then the kernel of the xTR, speak of the probes alone: nothing else is sent.
+/// A router on the way speaks of the probes alone, nothing else is sent; then the interface of the xTR becomes narrower still, and wide again.
 #[test]
 fn on_a_quiet_way_the_path_mtu_that_a_router_names_is_known_and_no_black_hole() {
     stand(LabName::TwoProviders, support::beside_others, |stage| {
@@ -58,20 +59,93 @@ fn on_a_quiet_way_the_path_mtu_that_a_router_names_is_known_and_no_black_hole() 
         transfer(stage, 0, 1)?;
         std::thread::sleep(Duration::from_secs(2));
         let before = stage.counted("xtr-a", "control", "long-probes-too-big")?;
-        for (namespace, port, mtu) in [("isp-1", "core", 1340), ("xtr-a", "one", 1300)] {
+        let steps = [("isp-1", "core", 1340, 1340), ("xtr-a", "one", 1300, 1300), ("xtr-a", "one", 1500, 1340)];
+        for (namespace, port, mtu, expected) in steps {
             netlink::set_mtu(stage.lab.namespace(namespace)?, port, mtu)?;
             let changed = Instant::now();
             // A long probe is sent every half a minute.
-            while path_mtu(stage)? != u64::from(mtu) {
+            while path_mtu(stage)? != expected {
                 assert!(changed.elapsed() < Duration::from_secs(45), "{} of {mtu}", path_mtu(stage)?);
                 std::thread::sleep(Duration::from_millis(500));
             }
             println!("{mtu} of {namespace} after {:?}", changed.elapsed());
         }
+        // The router speaks of both that are longer than its link.
         assert!(stage.counted("xtr-a", "control", "long-probes-too-big")? >= before + 2);
         assert_eq!(stage.counted("xtr-a", "control", "black-holes")?, 0);
         Ok(())
     });
+}
+
+/// Of the preferred uplink, whose interface is the narrow one, and not of the other; nothing is lost in it, and no probe has to find it.
+#[test]
+fn packets_are_no_longer_than_the_interface_that_they_leave_by_takes_and_become_longer_with_it() {
+    stand(LabName::TwoProviders, support::beside_others, |stage| {
+        transfer(stage, 0, 1)?;
+        let site = stage.lab.namespace("xtr-a")?;
+        for (port, mtu, expected) in
+            [("two", 1280, 1500), ("one", 1300, 1300), ("one", 1380, 1380), ("one", 1500, 1500)]
+        {
+            netlink::set_mtu(site, port, mtu)?;
+            let changed = Instant::now();
+            // Probes of a routine have their time, on a machine that does other things too.
+            await_path_mtu(stage, &(expected..=expected), Duration::from_secs(20))?;
+            println!("{mtu} of {port} after {:?}", changed.elapsed());
+            transfer(stage, 0, 1)?;
+            assert_eq!(path_mtu(stage)?, expected, "{mtu}");
+        }
+        assert_eq!(stage.counted("xtr-a", "control", "black-holes")?, 0);
+        Ok(())
+    });
+}
+
+/// Waits until packets to the other site are so long.
+fn await_path_mtu(stage: &Stage<'_>, expected: &RangeInclusive<u64>, time: Duration) -> anyhow::Result<()> {
+    let started = Instant::now();
+    while !expected.contains(&path_mtu(stage)?) {
+        assert!(started.elapsed() < time, "{} after {time:?}", path_mtu(stage)?);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    println!("{} after {:?}", path_mtu(stage)?, started.elapsed());
+    Ok(())
+}
+
+#[test]
+fn a_way_of_jumbo_frames_carries_long_packets_end_to_end_when_probes_have_shown_it() {
+    stand(LabName::Jumbo, support::beside_others, |stage| {
+        stage.pings(ends(0), 1)?;
+        // What a host has heard of a narrower way it keeps to for minutes: nothing long is sent before.
+        await_path_mtu(stage, &(8900..=9000), Duration::from_secs(15))?;
+        let sent = stage.counted("xtr-a", "packets", "encapsulated-packets")?;
+        transfer(stage, 0, 8)?;
+        let sent = stage.counted("xtr-a", "packets", "encapsulated-packets")? - sent;
+        // Of segments that fit usual packets there would be six thousand and more.
+        println!("8 MiB in {sent} packets");
+        assert!(sent < 2000, "{sent}");
+        assert_eq!(stage.counted("xtr-a", "control", "black-holes")?, 0);
+        Ok(())
+    });
+}
+
+/// The far end of the first link drops longer packets without a word, as a switch does.
+#[test]
+fn behind_a_jumbo_interface_the_path_mtu_is_found_and_no_packet_is_lost_to_it() {
+    for width in [1500, 4000] {
+        stand(LabName::Jumbo, support::beside_others, |stage| {
+            netlink::set_mtu(stage.lab.namespace("core")?, "xtr-a", width)?;
+            let started = Instant::now();
+            transfer(stage, 0, 4)?;
+            // One that hung would take two seconds and a half at least.
+            println!("a transfer of {:?}", started.elapsed());
+            // Longer ones are looked for beside the packets.
+            std::thread::sleep(Duration::from_secs(5));
+            let width = u64::from(width);
+            await_path_mtu(stage, &(width - 8..=width), Duration::from_secs(60))?;
+            transfer(stage, 0, 4)?;
+            assert_eq!(stage.counted("xtr-a", "control", "black-holes")?, 0);
+            Ok(())
+        });
+    }
 }
 
 /// Octets of the payload of datagrams that always fit, and of those that fill a packet of 1340 octets in front of its outer headers.

@@ -8,7 +8,7 @@ const BACKUP: u32 = 3;
 
 /// Two uplinks, the first one preferred.
 fn machine(addresses: &[(u32, &str)]) -> Machine {
-    let interface = |name: &str| Interface { name: name.into(), is_running: true };
+    let interface = |name: &str| Interface { name: name.into(), is_running: true, mtu: Some(1500) };
     let route = |interface, metric| DefaultRoute { is_v4: true, metric, interface };
     let v6 = DefaultRoute { is_v4: false, metric: 1024, interface: UPLINK };
     let address = |(interface, text): &(u32, &str)| Address {
@@ -41,6 +41,43 @@ fn without_a_word_of_the_operator_the_best_running_default_routes_count() {
     assert_eq!(found(&machine, &nothing), ["198.51.100.1"]);
     machine.defaults.retain(|route| route.interface == BACKUP);
     assert_eq!(found(&machine, &nothing), ["198.51.100.1"]);
+}
+
+#[test]
+fn the_mtu_of_a_locator_is_that_of_its_interface_as_it_says_it() {
+    let given = ["192.0.2.1", "198.51.100.1", "203.0.113.1"].map(|text| OwnLocator::new(text.parse().unwrap(), 1, 100));
+    let wanted = Wanted { given: given.to_vec(), ..Wanted::default() };
+    let mut machine = machine(&BOTH);
+    let mtus = |machine: &Machine| {
+        let mtus = machine.locators(&wanted, &Locators::default()).mtus;
+        mtus.into_iter().map(|(address, mtu)| (address.to_string(), mtu)).collect::<Vec<_>>()
+    };
+    let of = |first, second| vec![("192.0.2.1".to_owned(), first), ("198.51.100.1".to_owned(), second)];
+    assert_eq!(mtus(&machine), of(1500, 1500));
+    let set = |machine: &mut Machine, index, mtu| machine.interfaces.get_mut(&index).unwrap().mtu = mtu;
+    set(&mut machine, UPLINK, Some(9000));
+    set(&mut machine, BACKUP, Some(68));
+    assert_eq!(mtus(&machine), of(9000, 576), "no less is believed");
+    set(&mut machine, UPLINK, None);
+    assert_eq!(mtus(&machine), of(0, 576)[1..], "nobody knows");
+    let again = Address { interface: BACKUP, ..machine.addresses[0] };
+    machine.addresses.push(again);
+    set(&mut machine, UPLINK, Some(1400));
+    set(&mut machine, BACKUP, Some(1300));
+    assert_eq!(mtus(&machine), of(1300, 1300), "that of the narrowest that has the address");
+}
+
+#[test]
+fn what_a_link_says_of_its_mtu_is_taken_but_of_the_loopback_interface() {
+    let link = |mtu: u32, flags: LinkFlags| {
+        let mut link = LinkMessage::default();
+        link.header.flags = flags;
+        link.attributes.push(LinkAttribute::Mtu(mtu));
+        interface(&link).mtu
+    };
+    let said = [9000, 1420, 100_000].map(|mtu| link(mtu, LinkFlags::Up));
+    assert_eq!(said, [Some(9000), Some(1420), Some(u16::MAX)]);
+    assert_eq!(link(65_536, LinkFlags::Up | LinkFlags::Loopback), None);
 }
 
 #[test]

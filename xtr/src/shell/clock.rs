@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The time that this node goes by, which goes on while the machine sleeps, as that of all others does: what is cached and registered ends when
+//! it ends for them. An [`Instant`] alone stands still then.
+#![allow(unsafe_code, reason = "the runtime has no other way to wait on a descriptor")]
+
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd, RawFd};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{self, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::time::{ClockId, clock_gettime};
+use tokio::io::unix::AsyncFd;
+
+/// When this node began to look at the clock, and for how long the machine had run then.
+static START: LazyLock<(Instant, Option<Duration>)> = LazyLock::new(|| (Instant::now(), uptime()));
+
+/// Nanoseconds of sleep that never was.
+static PRETENDED: AtomicU64 = AtomicU64::new(0);
+
+/// Now, by this clock: to be compared with what else it said, and with no [`Instant::now`].
+pub fn now() -> Instant {
+    let (start, before) = *START;
+    let passed = before.zip(uptime()).map(|(before, uptime)| uptime.saturating_sub(before));
+    start + passed.unwrap_or_else(|| start.elapsed()) + Duration::from_nanos(PRETENDED.load(Ordering::Relaxed))
+}
+
+/// What becomes of a node whose machine sleeps for so long now, for those who want to see that. An [`Alarm`] that waits does not hear of it.
+pub fn pretend_sleep(time: Duration) {
+    PRETENDED.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+}
+
+/// Since the machine was started, sleep included.
+fn uptime() -> Option<Duration> {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).ok()
+}
+
+/// Rings when it is time by this clock: if that is over after a sleep, then at its end.
+#[derive(Debug)]
+pub struct Alarm {
+    timer: AsyncFd<Timer>,
+    set: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Timer(TimerFd);
+
+impl AsRawFd for Timer {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+impl Alarm {
+    /// One that is not set.
+    ///
+    /// # Errors
+    /// If the system has no timer for it.
+    pub fn new() -> io::Result<Self> {
+        let timer = TimerFd::new(timerfd::ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
+        // SAFETY: a `Timer` owns its descriptor, and has no other one as long as it is.
+        let timer = unsafe { AsyncFd::register(Timer(timer)) }?;
+        Ok(Self { timer, set: None })
+    }
+
+    /// Waits until then; for ever where it is none. May be cancelled.
+    pub async fn until(&mut self, time: Option<Instant>) {
+        let Some(time) = time else { return std::future::pending().await };
+        loop {
+            let left = time.saturating_duration_since(now());
+            if left.is_zero() {
+                return;
+            }
+            if self.ring(time, left).await.is_err() {
+                // It is late by a sleep, if there is one.
+                tokio::time::sleep(left).await;
+            }
+        }
+    }
+
+    /// Sets it, unless it is set, and waits until it rings; it may do so for what it was set to before.
+    async fn ring(&mut self, time: Instant, left: Duration) -> io::Result<()> {
+        if self.set != Some(time) {
+            let once = Expiration::OneShot(TimeSpec::from_duration(left));
+            self.timer.get_ref().0.set(once, TimerSetTimeFlags::empty())?;
+            self.set = Some(time);
+        }
+        self.timer.readable().await?.clear_ready();
+        self.set = None;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn an_alarm_rings_when_it_is_time_whatever_it_was_set_to_before() {
+        let mut alarm = Alarm::new().unwrap();
+        for milliseconds in [20, 5] {
+            let time = now() + Duration::from_millis(milliseconds);
+            let later = time + Duration::from_secs(3600);
+            assert!(tokio::time::timeout(Duration::from_millis(1), alarm.until(Some(later))).await.is_err());
+            alarm.until(Some(time)).await;
+            assert!((time..later).contains(&now()));
+        }
+        // One that has rung while nobody waited.
+        let time = now() + Duration::from_millis(2);
+        assert!(tokio::time::timeout(Duration::from_micros(100), alarm.until(Some(time))).await.is_err());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let time = now() + Duration::from_millis(20);
+        alarm.until(Some(time)).await;
+        assert!(now() >= time);
+        assert!(tokio::time::timeout(Duration::from_millis(20), alarm.until(None)).await.is_err());
+    }
+
+    #[test]
+    fn time_goes_on_while_the_machine_sleeps() {
+        let before = (now(), Instant::now());
+        pretend_sleep(Duration::from_secs(60));
+        let passed = (now() - before.0, before.1.elapsed());
+        assert!(passed.0 >= Duration::from_secs(60) && passed.1 < Duration::from_secs(60), "{passed:?}");
+    }
+}
