@@ -37,6 +37,7 @@ pub mod state;
 pub mod temporary;
 pub mod trace;
 pub mod tun;
+pub mod ungrouped;
 mod worker;
 
 use std::io::Write as _;
