@@ -42,6 +42,7 @@ mod worker;
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use cgeid::OperationalKey;
@@ -186,6 +187,7 @@ async fn run_as(
         settings,
         pitr: Led::new(Why::Pitr, &config),
         moved: Led::new(Why::Moved, &config),
+        led_again: Arc::default(),
     };
     let mut result = plane.netlink.set_up(&mut plane.plan).await;
     if result.is_ok() {
@@ -219,9 +221,10 @@ async fn serve(
         return plane.run(stop).await;
     }
     let mut temporary = Temporary::start(config, network, clocks, changes, status).await?;
+    let led_again = Arc::clone(&plane.led_again);
     let result = tokio::select! {
         result = plane.run(stop) => result,
-        never = temporary.run() => match never {},
+        never = temporary.run(&led_again) => match never {},
     };
     let ended = temporary.end().await;
     result.and(ended)
