@@ -74,6 +74,12 @@ pub const SMALLEST_PATH_MTU_V4: usize = 576;
 /// Packets taken from one source before the others have their turn.
 pub const BATCH: usize = 64;
 
+/// Locators that are known to get no groups of packets. Each group to one that is not known leaves one by one, which costs a system call
+/// more: where so many refuse, all are taken to do.
+pub const UNGROUPED: usize = 16;
+/// How long they are known: an IPsec policy that is gone has its packets grouped again by then.
+pub const UNGROUPED_TIME: Duration = Duration::from_secs(300);
+
 /// A warning that others can provoke is logged at most this often.
 pub const LOG_PAUSE: Duration = Duration::from_secs(10);
 

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use namespace::{Node, PATIENCE, in_namespace, skip, wait_for};
+use namespace::{Node, PATIENCE, in_namespace, skip, wait_for, wait_within};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -317,6 +317,44 @@ fn what_others_take_away_is_there_again_and_cgeids_never_leave_as_they_are() {
         ip("-6 route get 2001:db8:7::1");
         let mut node = Node::start(directory.path(), &prefixes);
         wait_for("start", || show(directory.path(), &["show", "locators"]));
+        node.end();
+        assert_eq!(ours(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn temporary_cgeids_that_others_take_away_are_there_again_with_their_lives() {
+    in_namespace(&[RLOC], || {
+        let directory = tempfile::tempdir().unwrap();
+        let mut node = Node(command(directory.path(), &["--temporary"]).spawn().unwrap());
+        // Each, and whether it is preferred.
+        let cgeids = || -> Vec<(String, bool)> {
+            let told = ip(&format!("-6 -o addr show dev {TUN}"));
+            let ours = told.lines().filter(|line| line.contains("3fff:ce1:") && !line.contains(" tentative"));
+            ours.map(|line| (line.split_whitespace().nth(3).unwrap().to_owned(), !line.contains(" deprecated")))
+                .collect()
+        };
+        // Alone it is found by nobody, and used when that has failed.
+        let found = || Some(cgeids()).filter(|found| found.iter().any(|(_, is_preferred)| *is_preferred));
+        let mut before = wait_within(6 * PATIENCE, "temporary CGEID", found);
+        before.sort();
+        assert_eq!(before.len(), 2, "{before:?}");
+        // Before it is known that nobody else has it, an address that is gone counts as a duplicate.
+        std::thread::sleep(Duration::from_secs(2));
+        let (temporary, _) = before.iter().find(|(_, is_preferred)| *is_preferred).unwrap();
+        let is_whole = || {
+            let mut found = cgeids();
+            found.sort();
+            (found == before).then_some(())
+        };
+        for taken in [
+            vec![format!("addr del {temporary} dev {TUN}")],
+            vec![format!("link set {TUN} down"), format!("link set {TUN} up")],
+            vec![format!("-6 addr flush dev {TUN} scope global")],
+        ] {
+            taken.iter().for_each(|command| drop(ip(command)));
+            wait_for(&taken.join(", "), is_whole);
+        }
         node.end();
         assert_eq!(ours(), Vec::<String>::new());
     });

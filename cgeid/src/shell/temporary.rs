@@ -125,6 +125,21 @@ impl Keeper {
         failure
     }
 
+    /// Addresses that belong on the interface, and that somebody has taken away: each is an [`Input::Gone`]. One whose search for
+    /// duplicates goes on is none of them.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub async fn gone(&self) -> Result<Vec<Ipv6Addr>, KeeperError> {
+        let mut gone = Vec::new();
+        for address in self.schedule.addresses().into_iter().filter(|address| !self.awaited.contains(address)) {
+            if self.addresses.standing(address).await? == Standing::Gone {
+                gone.push(address);
+            }
+        }
+        Ok(gone)
+    }
+
     /// The uptime at which to call [`Keeper::turn`] with [`Input::Tick`] at the latest.
     pub fn next_deadline(&self) -> Duration {
         let deadline = self.schedule.next_deadline();

@@ -52,6 +52,11 @@ pub enum Input {
         /// The address.
         address: Ipv6Addr,
     },
+    /// Somebody has taken the address off the interface.
+    Gone {
+        /// The address.
+        address: Ipv6Addr,
+    },
 }
 
 /// What is to be done, in this order.
@@ -148,6 +153,7 @@ impl Schedule {
             Input::Assigned { address } => self.assigned(address),
             Input::Conflict { address } => self.conflict(address),
             Input::NotAssigned { address } => self.not_assigned(address),
+            Input::Gone { address } => self.gone(address),
         }
         self.advance();
         if std::mem::take(&mut self.changed) {
@@ -285,6 +291,19 @@ impl Schedule {
         let held = self.slots().into_iter().flatten().find(|held| held.key.address() == address);
         if let Some(usage) = held.and_then(|held| held.usage.as_mut()) {
             usage.assign = Some(retry);
+        }
+    }
+
+    /// Puts it there again, with what is left of its lives. One that the system has not taken yet has its time.
+    fn gone(&mut self, address: Ipv6Addr) {
+        let now = self.now.at;
+        let slots = [(&mut self.next, true), (&mut self.current, true), (&mut self.previous, false)];
+        for (slot, preferred) in slots {
+            let Some(held) = slot.as_ref().filter(|held| held.key.address() == address) else { continue };
+            let Some(usage) = held.usage.as_ref().filter(|usage| usage.assign.is_none() && now < usage.end()) else {
+                continue;
+            };
+            self.outputs.push_back(Output::Change { address, lifetimes: usage.lifetimes(now, preferred) });
         }
     }
 

@@ -28,6 +28,8 @@ pub struct Batch {
     groups: Vec<Group>,
     open: Vec<usize>,
     longest_group: usize,
+    /// Locators to which packets leave one by one.
+    ungrouped: Vec<IpAddr>,
 }
 
 /// One packet behind its outer header.
@@ -73,12 +75,19 @@ impl Batch {
             groups: Vec::new(),
             open: Vec::new(),
             longest_group: longest_group.clamp(1, MOST_SEGMENTS),
+            ungrouped: Vec::new(),
         }
     }
 
     /// From now on groups have at most so many packets.
     pub fn set_longest_group(&mut self, longest_group: usize) {
         self.longest_group = longest_group.clamp(1, MOST_SEGMENTS);
+    }
+
+    /// From now on packets to these locators, a few, are in no groups.
+    pub fn send_alone_to(&mut self, locators: &[IpAddr]) {
+        self.ungrouped.clear();
+        self.ungrouped.extend_from_slice(locators);
     }
 
     /// Whether nothing waits to be sent.
@@ -140,7 +149,8 @@ impl Batch {
             }
             self.open.remove(at);
         }
-        if self.longest_group > 1 {
+        // Of a packet that begins a group only.
+        if self.longest_group > 1 && !self.ungrouped.contains(&outer.destination) {
             if self.open.len() == OPEN_GROUPS {
                 self.open.remove(0);
             }

@@ -4,12 +4,13 @@
 
 use std::future::Future;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cgeid::{Cn, OperationalKey};
 use ipnet::Ipv6Net;
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use wire::control::Nonce;
 
 use super::Failure;
@@ -87,6 +88,8 @@ pub struct ControlPlane {
     pub moved: Led,
     /// Of what is due next.
     pub alarm: Alarm,
+    /// Says that all may have been lost, and is led again: what others keep on the TUN device may be lacking.
+    pub led_again: Arc<Notify>,
 }
 
 /// What a step leaves to be done.
@@ -231,9 +234,10 @@ impl ControlPlane {
             Ok(false) => {}
             Err(error) => {
                 tracing::error!(%error, "packets of the site are not led into the tunnel");
-                self.watch.still_lost();
+                return self.watch.still_lost();
             }
         }
+        self.led_again.notify_one();
     }
 
     /// Looks at the addresses at once, and waits for what is seen.

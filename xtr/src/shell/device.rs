@@ -5,6 +5,7 @@
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::ops::Range;
+use std::time::Instant;
 
 use wire::data::OuterHeader;
 
@@ -95,6 +96,9 @@ pub trait SuperDevice {
 pub trait GroupSockets {
     /// How many packets a group may have.
     fn longest_group(&self) -> usize;
+
+    /// Locators to which there are no groups for now.
+    fn ungrouped(&mut self, now: Instant) -> &[IpAddr];
 
     /// Sends groups, those of a flow in their order. Adds the number of each that the kernel did not take to `failures`.
     fn send(&mut self, messages: &[Message<'_>], failures: &mut Vec<(usize, SendError)>);

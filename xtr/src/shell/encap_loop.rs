@@ -264,6 +264,7 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
         }
         self.failures = failures;
         self.batch.clear();
+        self.batch.send_alone_to(self.core.ungrouped(now));
         self.batch.set_longest_group(self.core.longest_group());
     }
 

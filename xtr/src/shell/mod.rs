@@ -38,10 +38,12 @@ pub mod state;
 pub mod temporary;
 pub mod trace;
 pub mod tun;
+pub mod ungrouped;
 mod worker;
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use cgeid::OperationalKey;
 use ipnet::{IpNet, Ipv6Net};
@@ -186,6 +188,7 @@ async fn run_as(
         pitr: Led::new(Why::Pitr, &config),
         moved: Led::new(Why::Moved, &config),
         alarm: Alarm::new().map_err(|error| Failure::Machine(format!("a timer: {error}")))?,
+        led_again: Arc::default(),
     };
     let mut result = plane.netlink.set_up(&mut plane.plan).await;
     if result.is_ok() {
@@ -219,9 +222,10 @@ async fn serve(
         return plane.run(stop).await;
     }
     let mut temporary = Temporary::start(config, network, clocks, changes, status).await?;
+    let led_again = Arc::clone(&plane.led_again);
     let result = tokio::select! {
         result = plane.run(stop) => result,
-        never = temporary.run() => match never {},
+        never = temporary.run(&led_again) => match never {},
     };
     let ended = temporary.end().await;
     result.and(ended)

@@ -19,13 +19,14 @@
 //! refused.
 //!
 //! Others may take that away while a node runs: a service that owns all rules is started again, the device goes down and up. [`Lost`] hears of
-//! it, and [`Netlink::lead`] sets up what is lacking.
+//! it, and [`Netlink::lead`] sets up what is lacking; then temporary CGEIDs are put on the device again by those who keep them.
 //!
 //! A killed node leaves its rules, and where somebody else keeps the TUN device, its route and addresses too. All of it bears our
 //! number, and the next start removes it before it sets up its own, whatever device or prefixes the killed one had.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use cgeid::shell::addresses;
 use futures::TryStreamExt as _;
 use ipnet::{IpNet, Ipv6Net};
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressProtocol, CacheInfo};
@@ -421,7 +422,7 @@ impl Netlink {
     }
 }
 
-/// Hears from messages of the kernel that somebody has taken away what [`Netlink::lead`] has set up.
+/// Hears from messages of the kernel that somebody has taken away what [`Netlink::lead`] has set up, or a temporary CGEID.
 #[derive(Debug, Clone)]
 pub(super) struct Lost {
     /// Name of the TUN device.
@@ -434,7 +435,7 @@ impl Lost {
         match message {
             RouteNetlinkMessage::DelRule(rule) => is_ours(rule),
             RouteNetlinkMessage::DelRoute(route) => is_our_route(route),
-            RouteNetlinkMessage::DelAddress(address) => is_our_address(address),
+            RouteNetlinkMessage::DelAddress(address) => is_our_address(address) || is_temporary(address),
             // Of a device that goes down the kernel drops IPv4 routes without a word; when it is up again, it says that.
             RouteNetlinkMessage::NewLink(link) => {
                 link.header.flags.contains(LinkFlags::Up)
@@ -514,6 +515,11 @@ fn is_our_route(route: &RouteMessage) -> bool {
 
 fn is_our_address(address: &AddressMessage) -> bool {
     address.attributes.contains(&AddressAttribute::Protocol(ADDRESS_PROTOCOL))
+}
+
+/// Whether it is a temporary CGEID.
+fn is_temporary(address: &AddressMessage) -> bool {
+    address.attributes.contains(&AddressAttribute::Protocol(AddressProtocol::Other(addresses::PROTOCOL)))
 }
 
 fn family(prefix: &IpNet) -> AddressFamily {

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
 
 use rand::RngExt as _;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
@@ -20,6 +21,7 @@ use super::data_socket::{ERRORS_AT_A_TIME, FILTER_RETURN};
 use super::device::{GroupSockets, SendError, TooBig};
 use super::fixed_ports::FixedPorts;
 use super::send_many::{AT_A_TIME, send_many};
+use super::ungrouped::Ungrouped;
 use crate::limits;
 use crate::offload::Message;
 use crate::offload::batch::MOST_SEGMENTS;
@@ -42,10 +44,8 @@ pub struct PortPool {
     reports: VecDeque<TooBig>,
     unreachable: VecDeque<Vec<u8>>,
     /// The kernel knows UDP_SEGMENT.
-    knows_segmentation: bool,
     has_segmentation: bool,
-    /// Where a group was refused that may go one by one: if it does, no more groups are made.
-    refused_group: Option<IpAddr>,
+    ungrouped: Ungrouped,
     has_flow_label: bool,
     /// The sockets that others receive on.
     lent: FixedPorts,
@@ -89,9 +89,8 @@ impl PortPool {
             order: Vec::new(),
             reports: VecDeque::new(),
             unreachable: VecDeque::new(),
-            knows_segmentation: has_segmentation,
             has_segmentation,
-            refused_group: None,
+            ungrouped: Ungrouped::default(),
             has_flow_label: true,
             lent: FixedPorts::default(),
         })
@@ -202,7 +201,7 @@ impl PortPool {
             (Some(libc::EMSGSIZE), Some(mtu)) if mtu < length => After::GiveUp(SendError::TooBig(mtu)),
             (Some(libc::EAGAIN | libc::ENOBUFS), _) => After::GiveUp(error.into()),
             (Some(libc::EIO), _) if message.count > 1 => {
-                self.refused_group = Some(message.outer.destination);
+                self.ungrouped.on_refused(message.outer.destination);
                 After::GiveUp(error.into())
             }
             // Of a group, older kernels say so too where it is too long for the MTU.
@@ -230,9 +229,9 @@ impl PortPool {
             );
             self.has_flow_label = false;
         }
-        if message.count == 1 && self.refused_group == Some(message.outer.destination) {
-            tracing::warn!("the interface towards the core takes no groups of packets: they are sent one by one");
-            (self.has_segmentation, self.refused_group) = (false, None);
+        let locator = message.outer.destination;
+        if message.count == 1 && self.ungrouped.on_taken(locator) {
+            tracing::warn!(%locator, "the kernel takes no groups of packets to it: they are sent one by one for a while");
         }
     }
 
@@ -288,7 +287,11 @@ fn first_port(index: usize) -> u16 {
 
 impl GroupSockets for PortPool {
     fn longest_group(&self) -> usize {
-        if self.has_segmentation { MOST_SEGMENTS } else { 1 }
+        if self.has_segmentation && !self.ungrouped.is_full() { MOST_SEGMENTS } else { 1 }
+    }
+
+    fn ungrouped(&mut self, now: Instant) -> &[IpAddr] {
+        self.ungrouped.known(now)
     }
 
     fn send(&mut self, messages: &[Message<'_>], failures: &mut Vec<(usize, SendError)>) {
@@ -327,7 +330,7 @@ impl GroupSockets for PortPool {
         self.sockets.retain(|socket| rlocs.contains(&socket.rloc) && !socket.is_lent);
         self.rlocs = rlocs.to_vec();
         // Other interfaces and routes may take what the old ones did not.
-        (self.has_segmentation, self.refused_group) = (self.knows_segmentation, None);
+        self.ungrouped = Ungrouped::default();
         self.has_flow_label = true;
     }
 }

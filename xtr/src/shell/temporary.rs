@@ -14,7 +14,7 @@ use cgeid::shell::temporary::{Directory, Keeper};
 use cgeid::temporary::{Clock, Input};
 use cgeid::{Cn, Identity, Network};
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::Failure;
@@ -98,15 +98,17 @@ impl<C: Clocks> Temporary<C> {
         Ok(Self { keeper, clocks, publisher, changes, status })
     }
 
-    /// Runs for ever; may be broken off while it waits.
-    pub async fn run(&mut self) -> Infallible {
-        let mut input = Input::Tick;
+    /// Runs for ever; may be broken off while it waits. Of addresses that somebody has taken off the TUN device it hears by `lost`.
+    pub async fn run(&mut self, lost: &Notify) -> Infallible {
+        let mut inputs = vec![Input::Tick];
         loop {
             let before = self.keeper.preferred();
             let now = self.clocks.read();
             self.publisher.now = utc(now);
-            if let Err(error) = self.keeper.turn(now, input, &mut self.publisher).await {
-                tracing::warn!(%error, "temporary CGEIDs");
+            for input in inputs {
+                if let Err(error) = self.keeper.turn(now, input, &mut self.publisher).await {
+                    tracing::warn!(%error, "temporary CGEIDs");
+                }
             }
             if let Some(address) = self.keeper.preferred().filter(|address| before != Some(*address)) {
                 tracing::info!(%address, "connections to CGEIDs begin with another temporary CGEID");
@@ -115,8 +117,23 @@ impl<C: Clocks> Temporary<C> {
                 // An error means that the node ends.
                 let _ = self.changes.send(change).await;
             }
-            input = self.next_input().await;
+            inputs = tokio::select! {
+                input = self.next_input() => vec![input],
+                () = lost.notified() => self.gone().await,
+            };
         }
+    }
+
+    /// Those that are not on the TUN device any more.
+    async fn gone(&self) -> Vec<Input> {
+        let gone = self.keeper.gone().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "temporary CGEIDs");
+            Vec::new()
+        });
+        if !gone.is_empty() {
+            tracing::warn!(?gone, "temporary CGEIDs were taken off the TUN device, and are put there again");
+        }
+        gone.into_iter().map(|address| Input::Gone { address }).collect()
     }
 
     async fn next_input(&mut self) -> Input {

@@ -7,6 +7,7 @@ mod site;
 use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
+use std::time::Instant;
 
 pub(super) use site::Kernel;
 use wire::data::{IpPacket, OuterHeader, overhead};
@@ -68,6 +69,10 @@ impl CoreSockets for Core {
 impl GroupSockets for Core {
     fn longest_group(&self) -> usize {
         64
+    }
+
+    fn ungrouped(&mut self, _: Instant) -> &[IpAddr] {
+        &[]
     }
 
     fn send(&mut self, messages: &[Message<'_>], failures: &mut Vec<(usize, SendError)>) {

@@ -66,13 +66,17 @@ pub(crate) fn netlink<T>(work: impl AsyncFnOnce(&Handle) -> T) -> T {
     })
 }
 
-pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait_within(PATIENCE, what, look)
+}
+
+pub(crate) fn wait_within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(seen) = look() {
             return seen;
         }
-        assert!(started.elapsed() < PATIENCE, "no {what}");
+        assert!(started.elapsed() < patience, "no {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }

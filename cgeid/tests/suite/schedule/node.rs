@@ -65,6 +65,8 @@ pub(super) struct Faults {
 pub(super) struct Node {
     pub(super) schedule: Schedule,
     pub(super) kernel: BTreeMap<Ipv6Addr, Address>,
+    /// Addresses that somebody has taken off the interface.
+    lost: BTreeMap<Ipv6Addr, Address>,
     pub(super) events: Vec<Event>,
     pub(super) faults: Faults,
     pub(super) saved: Vec<u8>,
@@ -101,6 +103,7 @@ impl Node {
         let mut node = Node {
             schedule: Schedule::new(Network::LAB, clock),
             kernel: BTreeMap::new(),
+            lost: BTreeMap::new(),
             events: Vec::new(),
             faults: Faults::default(),
             saved: Vec::new(),
@@ -173,6 +176,15 @@ impl Node {
         self.set += by;
         self.missing = None;
         self.handle(Input::Tick);
+    }
+
+    /// Somebody takes all addresses off the interface.
+    pub(super) fn lose(&mut self) {
+        self.lost = std::mem::take(&mut self.kernel);
+        for address in self.schedule.addresses() {
+            self.handle(Input::Gone { address });
+        }
+        self.lost.clear();
     }
 
     /// The process ends and comes back.
@@ -283,6 +295,9 @@ impl Node {
                     self.events.push(Event::Deprecated(address, self.utc()));
                 }
                 let (preferred_end, valid_end) = self.ends(lifetimes);
+                if let Some(entry) = self.lost.remove(&address) {
+                    self.kernel.insert(address, entry);
+                }
                 match self.kernel.get_mut(&address) {
                     Some(entry) => (entry.preferred_end, entry.valid_end) = (preferred_end, valid_end),
                     // The system's refusal is on its way.

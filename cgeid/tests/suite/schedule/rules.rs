@@ -55,6 +55,24 @@ fn the_first_address_is_used_unpublished_if_publishing_fails_or_takes_too_long()
 }
 
 #[test]
+fn what_is_taken_off_the_interface_comes_back_with_what_is_left_of_its_lives() {
+    let mut node = at_noon();
+    node.run(12 * HOUR);
+    let ends = |node: &Node| -> Vec<_> {
+        let ends = node.kernel.iter().map(|(address, it)| (*address, it.preferred_end.max(node.uptime), it.valid_end));
+        ends.collect()
+    };
+    let before = ends(&node);
+    assert_eq!((before.len(), node.preferred().len()), (2, 1), "one of them is relieved");
+    node.lose();
+    assert_eq!(ends(&node), before);
+    // One that is not on the interface yet has its time.
+    node.handle(cgeid::temporary::Input::Gone { address: "3fff:ce1::1".parse().unwrap() });
+    assert_eq!(ends(&node), before);
+    node.run(2 * DAY);
+}
+
+#[test]
 fn at_midnight_the_old_address_is_deprecated_and_stays_for_a_day() {
     let mut node = at_noon();
     let first = only(&node);

@@ -48,6 +48,10 @@ impl GroupSockets for Core {
         64
     }
 
+    fn ungrouped(&mut self, _: Instant) -> &[IpAddr] {
+        &[]
+    }
+
     fn send(&mut self, messages: &[Message<'_>], failures: &mut Vec<(usize, SendError)>) {
         for (index, message) in messages.iter().enumerate() {
             self.tried += 1;

@@ -631,16 +631,54 @@ fn a_batch_of_one_connection_leaves_with_one_call() {
 }
 
 #[test]
-fn an_interface_that_takes_no_groups_gets_packets_one_by_one_and_none_is_lost() {
+fn a_locator_that_the_kernel_takes_no_groups_to_gets_packets_one_by_one_and_others_groups() {
+    const COUNT: usize = 40;
     let now = Instant::now();
     let (mut a, _) = mapped_pair::<TierOne>(now);
-    a.packets.take_no_groups();
+    let (alone, grouped): (IpAddr, IpAddr) = ([192, 0, 2, 2].into(), [192, 0, 2, 3].into());
+    let segments = [connection(true, true, COUNT, 1400), connection(false, true, COUNT, 1400)];
+    let mut send = |now, refused: &[IpAddr]| {
+        a.packets.refuse_groups_to(refused);
+        a.map(now, "10.0.1.0/24", "192.0.2.2");
+        a.map(now, "2001:db8:b::/48", "192.0.2.3");
+        segments.iter().for_each(|segments| a.packets.offer(Offered::segments(segments.clone())));
+        a.packets.turn(now);
+        let sent: Vec<Vec<u8>> = a.packets.take_sent().iter().map(|packet| packet[36..].to_vec()).collect();
+        // What was refused is behind the others of its batch, in its order.
+        let of = |version| sent.iter().filter(move |packet| packet[0] >> 4 == version).cloned().collect::<Vec<_>>();
+        assert!([of(4), of(6)] == segments, "none is lost");
+        assert_eq!(a.counters.dropped(DropReason::CoreSend), 0);
+        [alone, grouped].map(|locator| a.packets.taken(locator))
+    };
+    for _ in 0..3 {
+        assert_eq!(send(now, &[alone]), [vec![1; COUNT], vec![COUNT]]);
+    }
+    // The reason is gone, and after a while that is found.
+    assert_eq!(send(now, &[]), [vec![1; COUNT], vec![COUNT]]);
+    let later = Instant::now() + crate::limits::UNGROUPED_TIME;
+    assert_eq!(send(later, &[])[0].len(), COUNT, "when it is looked at");
+    assert_eq!(send(later, &[]), [vec![COUNT], vec![COUNT]]);
+}
+
+#[test]
+fn an_interface_that_takes_no_groups_gets_packets_one_by_one() {
+    let now = Instant::now();
+    let (mut a, _) = mapped_pair::<TierOne>(now);
+    let locators: Vec<IpAddr> = (2..200).map(|host| [192, 0, 2, host].into()).collect();
+    a.packets.refuse_groups_to(&locators);
     let segments = connection(true, true, 40, 1400);
-    for _ in 0..2 {
+    for locator in &locators {
+        a.map(now, "10.0.1.0/24", &locator.to_string());
         a.packets.offer(Offered::segments(segments.clone()));
         a.packets.turn(now);
         let sent: Vec<Vec<u8>> = a.packets.take_sent().iter().map(|packet| packet[36..].to_vec()).collect();
-        assert_eq!(sent, segments);
+        assert!(sent == segments, "none is lost");
+        assert_eq!(a.packets.taken(*locator), vec![1; 40]);
     }
+    // One that refuses none: the interface seems to.
+    a.map(now, "10.0.1.0/24", "192.0.2.250");
+    a.packets.offer(Offered::segments(segments.clone()));
+    a.packets.turn(now);
+    assert_eq!(a.packets.taken([192, 0, 2, 250].into()), vec![1; 40]);
     assert_eq!(a.counters.dropped(DropReason::CoreSend), 0);
 }

@@ -19,6 +19,7 @@ use crate::shell::decap_loop::DecapLoop;
 use crate::shell::device::{DatagramSockets, Datagrams, GroupSockets, SuperDevice, TooBig};
 use crate::shell::encap_loop::EncapLoop;
 use crate::shell::relay::{RelayEnd, relay};
+use crate::shell::ungrouped::Ungrouped;
 
 /// What the kernel of the site has for a node at one moment: one packet, or the segments of a super-packet.
 #[derive(Debug, Clone)]
@@ -78,15 +79,20 @@ pub(super) struct End {
     reports: Vec<TooBig>,
     unreachable: Vec<Vec<u8>>,
     rlocs: Vec<IpAddr>,
-    /// Says so of a group: the interface has no checksum offload.
-    takes_no_groups: bool,
+    /// Groups to these are refused: an IPsec policy, or an interface without checksums on the way.
+    refuses_groups_to: Vec<IpAddr>,
+    ungrouped: Ungrouped,
+    /// How many packets each message had that was taken, and where it went.
+    taken: Vec<(IpAddr, usize)>,
     calls: usize,
 }
 
 impl End {
     fn new() -> Self {
         let (sent, arrived, reports, rlocs) = (vec![], VecDeque::new(), vec![], vec![]);
-        Self { sent, arrived, mtu: 1500, reports, unreachable: vec![], rlocs, takes_no_groups: false, calls: 0 }
+        let (refuses_groups_to, ungrouped, taken) = (vec![], Ungrouped::default(), vec![]);
+        let (unreachable, mtu, calls) = (vec![], 1500, 0);
+        Self { sent, arrived, mtu, reports, unreachable, rlocs, refuses_groups_to, ungrouped, taken, calls }
     }
 
     fn transmit(&mut self, header: &OuterHeader, inner: &[u8]) -> Result<(), SendError> {
@@ -142,7 +148,11 @@ impl CoreSockets for End {
 
 impl GroupSockets for End {
     fn longest_group(&self) -> usize {
-        if self.takes_no_groups { 1 } else { 64 }
+        if self.ungrouped.is_full() { 1 } else { 64 }
+    }
+
+    fn ungrouped(&mut self, now: Instant) -> &[IpAddr] {
+        self.ungrouped.known(now)
     }
 
     /// A group of packets longer than the MTU is refused as a whole, and without a word about the MTU.
@@ -152,14 +162,25 @@ impl GroupSockets for End {
             let octets: Vec<u8> = message.parts.iter().flat_map(|part| part.to_vec()).collect();
             assert_eq!(octets.len().div_ceil(message.size), message.count);
             let length = message.size - LispHeader::LENGTH + overhead(message.outer.destination);
-            let refused =
-                if self.takes_no_groups { Some(libc::EIO) } else { Some(libc::EMSGSIZE).filter(|_| length > self.mtu) };
+            let locator = message.outer.destination;
+            let refused = match self.refuses_groups_to.contains(&locator) {
+                true => Some(libc::EIO),
+                false => Some(libc::EMSGSIZE).filter(|_| length > self.mtu),
+            };
             if message.count > 1
                 && let Some(errno) = refused
             {
+                // As the pool of sockets does.
+                if errno == libc::EIO {
+                    self.ungrouped.on_refused(locator);
+                }
                 failures.push((index, io::Error::from_raw_os_error(errno).into()));
                 continue;
             }
+            if message.count == 1 {
+                self.ungrouped.on_taken(locator);
+            }
+            self.taken.push((locator, message.count));
             for packet in octets.chunks(message.size) {
                 assert_eq!(packet[..8], message.outer.lisp);
                 if let Err(error) = self.transmit(message.outer, &packet[8..]) {
@@ -281,9 +302,15 @@ pub(super) struct TierOne {
 }
 
 impl TierOne {
-    /// The interface towards the core loses its checksum offload.
-    pub(super) fn take_no_groups(&mut self) {
-        self.encap.devices_mut().1.takes_no_groups = true;
+    /// From now on the kernel takes no groups to these.
+    pub(super) fn refuse_groups_to(&mut self, locators: &[IpAddr]) {
+        self.encap.devices_mut().1.refuses_groups_to = locators.to_vec();
+    }
+
+    /// How many packets each message had that was taken to a locator since this was asked last, of all.
+    pub(super) fn taken(&mut self, locator: IpAddr) -> Vec<usize> {
+        let taken = &mut self.encap.devices_mut().1.taken;
+        taken.extract_if(.., |(to, _)| *to == locator).map(|(_, count)| count).collect()
     }
 
     /// Calls of the sockets so far.
