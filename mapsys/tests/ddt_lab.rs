@@ -95,7 +95,7 @@ fn site(name: &str, net: &str) -> String {
 /// Registers a site from `etr`; the Map-Server answers for it.
 fn register_site(etr: &str, server: &str, net: &str) {
     let socket = UdpSocket::bind((etr, 0)).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let message = register(1, vec![record(prefix(net), &["203.0.113.1"])]);
     socket.send_to(&seal(message, &key(1, Algorithm::HmacSha256, "secret")), (server, 4342)).unwrap();
     socket.recv_from(&mut [0; 2048]).expect("a Map-Notify");
@@ -109,7 +109,7 @@ fn pem(name: &str) -> String {
 /// What a server says to a DDT Map-Request, and its octets.
 fn ask(server: &str, eid: &str) -> (MapReferral, Vec<u8>) {
     let socket = UdpSocket::bind((CLIENT, 0)).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let mut bytes = ecm(&request(9, &[host(eid)], &[CLIENT]));
     bytes[0] |= 0x04;
     socket.send_to(&bytes, (server, 4342)).unwrap();

@@ -28,7 +28,7 @@ const TUN: &str = "lispt";
 const PASSWORD: &str = "correct horse";
 /// Out of the TUN device, to the CGEIDs, and to and from the static CGEID.
 const RULES: usize = 4;
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
 fn an_identity_comes_and_goes_and_another_gets_its_next_key_while_the_node_runs() {

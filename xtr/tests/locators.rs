@@ -31,7 +31,7 @@ const TENTATIVE: &str = "2001:db8::1";
 const SERVER: &str = "192.0.2.10";
 const NEAR_HOST: &str = "10.1.0.1";
 const FAR_HOST: &str = "10.2.0.1:7007";
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// What a move may cost.
 const LONGEST_GAP: Duration = Duration::from_secs(5);
 

@@ -30,7 +30,7 @@ const CABLE: &str = "core";
 const NEAR: &str = "192.0.2.1";
 const FAR: &str = "192.0.2.2";
 const PORT: u16 = 4711;
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(30);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 

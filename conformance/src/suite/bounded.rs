@@ -15,9 +15,11 @@ use super::probe::{Fault, broken, missing};
 use crate::progress;
 
 /// What is known already is said in less, also on a busy machine.
-const ANSWER: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(30);
+/// A program that was waited for so long in vain, and has never answered, is not waited for again.
+const VAIN: Duration = Duration::from_secs(10);
 /// What is left in a pipe when its program has ended is read in less.
-const REST: Duration = Duration::from_secs(5);
+const REST: Duration = Duration::from_secs(20);
 /// Octets of each output of a command: a row has some hundred, and suites make some thousand of them.
 const MOST: u64 = 16 << 20;
 /// Octets that are passed on line by line: a program says a few hundred before it is ready.
@@ -123,7 +125,7 @@ impl Trust {
             Ok(_) => self.has_answered.store(true, Ordering::Relaxed),
             // What fails at once costs nothing.
             Err(_) => {
-                self.has_hung.fetch_or(begun.elapsed() >= ANSWER, Ordering::Relaxed);
+                self.has_hung.fetch_or(begun.elapsed() >= VAIN, Ordering::Relaxed);
             }
         }
         came

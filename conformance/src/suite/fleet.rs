@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often who reached nobody tries again.
 const AGAIN: usize = 4;
 /// A node that has not said where it is, or has not ended, by then hangs, also on a busy machine.
-const HANGS: Duration = Duration::from_secs(30);
+const HANGS: Duration = Duration::from_secs(60);
 /// The same of a command: the longest is a bench of sixty nodes, which has a minute to itself on two processors that do nothing else.
 const COMMAND: Duration = Duration::from_secs(420);
 /// Time between two looks at something that changes.

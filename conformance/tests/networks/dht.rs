@@ -54,8 +54,8 @@ fn a_program_that_hangs_is_named_and_not_waited_for_again() {
     assert_eq!((output.status.code(), closing_line(&output)), (Some(1), "0 passed, 4 failed, 0 skipped".to_owned()));
     let told = text(&output.stdout);
     assert!(told.contains("says nothing in") && told.contains("not waited for again"), "{told}");
-    // Thirty seconds once; four times that, and the two minutes of a network, if it were waited for each time.
-    assert!(begun.elapsed() < std::time::Duration::from_secs(100), "{:?}", begun.elapsed());
+    // A minute once; four times that, and the two minutes of a network, if it were waited for each time.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(240), "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -60,7 +60,7 @@ async fn until(node: &Node, key: &RecordKey, wanted: impl Fn(&Bundle) -> bool) -
         if let Some(bundle) = bundles.iter().find(|bundle| wanted(bundle)) {
             return bundle.clone();
         }
-        assert!(begun.elapsed() < Duration::from_secs(20), "{bundles:?}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "{bundles:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -10,7 +10,7 @@ use dht::admit::{NetworkKey, Rules};
 use dht::geo::{Cell, DEFAULT_BLUR, Position};
 use dht::publish::{self, Sequence, Statement};
 use dht::record::{Geo, Roles, Service, Source, Topology};
-use dht::shell::node::{Multiaddr, Node, NodeConfig};
+use dht::shell::node::{Multiaddr, Node, NodeConfig, NodeStats};
 use dht::shell::shelf::start_node;
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ fn server(key: &OperationalKey, address: [u8; 4], bootstrap: &[Multiaddr], rules
 async fn meshed(nodes: &[&Node], peers: usize) {
     let begun = Instant::now();
     while nodes.iter().any(|node| node.peer_set().peers < peers) {
-        assert!(begun.elapsed() < Duration::from_secs(10), "the nodes do not find each other");
+        assert!(begun.elapsed() < Duration::from_secs(60), "the nodes do not find each other");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -71,11 +71,21 @@ async fn a_crawl_tells_who_serves_who_hides_and_who_died_and_a_map_is_drawn_of_i
     let [a, b, c, d] = second.sockets()[0].ip().octets();
     let bootstrap = format!("{a}.{b}.{c}.{d}:{}", second.sockets()[0].port());
     let to = format!("--json={}", file.display());
+    let before = third.stats().await.unwrap();
     let child = program(&["crawl", "--bootstrap", &bootstrap, "--rounds", "4", "--for", "4", &to])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    tokio::time::sleep(Duration::from_millis(2000)).await;
+    // It goes when the program has found and asked it, and has had time to hear of that.
+    let begun = Instant::now();
+    let is_asked = |now: NodeStats| {
+        now.connections > before.connections && now.counters.requests_answered > before.counters.requests_answered
+    };
+    while !is_asked(third.stats().await.unwrap()) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the crawl does not come to it");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let frozen = third.freeze().await.unwrap();
     let output = tokio::task::spawn_blocking(|| child.wait_with_output().unwrap()).await.unwrap();
     let table = String::from_utf8(output.stdout).unwrap();

@@ -16,7 +16,7 @@ use dht::store::{Origin, Standing};
 use crate::common::{LAB, key_of, mapping};
 
 const DAY: Duration = Duration::from_secs(86_400);
-const LIMIT: Duration = Duration::from_secs(15);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A store in which what somebody puts was put some time ago, and which notes what peers say is left of what they hand on.
 struct Aged {

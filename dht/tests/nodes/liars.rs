@@ -11,7 +11,7 @@ use dht::shell::{limits, lookup};
 use dht::store::Origin;
 
 use crate::common::{LAB, key_of};
-use crate::mesh::{Manner, Owner, disjoint, mesh, node, octet};
+use crate::mesh::{Manner, Owner, disjoint, mesh, node, octet, put_everywhere};
 
 #[tokio::test]
 async fn half_of_the_nodes_die_and_every_record_is_found() {
@@ -22,12 +22,10 @@ async fn half_of_the_nodes_die_and_every_record_is_found() {
         // One owner has one record; others' keys are as good for a store that looks at none.
         let said = owner.says(60, number);
         let key = [said.key.encode(), vec![number]].concat();
-        let report = nodes[usize::from(number % 16)].put(key.clone(), said.value.clone()).await.unwrap();
-        assert_eq!((report.local, report.stored), (true, 15), "{report:?}");
+        put_everywhere(&nodes[usize::from(number % 16)], &key, &said.value, 15).await;
         records.push((key, said.value));
     }
     let dead = nodes.split_off(8);
-    let handed_over = |stats: dht::shell::node::NodeStats| stats.counters.handed_over;
     for node in &dead {
         node.shutdown().await;
     }
@@ -42,7 +40,7 @@ async fn half_of_the_nodes_die_and_every_record_is_found() {
     }
     println!("slowest of 40 lookups: {slowest:?}");
     for node in &nodes {
-        assert_eq!(handed_over(node.stats().await.unwrap()), 0, "nothing was published again");
+        assert_eq!(node.stats().await.unwrap().counters.handed_over, 0, "nothing was published again");
     }
 }
 

@@ -15,6 +15,9 @@ use zeroize::Zeroizing;
 
 use crate::stranger;
 
+/// How long is waited for what comes of itself: some times what it takes on a machine that others use.
+const LIMIT: Duration = Duration::from_secs(60);
+
 /// A store with one rule; a lying one has none, and answers every GET with a forgery.
 #[derive(Default)]
 struct Double {
@@ -93,15 +96,15 @@ async fn mesh(network: u8, count: u8) -> Vec<Node> {
     let bootstrap = first.listen_addrs();
     let mut nodes = vec![first];
     nodes.extend((2..=count).map(|number| start(network, number, Role::Server, &bootstrap, false)));
-    wait_for_peers(&nodes, usize::from(count) - 1, Duration::from_secs(8)).await;
+    wait_for_peers(&nodes, usize::from(count) - 1).await;
     nodes
 }
 
-async fn wait_for_peers(nodes: &[Node], peers: usize, limit: Duration) {
+async fn wait_for_peers(nodes: &[Node], peers: usize) {
     let begun = Instant::now();
     while nodes.iter().any(|node| node.peer_set().peers != peers) {
         let counts: Vec<usize> = nodes.iter().map(|node| node.peer_set().peers).collect();
-        assert!(begun.elapsed() < limit, "peers {counts:?}, wanted {peers} each");
+        assert!(begun.elapsed() < LIMIT, "peers {counts:?}, wanted {peers} each");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     println!("{} nodes know {peers} peers each after {:?}", nodes.len(), begun.elapsed());
@@ -111,7 +114,7 @@ async fn get(node: &Node, key: &[u8]) -> Option<Vec<u8>> {
     let begun = Instant::now();
     let values = node.get(key.to_vec(), is_valid).await.unwrap();
     println!("get: {} values in {:?}", values.len(), begun.elapsed());
-    assert!(begun.elapsed() < Duration::from_secs(6));
+    assert!(begun.elapsed() < LIMIT / 2, "its own bound is {:?} and {:?}", limits::FIRST_PEER, limits::GET);
     values.into_iter().rfind(|value| is_valid(value))
 }
 
@@ -130,14 +133,16 @@ async fn nodes_that_are_few_are_looked_for_once_for_many_records_and_again_when_
     const MANY: u32 = 100;
     let mut nodes = mesh(60, 3).await;
     put_many(&nodes[0], &nodes[1], 0..1, 2).await;
+    let begun = Instant::now();
     let answered = put_many(&nodes[0], &nodes[1], 1..1 + MANY, 2).await;
-    // The PUTs, and a lookup now and then.
-    assert!(answered < u64::from(MANY) * 5 / 4, "{answered}");
+    // The PUTs, and a lookup now and then, which asks it once or twice; one for each PUT would be twice as many.
+    let lookups = 1 + begun.elapsed().as_secs() / limits::WHOLE.as_secs();
+    assert!(answered < u64::from(MANY) + 20 + 3 * lookups, "{answered} in {:?}", begun.elapsed());
     nodes.push(start(60, 4, Role::Server, &nodes[0].listen_addrs(), false));
-    wait_for_peers(&nodes, 3, Duration::from_secs(8)).await;
+    wait_for_peers(&nodes, 3).await;
     put_many(&nodes[0], &nodes[1], 200..202, 3).await;
     nodes.pop().unwrap().shutdown().await;
-    wait_for_peers(&nodes, 2, Duration::from_secs(8)).await;
+    wait_for_peers(&nodes, 2).await;
     put_many(&nodes[0], &nodes[1], 300..302, 2).await;
 }
 
@@ -192,7 +197,7 @@ async fn the_network_outlives_the_node_it_began_with() {
     for node in &nodes {
         assert_eq!(get(node, b"late").await.unwrap(), b"ok1 after");
     }
-    wait_for_peers(&nodes, 3, Duration::from_secs(8)).await;
+    wait_for_peers(&nodes, 3).await;
     assert!(first.get(b"late".to_vec(), is_valid).await.is_err(), "a stopped node says so");
 }
 
@@ -208,8 +213,7 @@ async fn a_bootstrap_node_without_identity_that_comes_late_is_found() {
     let config =
         NodeConfig { listen: vec![IpAddr::V4(Ipv4Addr::new(127, 5, 1, 1))], port, ..config_of([5, 1], Role::Server) };
     let late = Node::start(config, Box::<Double>::default()).unwrap();
-    tokio::time::timeout(Duration::from_secs(10), changes.changed()).await.unwrap().unwrap();
-    assert_eq!(changes.borrow().peers, 1);
+    tokio::time::timeout(LIMIT, changes.wait_for(|set| set.peers == 1)).await.unwrap().unwrap();
     assert_eq!(late.listen_addrs().len(), 1);
 }
 
@@ -217,7 +221,7 @@ async fn a_bootstrap_node_without_identity_that_comes_late_is_found() {
 async fn a_lying_peer_costs_time_and_nothing_else() {
     let nodes = mesh(6, 3).await;
     let liar = start(6, 9, Role::Server, &nodes[0].listen_addrs(), true);
-    wait_for_peers(&nodes, 3, Duration::from_secs(8)).await;
+    wait_for_peers(&nodes, 3).await;
     let report = nodes[0].put(b"key".to_vec(), b"ok1 truth".to_vec()).await.unwrap();
     assert_eq!(report.stored, 3, "the liar acknowledges as well: {report:?}");
     let reader = start(6, 8, Role::Client, &liar.listen_addrs(), false);
@@ -253,7 +257,7 @@ async fn nodes_meet_over_ipv6() {
     let second = start_at(here, [9, 2], Role::Server, &first.listen_addrs(), false);
     let third = start_at(here, [9, 3], Role::Server, &first.listen_addrs(), false);
     let nodes = [first, second, third];
-    wait_for_peers(&nodes, 2, Duration::from_secs(8)).await;
+    wait_for_peers(&nodes, 2).await;
     let report = nodes[1].put(b"key".to_vec(), b"ok1 hello".to_vec()).await.unwrap();
     assert_eq!((report.local, report.stored), (true, 2), "{report:?}");
     assert_eq!(get(&nodes[2], b"key").await.unwrap(), b"ok1 hello");
@@ -276,12 +280,12 @@ async fn two_networks_become_one_by_one_bootstrap_address() {
     others.push(start(10, 13, Role::Server, &bootstrap, false));
     bootstrap.push(gate_address);
     others.push(start(10, 14, Role::Server, &bootstrap, false));
-    wait_for_peers(&others, 3, Duration::from_secs(8)).await;
+    wait_for_peers(&others, 3).await;
     nodes[1].put(b"key".to_vec(), b"ok1 here".to_vec()).await.unwrap();
     assert_eq!(get(&others[1], b"key").await, None, "they are apart");
     nodes.push(start_at((gate.into(), port), [10, 20], Role::Server, &nodes[0].listen_addrs(), false));
     nodes.append(&mut others);
-    wait_for_peers(&nodes, 8, Duration::from_secs(20)).await;
+    wait_for_peers(&nodes, 8).await;
     for node in &nodes {
         assert_eq!(get(node, b"key").await.unwrap(), b"ok1 here");
     }
@@ -289,7 +293,7 @@ async fn two_networks_become_one_by_one_bootstrap_address() {
     let begun = Instant::now();
     for node in &nodes {
         while node.stats().await.unwrap().held.records == 0 {
-            assert!(begun.elapsed() < Duration::from_secs(15), "not handed over");
+            assert!(begun.elapsed() < LIMIT, "not handed over");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -298,7 +302,8 @@ async fn two_networks_become_one_by_one_bootstrap_address() {
         handed_over += node.stats().await.unwrap().counters.handed_over;
     }
     println!("{handed_over} hand-overs in {:?}", begun.elapsed());
-    assert!((5..=10).contains(&handed_over), "five nodes lacked it, two gave it: {handed_over}");
+    // Two give it; what is not confirmed in time is given again, on a machine that others use. If all four gave it to all it would be twenty.
+    assert!((5..20).contains(&handed_over), "five nodes lacked it: {handed_over}");
 }
 
 #[tokio::test]
@@ -342,7 +347,7 @@ async fn whoever_waits_for_the_end_of_a_node_hears_of_it_however_it_ends() {
     let [whole, broken] = [false, true].map(|is_broken| {
         Node::start(config(1 + u8::from(is_broken)), Box::new(Double { is_broken, ..Double::default() })).unwrap()
     });
-    tokio::time::timeout(Duration::from_secs(20), broken.ended()).await.unwrap();
+    tokio::time::timeout(LIMIT, broken.ended()).await.unwrap();
     assert!(matches!(broken.stats().await, Err(NodeError::Stopped)));
     assert!(whole.stats().await.is_ok(), "the other one runs on");
     let waiting = tokio::spawn({
@@ -352,7 +357,7 @@ async fn whoever_waits_for_the_end_of_a_node_hears_of_it_however_it_ends() {
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished());
     whole.shutdown().await;
-    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap().unwrap();
+    tokio::time::timeout(LIMIT, waiting).await.unwrap().unwrap();
 }
 
 #[test]

@@ -62,7 +62,7 @@ async fn wait_for(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !holds().await {
         // On a machine that does much else, opening a key file takes seconds.
-        assert!(begun.elapsed() < Duration::from_secs(40), "{what} does not come");
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what} does not come");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     println!("{what} after {:?}", begun.elapsed());
@@ -159,8 +159,9 @@ fn ending(within: Duration) -> (Identity, OperationalKey) {
 #[tokio::test]
 async fn who_renews_its_key_outlives_its_certificate_and_who_does_not_is_let_go() {
     let first = server([58, 1], &[]);
-    let (_, short) = ending(Duration::from_secs(8));
-    let (owner, also_short) = ending(Duration::from_secs(8));
+    // Both are known long before it, on a machine that others use too.
+    let (_, short) = ending(Duration::from_secs(15));
+    let (owner, also_short) = ending(Duration::from_secs(15));
     let ends = short.certificate().not_after();
     let lazy = start(config(&short, [58, 2], &first.listen_addrs()));
     let node = start(config(&also_short, [58, 3], &first.listen_addrs()));

@@ -161,16 +161,16 @@ fn a_clock_that_is_an_hour_behind_is_reported() {
     let daemon = Daemon::start(folder.path(), "127.94.9.1", &more);
     let begun = Instant::now();
     let clock = loop {
-        let clock = stats(folder.path())["admission"]["clock"].clone();
-        if clock["state"] == "wrong" {
-            break clock;
+        let admission = stats(folder.path())["admission"].clone();
+        if admission["clock_alarms"] == 1 {
+            break admission["clock"].clone();
         }
-        assert!(begun.elapsed() < Duration::from_secs(10), "{clock}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "{admission}");
         std::thread::sleep(Duration::from_millis(50));
     };
+    assert_eq!(clock["state"], "wrong");
     let behind = clock["behind_ms"].as_i64().unwrap();
     assert!((behind - 3_600_000).abs() < 5000, "{clock}");
-    std::thread::sleep(Duration::from_millis(1200));
     let log = daemon.stop();
     assert!(log.contains("behind the clocks of its peers") && log.contains("nothing is published"), "{log}");
 }

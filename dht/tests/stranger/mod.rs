@@ -124,15 +124,26 @@ pub enum Fate {
     Closed,
 }
 
-/// Connects, listening at `listen`, presents these octets and waits for what becomes of it.
-pub async fn try_with(swarm: &mut Swarm<Speaks>, node: &Node, octets: Vec<u8>) -> Fate {
-    let peer = node.id();
-    if !swarm.is_connected(&peer) {
-        swarm.dial(node.listen_addrs()[0].clone()).unwrap();
-        while !swarm.is_connected(&peer) {
-            swarm.select_next_some().await;
+/// Connects, if it is not connected; on a machine that others use a handshake may come too late, and is begun again.
+pub async fn connect(swarm: &mut Swarm<Speaks>, node: &Node) {
+    let address = node.listen_addrs()[0].clone();
+    let mut attempts = 1;
+    if !swarm.is_connected(&node.id()) {
+        swarm.dial(address.clone()).unwrap();
+    }
+    while !swarm.is_connected(&node.id()) {
+        if let SwarmEvent::OutgoingConnectionError { error, .. } = swarm.select_next_some().await {
+            assert!(attempts < 10, "{error}");
+            attempts += 1;
+            swarm.dial(address.clone()).unwrap();
         }
     }
+}
+
+/// Connects, presents these octets and waits for what becomes of it.
+pub async fn try_with(swarm: &mut Swarm<Speaks>, node: &Node, octets: Vec<u8>) -> Fate {
+    let peer = node.id();
+    connect(swarm, node).await;
     let request = swarm.behaviour_mut().admit.send_request(&peer, octets);
     loop {
         match swarm.select_next_some().await {

@@ -24,7 +24,7 @@ use crate::{oracle, support};
 
 const MAP_SYSTEM: &str = "10.9.0.53";
 const RESOLVER_SECRET: &str = "of the resolver";
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// A site, whose host is its xTR itself.
 struct Site {

@@ -32,7 +32,7 @@ const SETTLED: &str = "10.2.0.8";
 const CROSSING: Duration = Duration::from_secs(4);
 /// The same to see whether they cross, and how long none may.
 const LOOK: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(500));
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(45);
 /// How long the map system does nothing: a verdict on a source is asked about after a minute, and was once forgotten ten seconds later.
 const STOPPED: Duration = Duration::from_secs(72);
 /// What a move may cost on a machine that others use; on one that is quiet it is two seconds at most, and what is printed says how long it was.

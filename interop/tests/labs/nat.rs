@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use interop::demo::Controls;
 use interop::lab::{Lab, process};
+use interop::limits::COMMAND_TIME;
 use interop::nat::{self, FAR, NAT, NEAR, ROAMING, ROAMING_PREFIX, RTR, SECOND_RLOC, Site};
 use interop::probe::ping::{Ping, ping};
 use interop::probe::tcp::{Bulk, bulk};
@@ -70,7 +71,7 @@ fn a_site_behind_a_strict_nat_is_reached_and_found_again() {
 
         let mut forget = Command::new("conntrack");
         forget.arg("-F");
-        let forgotten = process::output(lab.namespace(NAT)?, forget, Duration::from_secs(5))?;
+        let forgotten = process::output(lab.namespace(NAT)?, forget, COMMAND_TIME)?;
         assert!(forgotten.status.is_some_and(|status| status.success()), "{}", forgotten.stderr);
         let since = Instant::now();
         while answered(lab, (&FAR, &NEAR), 1, 1)? == 0 {
@@ -182,12 +183,12 @@ fn what_a_site_behind_a_nat_sends_to_and_what_it_has_move_to_another_xtr_while_p
 fn shown(lab: &Lab, controls: &Controls, node: &str, table: &str) -> anyhow::Result<Value> {
     let mut command = Command::new(Path::new(support::built_programs()).join("lisp-xtr"));
     command.args(["show", table, "--json", "--control"]).arg(&controls[node]);
-    let output = process::output(lab.namespace(node)?, command, Duration::from_secs(5))?;
+    let output = process::output(lab.namespace(node)?, command, COMMAND_TIME)?;
     Ok(serde_json::from_str(&output.stdout)?)
 }
 
 fn run(lab: &Lab, node: &str, command: Command) -> anyhow::Result<()> {
-    let output = process::output(lab.namespace(node)?, command, Duration::from_secs(5))?;
+    let output = process::output(lab.namespace(node)?, command, COMMAND_TIME)?;
     anyhow::ensure!(output.status.is_some_and(|status| status.success()), "{node}: {}{}", output.stdout, output.stderr);
     Ok(())
 }
@@ -199,7 +200,7 @@ fn echo(lab: &Lab, node: &str, host: IpAddr) -> anyhow::Result<()> {
         // An IPv6 address is of no use for a moment when it is new.
         match lab.namespace(node)?.run(move || UdpSocket::bind((host, 7)))? {
             Ok(socket) => break socket,
-            Err(error) => anyhow::ensure!(started.elapsed() < Duration::from_secs(5), "{host} at {node}: {error}"),
+            Err(error) => anyhow::ensure!(started.elapsed() < COMMAND_TIME, "{host} at {node}: {error}"),
         }
         std::thread::sleep(Duration::from_millis(5));
     };

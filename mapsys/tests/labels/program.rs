@@ -79,7 +79,7 @@ fn exchange(to: SocketAddr, bytes: &[u8], patience: Duration) -> Option<Vec<u8>>
 /// A question from a port of the xTR, to which the answer comes.
 fn question(to: SocketAddr, eid: &Eid) -> (ControlMessage, Vec<u8>) {
     let socket = UdpSocket::bind((XTR, 0)).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let itr_rlocs = vec![XTR.parse::<std::net::IpAddr>().unwrap().into()];
     let request = MapRequest { itr_rlocs, ..request_of(9, std::slice::from_ref(eid)) };
     let ecm = Ecm::wrap(socket.local_addr().unwrap(), address("192.0.2.2:4342"), request.encode().unwrap());
@@ -95,7 +95,7 @@ fn what_a_file_configures_is_registered_shown_answered_and_read_by_tshark() {
     let config = folder.path().join("mapsys.toml");
     std::fs::write(&config, CONFIG).unwrap();
     let running = start(folder.path(), &config);
-    let patience = Duration::from_secs(5);
+    let patience = Duration::from_secs(20);
     let pair = |rule: LabelRule| rule.label.eid(Spelling::default());
     let group = pair(pairs(7, true, "192.0.2.1/32", "239.1.1.1/32"));
     let flow = pair(pairs(7, false, "10.1.1.1/32", "10.2.2.2/32"));

@@ -3,8 +3,8 @@
 //! end halfway, answer garbage or flood: each check gets a bounded time, one that ends its target is named for it, and when a target is
 //! given up nothing is waited for any more.
 //!
-//! The bound: a check takes [`CHECK`], then [`ALIVE`] twice to see whether the target still answers, then [`READY`] where it has to be
-//! started again; after [`SUITE`] no other check of the suite begins. So a suite ends within six minutes, whatever its target does,
+//! The bound: a check takes [`CHECK`], then [`ALIVE`] twice to see whether the target still answers, then [`SAID`] and [`READY`] where
+//! it has to be started again; after [`SUITE`] no other check of the suite begins. So a suite ends within six minutes, whatever its target does,
 //! and within half a minute where nothing ever answers; the one check that rests for three minutes, to see a registration end, adds
 //! what it rests.
 
@@ -31,7 +31,9 @@ use wire::control::{ControlMessage, Nonce};
 const CHECK: Duration = Duration::from_secs(30);
 /// After this no other check of a suite begins.
 const SUITE: Duration = Duration::from_secs(300);
-/// How long a target may take from its start to its first answer.
+/// How long one that says so may take from its start until it is ready, on a machine that others use.
+const SAID: Duration = Duration::from_secs(45);
+/// How long a target may take from then, or from its start, to its first answer.
 const READY: Duration = Duration::from_secs(15);
 /// The same of one that runs elsewhere, which has been started.
 const FIRST: Duration = Duration::from_secs(3);
@@ -263,7 +265,7 @@ impl Foreign {
 
     /// Waits until it answers.
     fn awaited(&self, patience: Duration, pause: Duration) -> Result<(), Fault> {
-        let begun = Instant::now();
+        let (mut begun, mut is_said) = (Instant::now(), false);
         loop {
             if let Some(process) = self.process.borrow_mut().as_mut() {
                 let tail = || process_tail(&self.folder, self.starts.get());
@@ -271,12 +273,15 @@ impl Foreign {
                     .check()
                     .map_err(|error| broken(format!("it ended before it was ready: {error}: {}", tail())))?;
             }
-            match self.is_said_ready().then(|| self.alive(pause)) {
+            if !is_said && self.is_said_ready() {
+                (begun, is_said) = (Instant::now(), true);
+            }
+            match is_said.then(|| self.alive(pause)) {
                 Some(Ok(())) => return Ok(()),
                 Some(Err(Fault::Broken(told))) if begun.elapsed() > patience => {
                     return Err(broken(format!("no answer within {} s: {told}", patience.as_secs())));
                 }
-                None if begun.elapsed() > patience => return Err(broken("it does not say that it is ready")),
+                None if begun.elapsed() > SAID => return Err(broken("it does not say that it is ready")),
                 Some(Err(fault @ (Fault::Missing(_) | Fault::Unfit(_)))) => return Err(fault),
                 Some(Err(Fault::Broken(_))) | None => std::thread::sleep(AGAIN / 5),
             }
