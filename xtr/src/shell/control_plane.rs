@@ -281,6 +281,9 @@ impl ControlPlane {
         let Locators { all: locators, unreachable } = found;
         self.name_senders();
         self.control.handle(Instant::now(), Input::Reached { locators, unreachable });
+        if let Some(system) = &self.map_system {
+            system.readdress(&self.control.database().preferred_rlocs());
+        }
         self.drain();
     }
 
