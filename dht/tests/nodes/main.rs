@@ -12,6 +12,7 @@ mod common;
 mod crawl;
 mod desk;
 mod discovery;
+mod elsewhere;
 #[path = "../field/mod.rs"]
 mod field;
 mod index_cli;

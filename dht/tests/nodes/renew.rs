@@ -20,24 +20,24 @@ use wire::record::Ttl;
 
 const NETWORK: Network = Network::LAB;
 
-fn identity() -> Identity {
+pub(crate) fn identity() -> Identity {
     Identity::generate_ed25519(NETWORK, SystemTime::now()).unwrap()
 }
 
-fn config(key: &OperationalKey, host: [u8; 2], bootstrap: &[Multiaddr]) -> NodeConfig {
+pub(crate) fn config(key: &OperationalKey, host: [u8; 2], bootstrap: &[Multiaddr]) -> NodeConfig {
     let listen = vec![IpAddr::V4(Ipv4Addr::new(127, host[0], host[1], 1))];
     NodeConfig { listen, port: 0, bootstrap: bootstrap.to_vec(), ..NodeConfig::server(key) }
 }
 
-fn start(config: NodeConfig) -> Node {
+pub(crate) fn start(config: NodeConfig) -> Node {
     shelf::start_node(config, NETWORK, None).unwrap()
 }
 
-fn server(host: [u8; 2], bootstrap: &[Multiaddr]) -> Node {
+pub(crate) fn server(host: [u8; 2], bootstrap: &[Multiaddr]) -> Node {
     start(config(&identity().delegate(SystemTime::now(), 0).unwrap(), host, bootstrap))
 }
 
-fn mapping() -> Publication {
+pub(crate) fn mapping() -> Publication {
     let now = SystemTime::now();
     let key = identity().delegate(now, 0).unwrap();
     let locator = Rloc {
@@ -58,7 +58,7 @@ fn peer(key: &OperationalKey) -> PeerId {
     PeerId::from_bytes(&node_id).unwrap()
 }
 
-async fn wait_for(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn wait_for(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !holds().await {
         // On a machine that does much else, opening a key file takes seconds.

@@ -15,3 +15,4 @@ mod peers;
 mod sites;
 #[path = "../support/mod.rs"]
 mod support;
+mod uplinks;

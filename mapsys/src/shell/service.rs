@@ -133,7 +133,7 @@ pub struct Service {
     dropped: Arc<AtomicU64>,
     status: Status,
     reconfigurations: mpsc::Sender<Request>,
-    addresses: mpsc::Sender<Addresses>,
+    addresses: watch::Sender<Addresses>,
     task: JoinHandle<()>,
 }
 
@@ -168,7 +168,7 @@ impl Service {
         let (outputs, outputs_rx) = mpsc::channel(WAITING_OUT);
         let (questions, questions_rx) = mpsc::channel(1);
         let (reconfigurations, reconfigurations_rx) = mpsc::channel(1);
-        let (addresses, addresses_rx) = mpsc::channel(1);
+        let (addresses, addresses_rx) = watch::channel(Addresses::default());
         let dropped = Arc::new(AtomicU64::new(0));
         let status = Status::new(questions, node.clone());
         let ends = run::Ends {
@@ -275,11 +275,10 @@ impl Service {
         Ok(done)
     }
 
-    /// Says which addresses the machine has now, of a host whose sockets are bound to `bound`: where one listens on all of them, others
-    /// are told of these.
-    pub async fn readdress(&self, bound: Vec<SocketAddr>, own: Vec<IpAddr>) {
-        // An error means that the engine has ended, of which its host hears elsewhere.
-        let _ = self.addresses.send((bound, own)).await;
+    /// Says what the host's sockets are bound to by now, as [`ServiceConfig::sockets`], and which addresses the machine has: where a socket
+    /// listens on all of them, others are told of these. Never waits; what is said last holds.
+    pub fn readdress(&self, bound: Vec<SocketAddr>, own: Vec<IpAddr>) {
+        self.addresses.send_replace((bound, own));
     }
 
     /// What `show` shows; cheap to clone.

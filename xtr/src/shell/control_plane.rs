@@ -290,6 +290,9 @@ impl ControlPlane {
         let Locators { all: locators, unreachable, mtus: _ } = found;
         self.name_senders();
         self.control.handle(clock::now(), Input::Reached { locators, unreachable });
+        if let Some(system) = &self.map_system {
+            system.readdress(&self.control.database().preferred_rlocs());
+        }
         self.drain();
     }
 

@@ -2,7 +2,7 @@
 //! The map system and DHT node in this process. The xTR speaks to it through a pipe that carries the same bytes as a
 //! socket would, under a key that exists in memory only.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::SystemTime;
 
 use cgeid::{Cn, Network, OperationalKey};
@@ -48,7 +48,7 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Starts it on the current runtime.
+    /// Starts it on the current runtime, reached at these addresses, the preferred ones first.
     ///
     /// # Errors
     /// Says what the machine or the configuration lacks.
@@ -56,7 +56,7 @@ impl Embedded {
         config: &Config,
         embedded: &config::Embedded,
         identities: Identities,
-        sockets: Vec<SocketAddr>,
+        rlocs: Vec<IpAddr>,
     ) -> Result<Self, Failure> {
         let rules = rules(config, embedded)?;
         let anchors = embedded.trust_anchors.iter().map(|anchor| trust_anchor(config, anchor)).collect();
@@ -73,8 +73,8 @@ impl Embedded {
             clients: Vec::new(),
             foreign: Foreign::Nobody,
             state_dir: config.state_dir.join(STATE),
-            dht_listen: sockets.iter().map(SocketAddr::ip).collect(),
-            sockets,
+            sockets: control_sockets(&rlocs),
+            dht_listen: rlocs,
             dht_port: embedded.dht_port,
             bootstrap: embedded.bootstrap.clone(),
             anycast: embedded.anycast.clone(),
@@ -129,6 +129,16 @@ impl Embedded {
         }
     }
 
+    /// This node can be reached at these addresses from now on, the preferred ones first: the DHT node listens there, and what is published leads
+    /// there. While it can be reached nowhere, all stays as it was: what has gone may come back.
+    pub fn readdress(&self, rlocs: &[IpAddr]) {
+        if rlocs.is_empty() {
+            return;
+        }
+        self.service.node().listen_on(rlocs.to_vec());
+        self.service.readdress(control_sockets(rlocs), Vec::new());
+    }
+
     /// Hands in another identity, or the next key of one, after everything handed in before.
     pub async fn add_identity(&self, key: OperationalKey) {
         self.service.add_identity(key).await;
@@ -151,6 +161,10 @@ impl Embedded {
     pub async fn shutdown(self) {
         self.service.shutdown().await;
     }
+}
+
+fn control_sockets(rlocs: &[IpAddr]) -> Vec<SocketAddr> {
+    rlocs.iter().map(|rloc| SocketAddr::new(*rloc, wire::CONTROL_PORT)).collect()
 }
 
 /// The operational keys that the configuration names, which may be none, and their files.

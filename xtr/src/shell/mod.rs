@@ -42,7 +42,7 @@ pub mod ungrouped;
 mod worker;
 
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use cgeid::OperationalKey;
@@ -150,8 +150,8 @@ async fn run_as(
     privileges.while_it_runs()?;
     let map_system = match &config.mapping {
         Mapping::Embedded(embedded) => {
-            let addresses = database.rlocs().iter().map(|rloc| SocketAddr::new(*rloc, wire::CONTROL_PORT)).collect();
-            Some(Embedded::start(&config, embedded, Identities { keys, watch: &watch }, addresses)?)
+            let identities = Identities { keys, watch: &watch };
+            Some(Embedded::start(&config, embedded, identities, database.preferred_rlocs())?)
         }
         Mapping::Elsewhere { .. } => None,
     };

@@ -150,6 +150,7 @@ fn body(body: &Body) -> Value {
             let mut value = mapping_json(&prefix.mapping);
             value["prefix"] = prefix.prefix.to_string().into();
             value["proxy"] = prefix.site.proxy.into();
+            value["map_servers"] = prefix.map_servers.iter().map(ToString::to_string).collect();
             value
         }
         Body::Index(index) => json!({

@@ -2,6 +2,7 @@
 //! The node's thread: one loop over the swarm's events, the handles' commands and the clock.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
@@ -17,11 +18,11 @@ use tokio::sync::{mpsc, watch};
 use super::admission::{self, Admission};
 use super::behaviour::{Behaviour, BehaviourEvent, swarm};
 use super::handing::Handing;
-use super::listen::listen;
+use super::listen::Sockets;
 use super::nearest::Nearest;
 use super::queries::{PutReply, Queries};
 use super::redial::Redial;
-use super::renew::{self, End, Renewal};
+use super::renew::{self, End, Renewal, next_command};
 use super::requests::Parked;
 use super::watched::Effort;
 use super::ways::Ways;
@@ -63,6 +64,8 @@ pub(super) struct Ends {
     /// Commands that came while there was nobody to work; they come first.
     pub(super) waiting: VecDeque<Command>,
     pub(super) peers_tx: watch::Sender<PeerSet>,
+    /// Where the node is to listen.
+    pub(super) listen_rx: watch::Receiver<Vec<IpAddr>>,
     pub(super) listening_tx: watch::Sender<Vec<Multiaddr>>,
     pub(super) ready_tx: SyncSender<Result<PeerId, NodeError>>,
     pub(super) id_tx: watch::Sender<PeerId>,
@@ -85,6 +88,7 @@ pub(super) fn run(config: NodeConfig, records: Box<dyn Records>, ends: Ends) {
 /// The node, in its thread.
 pub(super) struct Driver {
     pub(super) swarm: Swarm<Behaviour>,
+    pub(super) sockets: Sockets,
     pub(super) role: Role,
     pub(super) queries: Queries,
     pub(super) parked: Vec<Parked>,
@@ -117,6 +121,7 @@ impl Driver {
         let ways = Ways::new(config, own, &mut redial, ends.listening_tx.subscribe(), now);
         Ok(Self {
             swarm,
+            sockets: Sockets::new(config),
             role,
             queries: Queries::default(),
             parked: Vec::new(),
@@ -135,11 +140,6 @@ impl Driver {
         })
     }
 
-    /// Opens the sockets.
-    pub(super) fn listen(&mut self, config: &NodeConfig) -> Result<(), NodeError> {
-        listen(&mut self.swarm, &config.transport, &config.listen, config.port)
-    }
-
     /// Begins to work: its address is known, and it says so.
     pub(super) async fn begin(&mut self) {
         self.first_address().await;
@@ -156,7 +156,7 @@ impl Driver {
             let wake = tokio::time::Instant::from_std(self.next_deadline());
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_event(event),
-                command = self.ends.command() => match command {
+                command = next_command(&mut self.ends.commands_rx, &mut self.ends.waiting) => match command {
                     Some(Command::Shutdown(done)) => break End::Stopped(Some(done)),
                     Some(Command::Renew(renewal)) => if let Some(renewal) = self.on_renewal(renewal) {
                         self.drain().await;
@@ -171,6 +171,7 @@ impl Driver {
                     None => break End::Stopped(None),
                 },
                 Some(neighbour) = self.ways.neighbours.recv() => self.on_neighbour(neighbour),
+                Ok(()) = self.ends.listen_rx.changed() => self.listen_elsewhere(Instant::now()),
                 () = tokio::time::sleep_until(wake) => {}
             }
         };
@@ -262,6 +263,7 @@ impl Driver {
             records.set_region(region);
             records.housekeep(wall);
             self.review(now);
+            self.listen_again(now);
             self.tell_turn();
             self.keep_nearest(now);
         }
@@ -355,19 +357,11 @@ impl Driver {
                 self.on_disconnected(peer_id, cause.as_ref());
             }
             SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => self.on_dial_failed(peer_id, &error),
-            SwarmEvent::NewListenAddr { address, .. } => {
-                tracing::debug!(%address, "listening");
-                if self.ways.is_anycast(&address) {
-                    return;
-                }
-                self.swarm.add_external_address(address.clone());
-                self.ways.standing.moved();
-                self.ends.listening_tx.send_modify(|known| known.push(address));
-            }
-            SwarmEvent::ExpiredListenAddr { address, .. } => {
-                self.swarm.remove_external_address(&address);
-                self.ways.standing.moved();
-                self.ends.listening_tx.send_modify(|known| known.retain(|other| *other != address));
+            SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address),
+            SwarmEvent::ExpiredListenAddr { address, .. } => self.on_deaf(&address),
+            SwarmEvent::ListenerClosed { listener_id, addresses, .. } => {
+                self.sockets.closed(listener_id);
+                addresses.iter().for_each(|address| self.on_deaf(address));
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "DHT listener"),
             _ => {}

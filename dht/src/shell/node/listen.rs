@@ -1,49 +1,154 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The node's sockets.
+//! The node's sockets, which may become others while it runs.
 
 use std::io;
 use std::net::IpAddr;
+use std::time::Instant;
 
+use libp2p::core::transport::ListenerId;
 use libp2p::swarm::behaviour::NetworkBehaviour;
-use libp2p::{Swarm, TransportError};
+use libp2p::{Multiaddr, Swarm, TransportError};
 
-use super::addresses::listening;
-use super::{NodeError, Transport};
+use super::addresses::{listening, socket};
+use super::driver::Driver;
+use super::{NodeConfig, NodeError, Transport};
 
 /// Linux: somebody else has the port.
 const EADDRINUSE: i32 = 98;
 /// Linux: the machine runs without this address family; std has no name for it.
 const EAFNOSUPPORT: i32 = 97;
 
-/// Opens the sockets. Of the addresses that stand for all of a family, one may be missing: a machine may be without IPv6.
-///
-/// # Errors
-/// When an address that was asked for cannot be had, or its port is taken.
-pub(super) fn listen<B: NetworkBehaviour>(
-    swarm: &mut Swarm<B>,
-    transport: &Transport,
-    addresses: &[IpAddr],
+/// The sockets that are open.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    transport: Transport,
     port: u16,
-) -> Result<(), NodeError> {
-    let mut missing = None;
-    let mut opened = 0;
-    for &address in addresses {
-        match swarm.listen_on(listening(transport, address, port)) {
-            Ok(_) => opened += 1,
-            Err(error) => {
-                let failure = NodeError::Listen { address, port, reason: reason(&error) };
-                if !address.is_unspecified() || !is_family_missing(&error) {
-                    return Err(failure);
+    open: Vec<(IpAddr, ListenerId)>,
+    /// One that is wanted could not be opened, or has closed by itself: it is tried again.
+    is_missing: bool,
+}
+
+impl Sockets {
+    /// None yet.
+    pub(super) fn new(config: &NodeConfig) -> Self {
+        Self { transport: config.transport.clone(), port: config.port, open: Vec::new(), is_missing: false }
+    }
+
+    /// Opens the first ones. Of the addresses that stand for all of a family, one may be missing: a machine may be without IPv6.
+    ///
+    /// # Errors
+    /// When an address that was asked for cannot be had, or its port is taken.
+    fn open<B: NetworkBehaviour>(&mut self, swarm: &mut Swarm<B>, addresses: &[IpAddr]) -> Result<(), NodeError> {
+        let (mut missing, port) = (None, self.port);
+        for &address in addresses {
+            match swarm.listen_on(listening(&self.transport, address, port)) {
+                Ok(id) => self.open.push((address, id)),
+                Err(error) => {
+                    let failure = NodeError::Listen { address, port, reason: reason(&error) };
+                    if !address.is_unspecified() || !is_family_missing(&error) {
+                        return Err(failure);
+                    }
+                    tracing::info!(%address, port, "this machine is without the address family");
+                    missing = Some(failure);
                 }
-                tracing::info!(%address, port, "this machine is without the address family");
-                missing = Some(failure);
             }
         }
+        match missing {
+            Some(failure) if self.open.is_empty() => Err(failure),
+            _ => Ok(()),
+        }
     }
-    match missing {
-        Some(failure) if opened == 0 => Err(failure),
-        _ => Ok(()),
+
+    /// Has sockets at these addresses and at no others; whether that changes anything. What is new comes first, so that whoever is
+    /// dialled meanwhile is dialled from there.
+    fn set<B: NetworkBehaviour>(&mut self, swarm: &mut Swarm<B>, addresses: &[IpAddr], port: u16) -> bool {
+        let before = self.open.len();
+        let was_missing = std::mem::take(&mut self.is_missing);
+        for &address in addresses {
+            if self.open.iter().any(|(open, _)| *open == address) {
+                continue;
+            }
+            match swarm.listen_on(listening(&self.transport, address, port)) {
+                Ok(id) => self.open.push((address, id)),
+                Err(error) => {
+                    if !was_missing {
+                        tracing::warn!(%address, port, reason = reason(&error), "the DHT node does not listen there yet");
+                    }
+                    self.is_missing = true;
+                }
+            }
+        }
+        let opened = self.open.len() - before;
+        let (stay, go): (Vec<_>, Vec<_>) = self.open.drain(..).partition(|(address, _)| addresses.contains(address));
+        self.open = stay;
+        for (_, id) in &go {
+            swarm.remove_listener(*id);
+        }
+        opened > 0 || !go.is_empty()
     }
+
+    /// A socket has closed; the one of an address that is wanted is missed.
+    pub(super) fn closed(&mut self, id: ListenerId) {
+        let before = self.open.len();
+        self.open.retain(|(_, open)| *open != id);
+        self.is_missing |= self.open.len() < before;
+    }
+}
+
+impl Driver {
+    /// Opens the sockets.
+    ///
+    /// # Errors
+    /// When an address cannot be had, or its port is taken.
+    pub(super) fn listen(&mut self) -> Result<(), NodeError> {
+        let addresses = self.ends.listen_rx.borrow_and_update().clone();
+        self.sockets.open(&mut self.swarm, &addresses)
+    }
+
+    /// Listens where it is told to by now. Connections that came to, or left from, an address that is none any more end at once: this
+    /// node dials its peers again, who learn by it where it is.
+    pub(super) fn listen_elsewhere(&mut self, now: Instant) {
+        let addresses = self.ends.listen_rx.borrow_and_update().clone();
+        // Where it took any port at its start it keeps that one.
+        let port = if self.sockets.port == 0 { same_port(&self.ends.listening_tx.borrow()) } else { None };
+        if self.sockets.set(&mut self.swarm, &addresses, port.unwrap_or(self.sockets.port)) {
+            tracing::info!(?addresses, "the DHT node listens elsewhere");
+            self.visit_all(now);
+        }
+    }
+
+    /// Opens what could not be opened before.
+    pub(super) fn listen_again(&mut self, now: Instant) {
+        if self.sockets.is_missing {
+            self.listen_elsewhere(now);
+        }
+    }
+
+    /// The swarm has begun to listen at an address, which others are told of.
+    pub(super) fn on_listening(&mut self, address: Multiaddr) {
+        tracing::debug!(%address, "listening");
+        if self.ways.is_anycast(&address) {
+            return;
+        }
+        self.swarm.add_external_address(address.clone());
+        self.moved();
+        self.ends.listening_tx.send_modify(|known| known.push(address));
+    }
+
+    /// The swarm listens at an address no longer.
+    pub(super) fn on_deaf(&mut self, address: &Multiaddr) {
+        tracing::debug!(%address, "listening no longer");
+        self.swarm.remove_external_address(address);
+        self.moved();
+        self.ends.listening_tx.send_modify(|known| known.retain(|other| other != address));
+    }
+}
+
+/// The port, if it is the same one everywhere.
+pub(super) fn same_port(listening: &[Multiaddr]) -> Option<u16> {
+    let mut ports = listening.iter().filter_map(socket).map(|(_, port)| port);
+    let first = ports.next()?;
+    ports.all(|port| port == first).then_some(first)
 }
 
 /// What the system said, and what helps. libp2p's error of the transport has no text of its own, what is in it has.

@@ -127,6 +127,7 @@ pub enum NodeError {
 pub struct Node {
     commands: mpsc::Sender<Command>,
     peers: watch::Receiver<PeerSet>,
+    listen: watch::Sender<Vec<IpAddr>>,
     listening: watch::Receiver<Vec<Multiaddr>>,
     id: watch::Receiver<PeerId>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
@@ -146,6 +147,7 @@ impl Node {
     pub fn start(config: NodeConfig, records: Box<dyn Records>) -> Result<Self, NodeError> {
         let (commands, commands_rx) = mpsc::channel(limits::COMMANDS);
         let (peers_tx, peers) = watch::channel(PeerSet::default());
+        let (listen, listen_rx) = watch::channel(config.listen.clone());
         let (listening_tx, listening) = watch::channel(Vec::new());
         let (id_tx, id) = watch::channel(config.peer()?);
         let (ready_tx, ready) = std::sync::mpsc::sync_channel(1);
@@ -153,7 +155,7 @@ impl Node {
             .name("dht".to_owned())
             .spawn(move || {
                 let waiting = VecDeque::new();
-                let ends = driver::Ends { commands_rx, waiting, peers_tx, listening_tx, ready_tx, id_tx };
+                let ends = driver::Ends { commands_rx, waiting, peers_tx, listen_rx, listening_tx, ready_tx, id_tx };
                 if config.nice > 0 {
                     // Of this thread alone, and those it starts; where it is refused the node runs all the same.
                     if let Err(error) = rustix::process::setpriority_process(None, config.nice.into()) {
@@ -164,7 +166,7 @@ impl Node {
             })
             .map_err(|error| NodeError::Start(error.to_string()))?;
         ready.recv().map_err(|_| NodeError::Stopped)??;
-        Ok(Self { commands, peers, listening, id, thread: Arc::new(Mutex::new(Some(thread))) })
+        Ok(Self { commands, peers, listen, listening, id, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
     /// The node's identity in the DHT, which is its key: another one after [`Node::renew`].
@@ -188,6 +190,17 @@ impl Node {
             drop(commands);
             done.await.map_err(|_| NodeError::Stopped)?
         }
+    }
+
+    /// Listens on these addresses from now on, and on no others, on the port that it has; never waits. What is held and whom the node knows
+    /// stays. Connections to other addresses end, and this node dials its peers from the new ones, who learn by it where it is; what cannot be
+    /// listened on yet is tried each second.
+    pub fn listen_on(&self, addresses: Vec<IpAddr>) {
+        self.listen.send_if_modified(|known| {
+            let is_other = *known != addresses;
+            *known = addresses;
+            is_other
+        });
     }
 
     /// The addresses the node listens on, each with its identity: what others give as `--bootstrap`. Those of one link only,

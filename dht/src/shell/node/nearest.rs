@@ -73,6 +73,14 @@ impl Driver {
         self.nearest.suspects = self.nearest.by_distance.iter().rev().copied().collect();
     }
 
+    /// This node is elsewhere than it was: all that it knows are dialled, the nearest first, and so learn where it is; and who did not
+    /// answer may do so here.
+    pub(super) fn visit_all(&mut self, now: Instant) {
+        self.redial.try_all(now);
+        self.nearest.dialled.clear();
+        self.nearest.suspects = self.nearest.by_distance.iter().rev().copied().collect();
+    }
+
     fn look_for_suspects(&mut self, now: Instant) {
         if self.nearest.is_suspicious {
             self.suspect(now);

@@ -131,6 +131,14 @@ impl Redial {
         }
     }
 
+    /// This node is elsewhere than it was: nothing speaks against any address.
+    pub(super) fn try_all(&mut self, now: Instant) {
+        let next = now + self.spread;
+        for target in &mut self.targets {
+            (target.reached, target.next) = (None, target.next.min(next));
+        }
+    }
+
     /// A peer was reached and has closed the connection: it is full, and is tried again as one that does not answer.
     pub(super) fn refused(&mut self, now: Instant, peer: &PeerId) {
         let spread = self.spread;
@@ -258,6 +266,23 @@ mod tests {
         assert!(redial.due(later, |_| false).is_empty());
         redial.doubt(later);
         assert_eq!(redial.due(later, |_| false).len(), 1);
+    }
+
+    #[test]
+    fn whoever_moves_dials_all_at_once_also_those_that_were_silent_for_long() {
+        let mut now = Instant::now();
+        let mut redial = Redial::new(&[address(1), address(2)], PeerId::random(), 0, now);
+        for _ in 0..9 {
+            redial.due(now, |_| false);
+            redial.reached(now, &address(1), PeerId::random());
+            now += limits::REDIAL_LAST;
+        }
+        redial.due(now, |_| false);
+        let moved = now + Duration::from_secs(1);
+        assert!(redial.due(moved, |_| false).is_empty());
+        redial.try_all(moved);
+        assert_eq!(redial.due(moved, |_| false).len(), 2);
+        assert!(redial.reached(moved, &address(2), PeerId::random()), "and much may have changed there");
     }
 
     #[test]

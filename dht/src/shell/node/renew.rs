@@ -2,19 +2,21 @@
 //! A later key for a running node. The key is the node's name in the DHT and its place there, so that nothing of the swarm can
 //! stay: the node takes leave as at its end, and begins anew in the same thread with the same store, sockets and handles.
 
+use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use cgeid::Cn;
 use futures::StreamExt as _;
 use futures::channel::oneshot as reply;
 use libp2p::{Multiaddr, PeerId};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::addresses::socket;
 use super::admission::Admission;
 use super::driver::{Command, Driver, Ends};
 use super::flood::Turned;
+use super::listen::same_port;
 use super::rate::Rates;
 use super::requests::Parked;
 use super::{Certified, Counters, Held, NodeConfig, NodeError, PeerSet, Reason, Records, Role};
@@ -51,7 +53,7 @@ struct Carried {
 /// The life of a node, under one key after the other.
 pub(super) async fn live(mut config: NodeConfig, records: Box<dyn Records>, ends: Ends) {
     let ready = ends.ready_tx.clone();
-    let begun = Driver::new(&config, records, ends).and_then(|mut driver| driver.listen(&config).map(|()| driver));
+    let begun = Driver::new(&config, records, ends).and_then(|mut driver| driver.listen().map(|()| driver));
     let mut driver = match begun {
         Ok(driver) => driver,
         Err(error) => {
@@ -98,7 +100,7 @@ async fn again(mut old: Driver, config: &mut NodeConfig) -> Option<Driver> {
             Driver::new(config, records, ends).inspect_err(|error| tracing::error!(%error, "DHT node stopped"));
         let mut driver = driver.ok()?;
         driver.ends.id_tx.send_replace(*driver.swarm.local_peer_id());
-        let error = match driver.listen(config) {
+        let error = match driver.listen() {
             Ok(()) => {
                 driver.take_over(carried);
                 return Some(driver);
@@ -116,15 +118,18 @@ async fn again(mut old: Driver, config: &mut NodeConfig) -> Option<Driver> {
     None
 }
 
-impl Ends {
-    /// The next thing that is asked for; none when nobody is left who could ask.
-    pub(super) async fn command(&mut self) -> Option<Command> {
-        match self.waiting.pop_front() {
-            Some(command) => Some(command),
-            None => self.commands_rx.recv().await,
-        }
+/// The next thing that is asked for, those that waited first; none when nobody is left who could ask.
+pub(super) async fn next_command(
+    commands_rx: &mut mpsc::Receiver<Command>,
+    waiting: &mut VecDeque<Command>,
+) -> Option<Command> {
+    match waiting.pop_front() {
+        Some(command) => Some(command),
+        None => commands_rx.recv().await,
     }
+}
 
+impl Ends {
     /// Waits until the sockets may be free; whether the node is to go on. What is asked of it meanwhile waits as well, another
     /// later key too.
     async fn pause(&mut self) -> bool {
@@ -152,13 +157,6 @@ fn apart(mut driver: Driver, peers: Vec<(PeerId, Multiaddr)>) -> (Box<dyn Record
     let (records, store_counters) = (std::mem::replace(&mut store.records, Box::new(NoRecords)), store.counters);
     let Driver { counters, size, admission, parked, ends, .. } = driver;
     (records, ends, Carried { counters, store_counters, turned, rates, size, admission, parked, peers })
-}
-
-/// The port, if it is the same one everywhere.
-fn same_port(listening: &[Multiaddr]) -> Option<u16> {
-    let mut ports = listening.iter().filter_map(socket).map(|(_, port)| port);
-    let first = ports.next()?;
-    ports.all(|port| port == first).then_some(first)
 }
 
 impl Driver {
@@ -230,27 +228,27 @@ impl Records for NoRecords {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::collections::VecDeque;
     use std::net::{IpAddr, Ipv4Addr};
 
     use cgeid::{Identity, Network, OperationalKey};
-    use tokio::sync::{mpsc, watch};
+    use tokio::sync::watch;
 
     use super::*;
     use crate::shell::node::rate::Verdict;
 
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 60, 1, 1));
     const OTHER: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7)));
 
     fn ends(own: PeerId) -> (Ends, mpsc::Sender<Command>) {
         let (commands, commands_rx) = mpsc::channel(limits::COMMANDS);
         let ((peers_tx, _), (listening_tx, _)) = (watch::channel(PeerSet::default()), watch::channel(Vec::new()));
         let ((id_tx, _), (ready_tx, _)) = (watch::channel(own), std::sync::mpsc::sync_channel(1));
-        (Ends { commands_rx, waiting: VecDeque::new(), peers_tx, listening_tx, ready_tx, id_tx }, commands)
+        let listen_rx = watch::channel(vec![HERE]).1;
+        (Ends { commands_rx, waiting: VecDeque::new(), peers_tx, listen_rx, listening_tx, ready_tx, id_tx }, commands)
     }
 
     fn config(key: &OperationalKey) -> NodeConfig {
-        let listen = vec![IpAddr::V4(Ipv4Addr::new(127, 60, 1, 1))];
-        NodeConfig { listen, port: 0, ..NodeConfig::server(key) }
+        NodeConfig { listen: vec![HERE], port: 0, ..NodeConfig::server(key) }
     }
 
     fn keys() -> impl Iterator<Item = OperationalKey> {

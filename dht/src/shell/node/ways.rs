@@ -28,7 +28,7 @@ pub(super) struct Ways {
     pub(super) neighbours: mpsc::Receiver<Neighbour>,
     strangers: Strangers,
     anycast: Vec<IpAddr>,
-    /// Whether this node has begun or ceased to serve, which its peers are still to be told.
+    /// Whether this node has begun or ceased to serve, or has other addresses, which its peers are still to be told.
     has_turned: bool,
     memory: Option<Memory>,
 }
@@ -162,8 +162,14 @@ impl Driver {
         }
     }
 
-    /// Tells the peers what this node speaks, once its connections have taken it over. By itself identify tells them of a change
-    /// only where it has told them something before.
+    /// Our addresses have changed.
+    pub(super) fn moved(&mut self) {
+        self.ways.standing.moved();
+        self.ways.has_turned |= self.swarm.connected_peers().next().is_some();
+    }
+
+    /// Tells the peers what this node speaks and where it is, once its connections have taken it over. By itself identify tells them of a
+    /// change only where it has told them something before, and of an address before it is one of those that we announce.
     pub(super) fn tell_turn(&mut self) {
         if std::mem::take(&mut self.ways.has_turned) {
             let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();

@@ -22,10 +22,11 @@ pub(super) fn addresses(network: Network, sites: &[Site], listen: &[SocketAddr])
 
 /// Has the map system know which addresses this machine has, as they come and go: for sockets that listen on all of them.
 pub(super) async fn follow(service: Arc<Service>, bound: Vec<SocketAddr>) {
-    let changes = Changes::new();
+    let (changes, mut bound) = (Changes::new(), bound);
+    bound.sort_unstable();
     loop {
         // At first too: what changed before it was heard of is not told again.
-        service.readdress(bound.clone(), sockets::own()).await;
+        service.readdress(bound.clone(), sockets::own());
         changes.next().await;
     }
 }

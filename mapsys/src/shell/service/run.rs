@@ -51,7 +51,7 @@ pub(super) struct Ends {
     pub(super) outputs: mpsc::Sender<FromService>,
     pub(super) questions: mpsc::Receiver<Question>,
     pub(super) reconfigurations: mpsc::Receiver<Request>,
-    pub(super) addresses: mpsc::Receiver<Addresses>,
+    pub(super) addresses: watch::Receiver<Addresses>,
     pub(super) key_states: watch::Receiver<Vec<KeyState>>,
     pub(super) dropped: Arc<AtomicU64>,
     pub(super) clock: Clock,
@@ -130,7 +130,10 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
                 has_clients = if done.is_ok() { are_clients } else { has_clients };
                 let _ = answer.send(done);
             }
-            Some((bound, own)) = addresses.recv() => running.readdress(bound, &own),
+            Ok(()) = addresses.changed() => {
+                let (bound, own) = addresses.borrow_and_update().clone();
+                running.readdress(bound, &own);
+            }
             Ok(()) = peers.changed() => {
                 let set = *peers.borrow_and_update();
                 running.engine.trust_clock(running.now(), set.is_clock_right);
@@ -175,7 +178,6 @@ impl Running {
     /// The machine has other addresses, perhaps.
     fn readdress(&mut self, mut bound: Vec<SocketAddr>, own: &[IpAddr]) {
         let told = sockets::tellable(&bound, own, |address| self.engine.is_eid(address));
-        bound.sort_unstable();
         bound.extend(told);
         self.engine.readdress(self.now(), bound);
     }

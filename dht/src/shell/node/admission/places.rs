@@ -16,6 +16,11 @@ impl Driver {
         known.serves = addresses.is_some();
         match addresses {
             Some(addresses) => {
+                // Where it said to listen and no longer does it cannot be reached any more; where it never said so, it still may.
+                let has_left = |reached: &Multiaddr| known.addresses.contains(reached) && !addresses.contains(reached);
+                if known.reached.as_ref().is_some_and(has_left) {
+                    known.reached = None;
+                }
                 known.addresses = addresses;
                 self.place(peer);
             }

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A node that listens elsewhere than at its start, as one does whose machine has lost an uplink and got another.
+
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::time::SystemTime;
+
+use dht::shell::node::{Multiaddr, Node, PeerId};
+use libp2p::multiaddr::Protocol;
+
+use crate::renew::{config, identity, mapping, server, start, wait_for};
+
+fn at(host: [u8; 2]) -> IpAddr {
+    Ipv4Addr::new(127, host[0], host[1], 1).into()
+}
+
+/// Where a node is known to be, and whether it is connected; nowhere if it is not known.
+async fn known(node: &Node, peer: PeerId) -> (Vec<Multiaddr>, bool) {
+    let peers = node.stats().await.unwrap().peers;
+    peers.into_iter().find(|known| known.id == peer).map(|known| (known.addresses, known.connected)).unwrap_or_default()
+}
+
+async fn is_known_at(node: &Node, mover: &Node, host: [u8; 2]) -> bool {
+    let (addresses, is_connected) = known(node, mover.id()).await;
+    is_connected && addresses.iter().filter_map(ip).eq([at(host)])
+}
+
+fn ip(address: &Multiaddr) -> Option<IpAddr> {
+    match address.iter().next()? {
+        Protocol::Ip4(v4) => Some(v4.into()),
+        Protocol::Ip6(v6) => Some(v6.into()),
+        _ => None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_listens_elsewhere_is_found_there_and_keeps_all_that_it_has() {
+    let (owner, now) = (identity(), SystemTime::now());
+    let first = server([61, 1], &[]);
+    let node = start(config(&owner.delegate(now, 0).unwrap(), [61, 2], &first.listen_addrs()));
+    let third = server([61, 3], &first.listen_addrs());
+    wait_for("every peer", async || node.peer_set().peers == 2 && third.peer_set().peers == 2).await;
+    let before = mapping();
+    node.put(before.key.encode(), before.value.clone()).await.unwrap();
+    let (id, port) = (node.id(), node.sockets()[0].port());
+
+    node.listen_on(vec![at([61, 4])]);
+    for peer in [&first, &third] {
+        wait_for("the new address, and no other", async || is_known_at(peer, &node, [61, 4]).await).await;
+    }
+    assert_eq!((node.id(), node.peer_set().peers), (id, 2));
+    assert_eq!(node.sockets().iter().map(ToString::to_string).collect::<Vec<_>>(), [format!("{}:{port}", at([61, 4]))]);
+    assert_eq!(node.stats().await.unwrap().held.records, 1);
+    let after = mapping();
+    let report = node.put(after.key.encode(), after.value.clone()).await.unwrap();
+    assert_eq!((report.local, report.stored), (true, 2), "{report:?}");
+    // Somebody who knows nobody else finds the network there, and others tell him of that address.
+    let late = server([61, 5], &node.listen_addrs());
+    wait_for("every peer", async || late.peer_set().peers == 3).await;
+    assert_eq!(late.get(before.key.encode(), |_| true).await.unwrap().len(), 1);
+    let other = server([61, 6], &first.listen_addrs());
+    wait_for("the node that moved", async || is_known_at(&other, &node, [61, 4]).await).await;
+
+    // Under a later key it is where it was last.
+    node.renew(&owner.delegate_revision(now, 0, 1).unwrap()).await.unwrap();
+    assert_eq!(node.sockets().iter().map(|socket| IpAddr::V4(*socket.ip())).collect::<Vec<_>>(), [at([61, 4])]);
+    wait_for("the new name", async || is_known_at(&first, &node, [61, 4]).await).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_listened_on_yet_is_as_soon_as_it_can() {
+    let node = server([63, 1], &[]);
+    let port = node.sockets()[0].port();
+    let occupied = UdpSocket::bind((at([63, 2]), port)).unwrap();
+    // The first is an address of nobody here.
+    node.listen_on(vec!["198.51.100.1".parse().unwrap(), at([63, 2]), at([63, 3])]);
+    let listens = |hosts: &[[u8; 2]]| {
+        let sockets = node.sockets();
+        sockets.len() == hosts.len() && hosts.iter().all(|host| sockets.iter().any(|socket| *socket.ip() == at(*host)))
+    };
+    wait_for("the one that can be had", async || listens(&[[63, 3]])).await;
+    drop(occupied);
+    wait_for("the other", async || listens(&[[63, 2], [63, 3]])).await;
+    assert!(node.sockets().iter().all(|socket| socket.port() == port));
+    node.listen_on(vec![at([63, 1])]);
+    wait_for("where it was", async || listens(&[[63, 1]])).await;
+}
