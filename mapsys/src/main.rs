@@ -89,7 +89,7 @@ const MANUAL: Manual = Manual {
 enum What {
     /// Configured sites.
     Sites,
-    /// Registered EID-prefixes, names and MAC addresses.
+    /// Registered EID-prefixes, names, MAC addresses and pairs.
     Registrations,
     /// Subscriptions to mappings (RFC 9437).
     Subscriptions,

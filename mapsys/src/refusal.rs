@@ -160,6 +160,8 @@ refusals! {
     RequestName => "request-name",
     /// A Map-Request for a pair that cannot be registered (`register-pair`).
     RequestPair => "request-pair",
+    /// A Map-Request for a pair around which a site has nested too many to look at them all.
+    RequestPairsNested => "request-pairs-nested",
     /// A Map-Request without an ITR-RLOC of a family that we can send.
     RequestNoItrRloc => "request-no-itr-rloc",
     /// A Map-Request that wants no answer (D).

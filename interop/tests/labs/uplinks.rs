@@ -135,7 +135,10 @@ impl World {
     /// Records that the node inside the router holds.
     fn held(&self) -> u64 {
         let counters = self.show("xtr", "lisp-xtr", "counters");
-        counters.pointer("/counters/map-system/dht/held/records").and_then(Value::as_u64).unwrap_or_else(|| panic!("{counters}"))
+        counters
+            .pointer("/counters/map-system/dht/held/records")
+            .and_then(Value::as_u64)
+            .unwrap_or_else(|| panic!("{counters}"))
     }
 
     /// The node inside the router is known to others under this name at this uplink and nowhere else; whoever starts from there finds what

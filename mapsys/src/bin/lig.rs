@@ -228,9 +228,14 @@ fn wait(
     }
 }
 
-/// A Map-Reply counts only with the nonce of one of our requests and a record that covers the EID.
+/// A Map-Reply counts only with the nonce of one of our requests and a record that covers the EID: of a block of MAC addresses, or a pair of
+/// prefixes, its first one, which the answer is about.
 fn accept(bytes: &[u8], from: SocketAddr, eid: AnyEid, outstanding: &[(Nonce, Instant)]) -> Option<Answer> {
     let Ok(ControlMessage::MapReply(reply)) = ControlMessage::decode(bytes) else { return None };
+    let eid = match eid {
+        AnyEid::Label(label) => label.host().into(),
+        AnyEid::Prefix(_) => eid,
+    };
     let (_, sent) = outstanding.iter().find(|(nonce, _)| *nonce == reply.nonce)?;
     let covering = reply.records.into_iter().filter_map(|record| Some((AnyEid::of(&record.eid)?, record)));
     let (prefix, record) =
@@ -371,6 +376,17 @@ mod tests {
             let asked = &inner.records[0].eid;
             assert_eq!((AnyEid::of(asked), asked.mask_len), (Some(eid), mask_len));
         }
+    }
+
+    /// A question with prefixes is answered for its first pair, by the one around it or by that pair alone.
+    #[test]
+    fn the_answer_about_all_sources_may_be_about_the_first_one() {
+        let asked = parse_eid("(*, 239.1.1.1)", InstanceId(0)).unwrap();
+        let outstanding = [(Nonce(7), Instant::now())];
+        let answer =
+            |eid: &str| accept(&reply(7, eid), "192.0.2.1:4342".parse().unwrap(), asked, &outstanding).is_some();
+        assert!(answer("(*, 239.1.1.1)") && answer("(0.0.0.0, 239.1.1.1)"));
+        assert!(!answer("(192.0.2.1, 239.1.1.1)"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! to ask again, what is published of them stays, and so do their rows on disk, for a start before that. What is not registered anew is then as
 //! if it had fallen silent.
 
+use std::cell::Cell;
 use std::time::Instant;
 
 use wire::address::EidPrefix;
@@ -95,9 +96,9 @@ impl Lapsed {
         self.prefixes.hole(within, eid)
     }
 
-    /// Those that cover a label, the best match first.
-    pub fn covering_labels(&self, label: &Label) -> impl Iterator<Item = Label> + '_ {
-        self.labels.covering(label).map(|(label, ())| label)
+    /// The longest of them inside `within` that covers a label ([`crate::register::label::table::LabelTable::covering_within`]).
+    pub fn longest_label(&self, within: &Label, label: &Label, steps: &Cell<u32>) -> Option<Label> {
+        self.labels.covering_within(within, label, steps).next().map(|(label, ())| label)
     }
 
     /// Whether one of them is more specific than a name or a block of MAC addresses.

@@ -2,6 +2,7 @@
 //! Names, MAC addresses and pairs that are asked for (RFC 9735, section 4; RFC 8060, sections 4.5 and 4.8; RFC 9301, section 8.3): what is
 //! registered here, and nothing else. Neither the DHT nor a DDT node knows of them.
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 
 use wire::control::{EidRequest, MapRequest};
@@ -10,7 +11,7 @@ use wire::record::{Action, MappingRecord, Ttl};
 use super::ask::Ask;
 use super::waiting::Slot;
 use super::{Context, Resolver, reply};
-use crate::limits::MORE_SPECIFICS;
+use crate::limits::{MORE_SPECIFICS, PAIR_STEPS};
 use crate::refusal::Refusal;
 use crate::register::MapServer;
 use crate::register::label::grants::LabelGrant;
@@ -51,17 +52,27 @@ impl Resolver {
         }
         let (host, spelling, server) = (label.host(), Spelling::of(&record.eid), cx.server);
         let grant = server.sites().labels().find(&host);
-        // What a less specific label is registered for says nothing about one that is configured inside it, were it for the same site; nor does a name that one
-        // site has by itself about the longer ones of another (RFC 9735, section 4, would have it cover them).
-        let registered = server.labels().covering(&host).find(|(label, known)| {
-            grant.is_none_or(|grant| grant.configured.covers(label) && grant.site == known.site)
-        });
+        // What a less specific label is registered for says nothing about one that is configured inside it, were it for the same site;
+        // nor does a name that one site has by itself about the longer ones of another (RFC 9735, section 4, would have it cover them).
+        let steps = Cell::new(PAIR_STEPS);
+        let registered = match &grant {
+            Some(grant) => {
+                let mut inside = server.labels().covering_within(&grant.configured, &host, &steps);
+                inside.find(|(_, known)| known.site == grant.site)
+            }
+            None if host.kind() == Kind::Name => server.labels().longest(&host),
+            None => None,
+        };
         let site = registered.map(|(_, known)| known.site).or(grant.map(|grant| grant.site));
         let is_required = site.is_some_and(|site| server.sites().get(site).lisp_sec == LispSec::Required);
         if is_required && ask.protection.is_none() && ask.via != Via::Pipe {
             return Err(Refusal::SecRequired);
         }
-        if let Some(lapsed) = lapsed(server, grant.as_ref(), registered, &host) {
+        let lapsed = lapsed(server, grant.as_ref(), registered, (&host, &steps));
+        if steps.get() == 0 {
+            return Err(Refusal::RequestPairsNested);
+        }
+        if let Some(lapsed) = lapsed {
             ask.about.get_or_insert(lapsed.into());
             return Ok(Slot::Records(vec![negative(&host, spelling, Action::SendMapRequest, UNREGISTERED)]));
         }
@@ -113,10 +124,9 @@ fn lapsed(
     server: &MapServer,
     grant: Option<&LabelGrant>,
     registered: Option<(Label, &Registration)>,
-    host: &Label,
+    (host, steps): (&Label, &Cell<u32>),
 ) -> Option<Label> {
-    let configured = grant?.configured;
-    let lapsed = server.lapsed().covering_labels(host).find(|lapsed| configured.covers(lapsed))?;
+    let lapsed = server.lapsed().longest_label(&grant?.configured, host, steps)?;
     registered.is_none_or(|(label, _)| label.length() < lapsed.length()).then_some(lapsed)
 }
 

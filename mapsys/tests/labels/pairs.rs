@@ -376,3 +376,26 @@ proptest! {
         }
     }
 }
+
+/// A site that nests its pairs makes questions about these dear, which are refused then, and no others.
+#[test]
+fn what_is_nested_too_deeply_is_not_looked_through_and_harms_nobody_else() {
+    let (source, group) = (u128::MAX >> 2, net("ff3e::1/128"));
+    let beside = |bit: u8| {
+        let address = std::net::Ipv6Addr::from_bits(source ^ (1 << (128 - u32::from(bit))));
+        IpNet::new(address.into(), bit).unwrap().trunc()
+    };
+    let mut bench = registered(&[sg("0.0.0.0/0", "239.1.0.0/16")]);
+    let groups = [64, 96, 120].map(|length| IpNet::new(group.addr(), length).unwrap().trunc());
+    let nested = groups.into_iter().flat_map(|group| (1..=120).map(move |bit| (beside(bit), group)));
+    for (nonce, (source, group)) in (2..).zip(nested) {
+        let pair = Pair::multicast(InstanceId(5), source, group).unwrap();
+        notify(&bench.datagram(ETR, &sealed(nonce, eid_of(pair), RLOC)));
+    }
+    let host = IpNet::from(std::net::IpAddr::from(std::net::Ipv6Addr::from_bits(source)));
+    let asked = eid_of(Pair::multicast(InstanceId(5), host, group).unwrap());
+    assert_eq!(asks(&mut bench, 7, &asked), []);
+    assert_eq!(bench.only_refused(Refusal::RequestPairsNested), 1);
+    let (pair, rlocs) = told(&mut bench, sg("192.0.2.1/32", "239.1.1.1/32"));
+    assert_eq!((pair, rlocs), (sg("0.0.0.0/0", "239.1.0.0/16"), vec![RLOC.to_owned()]));
+}

@@ -22,7 +22,7 @@ pub(super) const PROBES: &[Probe<Room>] = &[
         "(S, G) where one has the longer group and another the longer source",
         longest_group,
     ),
-    must("LI-239.4", MULTICAST, "a group that is none, one of another family, and AFI 0", no_groups),
+    must("LI-239.4", "8060 4.5, LOCAL", "a group that is none, one of another family, and AFI 0", no_groups),
     must("LI-239.5", "9301 5.6, LOCAL", "a source and a group that are withdrawn by TTL 0", withdrawn),
     must("LI-242.1", KEY, "a source and a destination, of a packet inside both prefixes", flows),
     must("LI-242.2", KEY, "the same source to another destination, and another source", other_flows),

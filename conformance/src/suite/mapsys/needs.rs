@@ -35,7 +35,7 @@ const NEEDS: &[(&str, &[Claim])] = &[
 /// not use, what an ECM may hold, that there is one round a Map-Request, and what is answered in somebody else's name.
 const PROMISES: &[&str] = &[
     "LI-013", "LI-016", "LI-037", "LI-095.2", "LI-114", "LI-116.1", "LI-131", "LI-132", "LI-134", "LI-239.3",
-    "LI-239.5", "LI-242.3", "LI-251.2", "FC-054.1", "FC-146",
+    "LI-239.4", "LI-239.5", "LI-242.3", "LI-251.2", "FC-054.1", "FC-146",
 ];
 
 /// The target claims all that a check needs.

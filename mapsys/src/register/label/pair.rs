@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! EIDs with two mask-lens: Multicast Info and Source/Dest Keys (RFC 8060, sections 4.5 and 4.8).
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -10,7 +11,7 @@ use wire::address::{Address, Eid, EidPrefix, InstanceId, Lcaf};
 
 use super::nest::{self, Nested};
 use super::{Kind, LabelError};
-use crate::limits::PAIRS_LOOKED_AT;
+use crate::limits::{PAIR_STEPS, PAIRS_LOOKED_AT};
 
 /// A source, and a group or destination of the same family, in an instance. In their order one stands before what it covers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -192,15 +193,37 @@ impl<T> PairTable<T> {
     /// The pairs that cover this one, itself included, the best match first.
     pub(super) fn covering(&self, sought: Pair) -> impl Iterator<Item = (Pair, &T)> + '_ {
         self.destinations(sought.destination)
-            .flat_map(move |destination| {
-                let before = move |source: &IpNet| {
-                    let (last, _) = self.map.range(..=Pair { destination, source: *source }).next_back()?;
-                    Some(last.source).filter(|_| last.destination == destination)
-                };
-                let sources = nest::covering(sought.source, before);
-                sources.filter_map(move |source| self.map.get_key_value(&Pair { destination, source }))
-            })
-            .map(|(pair, value)| (*pair, value))
+            .flat_map(move |destination| self.sources(destination, sought.source, || true))
+    }
+
+    /// The same of those that lie inside `within`, as far as `steps` go: both mask-lens together allow of thousands. None are left when it
+    /// ended before it was through.
+    pub(super) fn covering_within<'a>(
+        &'a self,
+        within: Pair,
+        sought: Pair,
+        steps: &'a Cell<u32>,
+    ) -> impl Iterator<Item = (Pair, &'a T)> {
+        let go = || steps.get().checked_sub(1).inspect(|left| steps.set(*left)).is_some();
+        let destinations = self.destinations(sought.destination);
+        let inside = destinations.take_while(move |destination| go() && within.destination.covers(destination));
+        let pairs = inside.flat_map(move |destination| self.sources(destination, sought.source, go));
+        pairs.filter(move |(pair, _)| within.source.contains(&pair.source))
+    }
+
+    /// The pairs with this destination whose source covers this one, the longest first, while `go` says so at each step.
+    fn sources(
+        &self,
+        destination: Destination,
+        sought: IpNet,
+        go: impl Fn() -> bool,
+    ) -> impl Iterator<Item = (Pair, &T)> {
+        let before = move |source: &IpNet| {
+            let (last, _) = self.map.range(..=Pair { destination, source: *source }).next_back().filter(|_| go())?;
+            Some(last.source).filter(|_| last.destination == destination)
+        };
+        let known = move |source| self.map.get_key_value(&Pair { destination, source });
+        nest::covering(sought, before).filter_map(known).map(|(pair, value)| (*pair, value))
     }
 
     /// The groups or destinations of pairs that cover this one, itself included, the longest first.
@@ -228,10 +251,12 @@ impl<T> PairTable<T> {
     }
 
     /// A part of `within` that contains `sought` and overlaps no pair that does not cover it: `within` whole, or `sought` alone. `None` if
-    /// a pair strictly inside `within` covers `sought`, or `within` does not.
+    /// a pair strictly inside `within` covers `sought`, or `within` does not, or that takes too long to see.
     pub(super) fn hole(&self, within: &Pair, sought: &Pair) -> Option<Pair> {
-        let is_inside = |(other, _): (Pair, &T)| other != *within && within.covers(&other);
-        if !within.covers(sought) || self.covering(*sought).any(is_inside) {
+        let steps = Cell::new(PAIR_STEPS);
+        // `within` itself is behind all that is inside it.
+        let is_inside = self.covering_within(*within, *sought, &steps).next().is_some_and(|(best, _)| best != *within);
+        if !within.covers(sought) || is_inside || steps.get() == 0 {
             return None;
         }
         Some(if self.is_alone(within) { *within } else { *sought })

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Registered names, MAC addresses and pairs, beside the registered EID-prefixes and by the same rules.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
@@ -173,9 +174,19 @@ impl LabelRegistrations {
         self.table.get(label).map(|entry| &entry.registration)
     }
 
-    /// The registered labels that cover this one, the best match first.
-    pub fn covering(&self, label: &Label) -> impl Iterator<Item = (Label, &Registration)> + '_ {
-        self.table.covering(label).map(|(label, entry)| (label, &entry.registration))
+    /// The longest registered label that covers this one.
+    pub fn longest(&self, label: &Label) -> Option<(Label, &Registration)> {
+        self.table.covering(label).next().map(|(label, entry)| (label, &entry.registration))
+    }
+
+    /// The registered labels inside `within` that cover this one, the best match first ([`LabelTable::covering_within`]).
+    pub fn covering_within<'a>(
+        &'a self,
+        within: &Label,
+        label: &Label,
+        steps: &'a Cell<u32>,
+    ) -> impl Iterator<Item = (Label, &'a Registration)> + use<'a> {
+        self.table.covering_within(within, label, steps).map(|(label, entry)| (label, &entry.registration))
     }
 
     /// The registered names or MAC addresses inside this one, itself included.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A table by label with longest match.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -79,6 +80,26 @@ impl<T> LabelTable<T> {
         };
         let singles = single.into_iter().flat_map(|single| self.singles_around(single));
         let pairs = pair.into_iter().flat_map(|pair| self.pairs.covering(pair));
+        let singles = singles.map(|(single, value)| (Label::Single(single), value));
+        singles.chain(pairs.map(|(pair, value)| (Label::Pair(pair), value)))
+    }
+
+    /// Those of [`Self::covering`] that lie inside `within`. Of pairs as far as `steps` go, of which none are left when it ended before.
+    pub fn covering_within<'a>(
+        &'a self,
+        within: &Label,
+        label: &Label,
+        steps: &'a Cell<u32>,
+    ) -> impl Iterator<Item = (Label, &'a T)> + use<'a, T> {
+        let (single, pair) = match (*within, *label) {
+            (Label::Single(within), Label::Single(single)) => (Some((within, single)), None),
+            (Label::Pair(within), Label::Pair(pair)) => (None, Some((within, pair))),
+            _ => (None, None),
+        };
+        let singles = single
+            .into_iter()
+            .flat_map(|(within, single)| self.singles_around(single).filter(move |(single, _)| within.covers(single)));
+        let pairs = pair.into_iter().flat_map(move |(within, pair)| self.pairs.covering_within(within, pair, steps));
         let singles = singles.map(|(single, value)| (Label::Single(single), value));
         singles.chain(pairs.map(|(pair, value)| (Label::Pair(pair), value)))
     }
