@@ -258,6 +258,7 @@ impl Paths {
                     beside.into_iter().for_each(|length| self.send(now, rloc, length));
                 }
                 Some(Step::BlackHole { lost }) => self.found_black_hole(rloc, lost),
+                Some(Step::Unproven) => self.tell(rloc),
                 Some(Step::Rest) => {}
                 None => {
                     self.schedule.remove(&(due, rloc));

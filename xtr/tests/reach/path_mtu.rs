@@ -439,6 +439,18 @@ fn behind_a_jumbo_interface_no_packet_is_lost_to_a_link_that_takes_what_is_usual
 }
 
 #[test]
+fn a_jumbo_way_that_becomes_narrower_than_any_packet_that_ipv6_has_to_carry_is_found_as_soon_as_any() {
+    let mut lab = jumbo();
+    lab.width = 9000;
+    lab.run(secs(60));
+    assert_eq!(lab.path_mtu(PEER), 8936);
+    lab.width = 1290;
+    lab.run(secs(40));
+    let found = lab.path_mtu(PEER);
+    assert!((1280..=1290).contains(&found) && counts(&lab).black_holes == 2, "{found}");
+}
+
+#[test]
 fn jumbo_frames_end_where_no_long_probe_is_answered_any_more() {
     let mut lab = jumbo();
     (lab.width, lab.takes_padding) = (9000, false);
@@ -448,7 +460,10 @@ fn jumbo_frames_end_where_no_long_probe_is_answered_any_more() {
     lab.run(secs(700));
     assert!(lab.takes(8900));
     lab.takes_padding = false;
-    lab.run(secs(700));
+    lab.run(secs(40));
     assert!(lab.takes(1464) && !lab.takes(1465), "nor any more");
-    assert_eq!(counts(&lab).black_holes, 0);
+    assert_eq!((lab.path_mtu(PEER), counts(&lab).black_holes), (1500, 0));
+    lab.takes_padding = true;
+    lab.run(secs(70));
+    assert!(lab.takes(8900), "they do again");
 }
