@@ -124,9 +124,14 @@ impl Search {
     /// That of the same way, when no packet longer than `top` is sent any more, or longer ones than before. What its links have not taken is not
     /// forgotten by that, and that they take more probes have to show.
     pub(super) fn resized(&self, now: Instant, top: u16) -> Self {
+        let resized = Self::new(now, top, self.least());
+        let believed = self.believed.min(top);
+        if believed > resized.usual() && !self.is_assumed {
+            // That they take less than was proven needs no proof.
+            return Self { believed, spoken_for: self.spoken_for, is_assumed: false, ..resized };
+        }
         let spoken_for = if self.known().is_some() { self.spoken_for } else { now };
-        let known = Known { path_mtu: self.believed.min(top), spoken_for };
-        Self::new(now, top, self.least()).beginning_with(Some(known))
+        resized.beginning_with(Some(Known { path_mtu: believed, spoken_for }))
     }
 
     fn beginning_with(self, known: Option<Known>) -> Self {
