@@ -9,7 +9,7 @@ mod namespace;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use namespace::{PATIENCE, in_namespace, wait_for};
 use serde_json::Value;
@@ -93,7 +93,10 @@ fn sleeps(folder: &Path, heard: &mpsc::Receiver<Heard>) {
     std::thread::sleep(Duration::from_millis(200));
     while heard.try_recv().is_ok() {}
 
+    let before = (clock::now(), Instant::now());
     clock::pretend_sleep(ASLEEP);
+    let passed = (clock::now() - before.0, before.1.elapsed());
+    assert!(passed.0 >= ASLEEP && passed.1 < ASLEEP, "{passed:?}");
     assert!(!is_cached(), "it holds for five minutes");
     // Any question makes the node look at its clock, as the end of a sleep does.
     assert_eq!(heard.recv_timeout(PATIENCE), Ok(Heard::Registration));

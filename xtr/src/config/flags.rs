@@ -314,8 +314,8 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tun: Option<String>,
-    /// MTU of the TUN device in octets, 1280 at least; default 1360. With more than 1464, packets to a locator are longer than 1500 where
-    /// probes show that they get there
+    /// MTU of the TUN device in octets, 1280 at least; default 1360. With more than 1464 (1444 to an IPv6 locator), packets to
+    /// a locator are longer than 1500 where probes show that they get there
     #[arg(long, global = true, value_name = "OCTETS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,

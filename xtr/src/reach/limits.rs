@@ -153,7 +153,8 @@ pub const REFUTED: u32 = 3;
 /// a peer may take no control messages that are longer than they have to be. Nor is less believed of a router that speaks of a probe.
 pub const LEAST_PATH_MTU: u16 = 1280;
 
-/// Long probes a second in all, and at once: [`TARGETS`] in their intervals, and as many again that are in doubt; 3.6 megabits.
+/// Long probes a second in all, and at once: [`TARGETS`] in their intervals, and as many again that are in doubt; 3.6 megabits of
+/// packets of 1500 octets, and as many times that as jumbo frames are longer.
 pub const LONG_PROBES_PER_SECOND: u32 = 300;
 
 /// Long probes of one locator that may still be answered, the newest ones.

@@ -95,12 +95,15 @@ impl Paths {
     }
 
     /// The MTUs of the interfaces of our locators are these now. The locators to which packets may be longer than before: how long, probes have
-    /// to show.
+    /// to show. Of one whose address has gone packets stay as long as they were until they leave from another one: that has a bound of its own,
+    /// and what its interface took is no path MTU of theirs.
     pub(super) fn set_mtus(&mut self, now: Instant, mtus: BTreeMap<IpAddr, u16>) -> Vec<IpAddr> {
         self.mtus = mtus;
         let Some(longest) = self.longest else { return Vec::new() };
-        let top_of = |rloc: &IpAddr, path: &Path| top(*rloc, longest, self.mtus.get(&path.local));
-        let resized = self.paths.iter().map(|(rloc, path)| (*rloc, path.search.top(), top_of(rloc, path)));
+        let resized = self.paths.iter().filter_map(|(rloc, path)| {
+            let mtu = self.mtus.get(&path.local)?;
+            Some((*rloc, path.search.top(), top(*rloc, longest, Some(mtu))))
+        });
         let resized: Vec<_> = resized.filter(|(_, before, after)| before != after).collect();
         for (rloc, _, after) in &resized {
             self.resize(now, *rloc, *after);
@@ -258,6 +261,7 @@ impl Paths {
                     beside.into_iter().for_each(|length| self.send(now, rloc, length));
                 }
                 Some(Step::BlackHole { lost }) => self.found_black_hole(rloc, lost),
+                Some(Step::Unproven) => self.tell(rloc),
                 Some(Step::Rest) => {}
                 None => {
                     self.schedule.remove(&(due, rloc));

@@ -21,6 +21,8 @@ pub(super) enum Step {
         /// The length.
         lost: u16,
     },
+    /// Nothing shows any more that packets longer than usual get there: they are as long as usual.
+    Unproven,
     /// Nothing.
     Rest,
 }
@@ -122,9 +124,14 @@ impl Search {
     /// That of the same way, when no packet longer than `top` is sent any more, or longer ones than before. What its links have not taken is not
     /// forgotten by that, and that they take more probes have to show.
     pub(super) fn resized(&self, now: Instant, top: u16) -> Self {
+        let resized = Self::new(now, top, self.least());
+        let believed = self.believed.min(top);
+        if believed > resized.usual() && !self.is_assumed {
+            // That they take less than was proven needs no proof.
+            return Self { believed, spoken_for: self.spoken_for, is_assumed: false, ..resized };
+        }
         let spoken_for = if self.known().is_some() { self.spoken_for } else { now };
-        let known = Known { path_mtu: self.believed.min(top), spoken_for };
-        Self::new(now, top, self.least()).beginning_with(Some(known))
+        resized.beginning_with(Some(Known { path_mtu: believed, spoken_for }))
     }
 
     fn beginning_with(self, known: Option<Known>) -> Self {
@@ -171,8 +178,7 @@ impl Search {
         self.next_check = now + limits::LONG_INTERVAL;
         if self.path_mtu().is_some() && now >= self.spoken_for + crate::limits::PATH_MTU_TIME {
             // The packet half has forgotten it by now.
-            (self.believed, self.lost) = (self.usual(), self.top.saturating_add(1));
-            self.is_assumed = self.believed < self.top;
+            self.forget();
         }
         let is_to_be_shown = self.is_assumed && self.believed >= limits::LEAST_PATH_MTU;
         if self.believed < self.top && now >= self.raise && !is_to_be_shown {
@@ -181,6 +187,12 @@ impl Search {
         } else if self.believed >= limits::LEAST_PATH_MTU {
             self.probe(now, self.believed);
         }
+    }
+
+    /// As if nothing were known.
+    fn forget(&mut self) {
+        (self.believed, self.lost) = (self.usual(), self.top.saturating_add(1));
+        self.is_assumed = self.believed < self.top;
     }
 
     /// What to do now that the time has come.
@@ -195,8 +207,9 @@ impl Search {
         }
         let is_check = probing.length == self.believed;
         let shorter = self.shorter.iter().copied().filter(|shorter| *shorter < probing.length);
-        // The first one tells all, as a rule.
-        let beside = shorter.take(probing.sent as usize).last().filter(|_| is_check);
+        // The first one tells all, as a rule; the last one is where whatever gets anywhere gets.
+        let tried = if probing.sent + 1 == limits::LONG_TRIES { usize::MAX } else { probing.sent as usize };
+        let beside = shorter.take(tried).last().filter(|_| is_check);
         probing.sent += 1;
         let wait = if probing.sent < limits::LONG_TRIES { limits::BURST_GAP } else { limits::LAST_WAIT };
         self.due = Some(now + wait);
@@ -215,7 +228,11 @@ impl Search {
         let Some(shorter) = probing.beside else {
             self.unanswered = self.unanswered.saturating_add(1);
             self.next_check = now + rest_after(self.unanswered);
-            return Step::Rest;
+            if self.believed <= self.usual() {
+                return Step::Rest;
+            }
+            self.forget();
+            return Step::Unproven;
         };
         (self.believed, self.spoken_for, self.lost, self.unanswered) = (shorter, now, probing.length, 0);
         self.refuted = 0;

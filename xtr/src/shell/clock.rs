@@ -109,20 +109,12 @@ mod tests {
             assert!((time..later).contains(&now()));
         }
         // One that has rung while nobody waited.
-        let time = now() + Duration::from_millis(2);
+        let time = now() + Duration::from_millis(200);
         assert!(tokio::time::timeout(Duration::from_micros(100), alarm.until(Some(time))).await.is_err());
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
         let time = now() + Duration::from_millis(20);
         alarm.until(Some(time)).await;
         assert!(now() >= time);
         assert!(tokio::time::timeout(Duration::from_millis(20), alarm.until(None)).await.is_err());
-    }
-
-    #[test]
-    fn time_goes_on_while_the_machine_sleeps() {
-        let before = (now(), Instant::now());
-        pretend_sleep(Duration::from_secs(60));
-        let passed = (now() - before.0, before.1.elapsed());
-        assert!(passed.0 >= Duration::from_secs(60) && passed.1 < Duration::from_secs(60), "{passed:?}");
     }
 }

@@ -384,6 +384,26 @@ fn an_answer_that_comes_after_the_interface_has_become_narrower_makes_no_packet_
     assert!(near.updates().iter().all(|update| !matches!(update, Update::PathMtu { mtu: Some(1301..), .. })));
 }
 
+#[test]
+fn jumbo_frames_that_get_there_are_no_longer_than_an_interface_that_becomes_narrower_and_need_no_new_proof() {
+    let mut lab = jumbo();
+    lab.width = 9000;
+    lab.run(secs(60));
+    lab.set_interface_mtu(RLOC, 8000);
+    lab.run(millis(10));
+    assert!(lab.takes(8000 - 36) && !lab.takes(8000 - 36 + 1));
+    lab.run(secs(60));
+    assert_eq!(lab.path_mtu(PEER), 8000);
+    for (mtu, taken) in [(9000, 8000), (1400, 1400), (9000, 1400)] {
+        lab.set_interface_mtu(RLOC, mtu);
+        lab.run(millis(10));
+        assert!(lab.takes(taken - 36) && !lab.takes(taken - 36 + 1), "{mtu}");
+    }
+    lab.run(secs(40));
+    assert!(lab.takes(8900));
+    assert_eq!(counts(&lab).black_holes, 0);
+}
+
 /// A TUN device of 8900 octets, behind an interface that takes 9000.
 fn jumbo() -> Lab {
     let mut lab = Lab::new().finding_path_mtus_of(8900);
@@ -439,6 +459,18 @@ fn behind_a_jumbo_interface_no_packet_is_lost_to_a_link_that_takes_what_is_usual
 }
 
 #[test]
+fn a_jumbo_way_that_becomes_narrower_than_any_packet_that_ipv6_has_to_carry_is_found_as_soon_as_any() {
+    let mut lab = jumbo();
+    lab.width = 9000;
+    lab.run(secs(60));
+    assert_eq!(lab.path_mtu(PEER), 8936);
+    lab.width = 1290;
+    lab.run(secs(40));
+    let found = lab.path_mtu(PEER);
+    assert!((1280..=1290).contains(&found) && counts(&lab).black_holes == 2, "{found}");
+}
+
+#[test]
 fn jumbo_frames_end_where_no_long_probe_is_answered_any_more() {
     let mut lab = jumbo();
     (lab.width, lab.takes_padding) = (9000, false);
@@ -448,7 +480,10 @@ fn jumbo_frames_end_where_no_long_probe_is_answered_any_more() {
     lab.run(secs(700));
     assert!(lab.takes(8900));
     lab.takes_padding = false;
-    lab.run(secs(700));
+    lab.run(secs(40));
     assert!(lab.takes(1464) && !lab.takes(1465), "nor any more");
-    assert_eq!(counts(&lab).black_holes, 0);
+    assert_eq!((lab.path_mtu(PEER), counts(&lab).black_holes), (1500, 0));
+    lab.takes_padding = true;
+    lab.run(secs(70));
+    assert!(lab.takes(8900), "they do again");
 }

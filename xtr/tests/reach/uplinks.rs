@@ -174,6 +174,37 @@ fn packets_that_leave_by_another_uplink_are_as_long_as_its_interface_takes() {
     assert_eq!(lab.near.control.counts().black_holes, 0);
 }
 
+#[test]
+fn of_an_uplink_whose_address_goes_its_interface_leaves_no_path_mtu_to_the_next() {
+    let [first, second] = ["192.0.2.1", "192.0.2.129"];
+    // At once, or when no locator has been there for a while.
+    for is_at_once in [true, false] {
+        let mut lab = Lab::with_uplinks(&[first, second]).finding_path_mtus();
+        lab.takes_padding = false;
+        lab.near.input(Input::InterfaceMtus([(ip(first), 1380), (ip(second), 1500)].into()));
+        lab.run(secs(60));
+        assert!(lab.takes(1380 - 36) && !lab.takes(1380 - 36 + 1));
+        let mut reached = |unreachable: &[&str]| {
+            let is_there = |rloc: &&str| !unreachable.contains(rloc);
+            let mtus = [(first, 1380), (second, 1500)].into_iter().filter(|(rloc, _)| is_there(rloc));
+            lab.near.input(Input::InterfaceMtus(mtus.map(|(rloc, mtu)| (ip(rloc), mtu)).collect()));
+            let locators = [first, second].into_iter().zip(1..);
+            lab.near.input(Input::Reached {
+                locators: locators.map(|(rloc, priority)| OwnLocator { priority, ..own(rloc) }).collect(),
+                unreachable: unreachable.iter().map(|rloc| ip(rloc)).collect(),
+            });
+        };
+        if !is_at_once {
+            reached(&[first, second]);
+        }
+        reached(&[first]);
+        lab.run(secs(3));
+        assert_eq!(lab.sources.last().unwrap().1, ip(second));
+        assert!(lab.takes(1360));
+        assert_eq!(lab.near.control.path_mtu(ip("198.51.100.1")), Some(1500));
+    }
+}
+
 /// It was a router that said how narrow the former way is, and nobody answers long probes.
 #[test]
 fn the_path_mtu_of_a_former_way_that_nothing_speaks_for_ends() {
