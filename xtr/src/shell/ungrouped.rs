@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
+use super::clock;
 use crate::limits;
 
 /// What is known of them, for a while: then groups are tried again, and what is refused then still leaves one by one.
@@ -26,7 +27,7 @@ impl Ungrouped {
     /// The kernel has taken one packet alone to this locator. Whether something is learned from that.
     #[inline]
     pub fn on_taken(&mut self, locator: IpAddr) -> bool {
-        self.refused == Some(locator) && self.learn(locator, Instant::now())
+        self.refused == Some(locator) && self.learn(locator, clock::now())
     }
 
     #[cold]
