@@ -329,8 +329,10 @@ fn temporary_cgeids_that_others_take_away_are_there_again_with_their_lives() {
         let mut node = Node(command(directory.path(), &["--temporary"]).spawn().unwrap());
         // Each, and whether it is preferred.
         let cgeids = || -> Vec<(String, bool)> {
-            let told = ip(&format!("-6 -o addr show dev {TUN}"));
-            let ours = told.lines().filter(|line| line.contains("3fff:ce1:") && !line.contains(" tentative"));
+            // The device is not there at first.
+            let told = ip("-6 -o addr show");
+            let ours = told.lines().filter(|line| line.split_whitespace().nth(1) == Some(TUN));
+            let ours = ours.filter(|line| line.contains("3fff:ce1:") && !line.contains(" tentative"));
             ours.map(|line| (line.split_whitespace().nth(3).unwrap().to_owned(), !line.contains(" deprecated")))
                 .collect()
         };
