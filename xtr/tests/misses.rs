@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
-use two_nodes::{FAR, NEAR, Node, PATIENCE, TUN, bind, echo, in_two_namespaces, ip, lead_into_tunnel, netlink, prefix};
+use two_nodes::{
+    FAR, NEAR, Node, PATIENCE, TUN, bind, echo, host_of_loopback, in_two_namespaces, ip, lead_into_tunnel, prefix,
+};
 use wire::control::{ControlMessage, MapReply, MapRequest};
 use wire::record::{LocatorRecord, MappingRecord, Ttl};
 use xtr::config::Tier;
@@ -39,7 +41,7 @@ fn a_flow_that_stands_loses_nothing_by_a_flood_of_misses() {
 
 fn flow_beside_misses(tier: Tier) {
     let near = move || {
-        netlink(async |handle| handle.address().add(1, ip(NEAR.hosts[1]), 128).execute().await.unwrap());
+        host_of_loopback(NEAR.hosts[1]);
         let directory = tempfile::tempdir().unwrap();
         let xtr = Program::start(directory.path(), tier);
         let flow = Flow::open();

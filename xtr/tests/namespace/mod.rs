@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use netlink_packet_route::address::AddressHeaderFlags;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
@@ -50,9 +51,16 @@ fn add_addresses(addresses: &[&str]) {
         for address in addresses {
             let address: IpAddr = address.parse().unwrap();
             let length = if address.is_ipv4() { 32 } else { 128 };
-            handle.address().add(1, address, length).execute().await.unwrap();
+            add_address(handle, 1, address, length).await;
         }
     });
+}
+
+/// Adds an address that is of use at once: nobody looks for duplicates, for which even the loopback interface takes a moment.
+pub(crate) async fn add_address(handle: &Handle, link: u32, address: IpAddr, length: u8) {
+    let mut request = handle.address().add(link, address, length);
+    request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+    request.execute().await.unwrap();
 }
 
 /// Asks the kernel for something in the namespace of this thread.

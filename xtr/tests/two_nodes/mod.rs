@@ -15,9 +15,8 @@ use std::time::{Duration, Instant};
 
 use futures::TryStreamExt as _;
 use ipnet::IpNet;
-use namespace::root_and_tun_or_skip;
 pub(crate) use namespace::{PATIENCE, netlink};
-use netlink_packet_route::address::AddressHeaderFlags;
+use namespace::{add_address, root_and_tun_or_skip};
 use netlink_packet_route::link::{LinkAttribute, State};
 use nix::sched::{CloneFlags, unshare};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
@@ -165,13 +164,6 @@ async fn index(handle: &Handle, name: &str) -> u32 {
     links.try_next().await.unwrap().unwrap().header.index
 }
 
-/// Adds an address that is of use at once: nobody looks for duplicates.
-async fn add_address(handle: &Handle, link: u32, address: &str, length: u8) {
-    let mut request = handle.address().add(link, ip(address), length);
-    request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
-    request.execute().await.unwrap();
-}
-
 fn lay_cable(far: RawFd) {
     netlink(async |handle| {
         handle.link().add(LinkVeth::new(CABLE, "far").build()).execute().await.unwrap();
@@ -189,7 +181,7 @@ fn configure(site: Site) {
         }
         let cable = index(handle, CABLE).await;
         for (rloc, length) in site.rlocs.into_iter().zip([24, 64]) {
-            add_address(handle, cable, rloc, length).await;
+            add_address(handle, cable, ip(rloc), length).await;
         }
     });
 }
@@ -216,7 +208,7 @@ pub(crate) fn lead_into_tunnel(site: Site, other: Site) {
         let tun = index(handle, TUN).await;
         for host in site.hosts {
             let length = if ip(host).is_ipv4() { 32 } else { 128 };
-            add_address(handle, tun, host, length).await;
+            add_address(handle, tun, ip(host), length).await;
         }
         for net in other.prefixes {
             let route = match net.parse().unwrap() {
@@ -252,6 +244,12 @@ pub(crate) fn set_cable_mtu(mtu: u32) {
         let cable = index(handle, CABLE).await;
         handle.link().set(LinkUnspec::new_with_index(cable).mtu(mtu).build()).execute().await.unwrap();
     });
+}
+
+/// Gives the loopback interface an address of a host, too.
+pub(crate) fn host_of_loopback(address: &str) {
+    netlink(async |handle| add_address(handle, 1, ip(address), 128).await);
+    await_address(address);
 }
 
 pub(crate) fn bind(address: &str, port: u16) -> UdpSocket {
