@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 
 use ed25519_compact::KeyPair;
+use ed25519_dalek::{Signer as _, SigningKey};
 use zeroize::Zeroizing;
 
 use crate::certificate::{IdentityCertificate, OperationalCertificate};
@@ -15,6 +16,8 @@ use crate::key::{self, PrivateKey};
 /// An Ed25519 key, its certificate, and the certificate of the identity that issued it.
 pub struct OperationalKey {
     pair: KeyPair,
+    /// The same key, where each record is signed: a map system signs hundreds a second, and this takes a third of the time.
+    signer: SigningKey,
     certificate: OperationalCertificate,
     identity: IdentityCertificate,
 }
@@ -31,7 +34,8 @@ impl OperationalKey {
         if certificate.key().ed25519() != Some(*pair.pk) {
             return Err(KeyError::Private);
         }
-        Ok(OperationalKey { pair, certificate, identity })
+        let signer = SigningKey::try_from(key::seed(&pair)).map_err(|_| KeyError::Private)?;
+        Ok(OperationalKey { pair, signer, certificate, identity })
     }
 
     /// The identity for which it speaks.
@@ -51,7 +55,7 @@ impl OperationalKey {
 
     /// Signs, Ed25519.
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
-        *self.pair.sk.sign(message, None)
+        self.signer.sign(message).to_bytes()
     }
 
     /// Its certificate.

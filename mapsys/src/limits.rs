@@ -378,7 +378,7 @@ pub const INFO_RTRS: usize = 4;
 
 /// Pause from the begin of one write to that of the next. A commit takes a millisecond and a half of a processor however much is
 /// in it: what comes in this time goes together, and what comes after a longer pause goes at once.
-pub const COMMIT_INTERVAL: Duration = Duration::from_millis(20);
+pub const COMMIT_INTERVAL: Duration = Duration::from_millis(40);
 /// Map-Notifies and signed records that wait for the disk: with 10,000 sites a minute those of a minute and a half. Who gets
 /// none for want of room sends his Map-Register again.
 pub const JOURNAL_WAITING: usize = 16_384;

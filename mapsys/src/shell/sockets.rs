@@ -2,16 +2,17 @@
 //! UDP sockets of `lisp-mapsys`: answers leave from the address that was asked; many datagrams a system call where many wait.
 
 pub(super) mod changes;
+mod leaving;
 mod wildcard;
 
 use std::collections::HashMap;
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -20,7 +21,8 @@ use tokio::sync::mpsc;
 use super::service::FromService;
 use crate::limits::MESSAGE_OCTETS;
 use crate::transport::unspecified;
-use wildcard::{Faces, Source};
+use leaving::{Leaving, send_all};
+use wildcard::Faces;
 
 pub use wildcard::addresses;
 pub(super) use wildcard::{leading_to, own, tellable};
@@ -30,7 +32,7 @@ const DATAGRAM: usize = MESSAGE_OCTETS + 1;
 /// Datagrams of one system call, at 8 kB each.
 const AT_ONCE: usize = 32;
 /// The same of the first call after a pause: seldom more than one waits, and the headers are made anew for each call.
-const AT_FIRST: usize = 8;
+const AT_FIRST: usize = 16;
 /// Octets that the system holds for us while we sign or write: about 10,000 requests.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
@@ -40,6 +42,8 @@ pub struct Listening {
     socket: UdpSocket,
     /// Of one that listens on all addresses of a family: which of them are used.
     faces: Option<Faces>,
+    /// Whether the system divides what leaves as one.
+    divides: bool,
 }
 
 impl Listening {
@@ -67,7 +71,8 @@ pub fn bind(address: SocketAddr) -> anyhow::Result<Arc<Listening>> {
         socket.bind(&address.into())?;
         let socket = UdpSocket::from_std(socket.into())?;
         let faces = address.ip().is_unspecified().then(|| Faces::of(&socket, address)).transpose()?;
-        Ok(Listening { socket, faces })
+        let divides = leaving::can_divide(&socket);
+        Ok(Listening { socket, faces, divides })
     };
     Ok(Arc::new(open().with_context(|| format!("cannot listen on UDP {address}"))?))
 }
@@ -78,7 +83,7 @@ pub async fn receive(
     local: SocketAddr,
     mut take: impl FnMut(SocketAddr, SocketAddr, Vec<u8>),
 ) {
-    let Listening { socket, faces } = &*listening;
+    let Listening { socket, faces, .. } = &*listening;
     let mut room = Room::new();
     loop {
         let taken = match socket.readable().await {
@@ -154,14 +159,6 @@ fn remote_of(address: &SockaddrStorage) -> Option<SocketAddr> {
     v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddrV6::from(*v6).into()))
 }
 
-/// A datagram that is to leave.
-struct Leaving {
-    /// From this address, where the socket has several.
-    from: Option<IpAddr>,
-    remote: SocketAddr,
-    bytes: Vec<u8>,
-}
-
 /// Sends what comes out of the service, until it ends.
 pub async fn send(mut outputs: mpsc::Receiver<FromService>, bound: HashMap<SocketAddr, Arc<Listening>>) {
     let mut at_once = Vec::with_capacity(AT_ONCE);
@@ -184,7 +181,7 @@ pub async fn send(mut outputs: mpsc::Receiver<FromService>, bound: HashMap<Socke
         }
         for (local, leaving) in &mut leaving {
             if let Some(listening) = bound.get(local) {
-                send_all(&listening.socket, leaving).await;
+                send_all(listening, leaving).await;
             }
             leaving.clear();
         }
@@ -194,44 +191,6 @@ pub async fn send(mut outputs: mpsc::Receiver<FromService>, bound: HashMap<Socke
 /// The socket that has an address: the one that is bound to it, or to all of its family.
 fn socket_of(bound: &HashMap<SocketAddr, Arc<Listening>>, local: SocketAddr) -> Option<(SocketAddr, &Listening)> {
     [local, unspecified(local)].into_iter().find_map(|local| Some((local, &**bound.get(&local)?)))
-}
-
-/// Sends datagrams in order; those that the system refuses are left out.
-async fn send_all(socket: &UdpSocket, mut leaving: &[Leaving]) {
-    while let Some(Leaving { from, remote, bytes }) = leaving.first() {
-        let sent = match (leaving, from) {
-            ([_], None) => socket.send_to(bytes, *remote).await.map(|_| 1),
-            _ => socket.async_io(Interest::WRITABLE, || send_many(socket, leaving)).await,
-        };
-        let sent = match sent {
-            // Better from another address than not at all.
-            Err(error) if from.is_some() && wildcard::is_gone(&error) => {
-                socket.send_to(bytes, *remote).await.map(|_| 1)
-            }
-            sent => sent,
-        };
-        let done = sent.unwrap_or_else(|error| {
-            tracing::debug!(%remote, %error, "cannot send");
-            1
-        });
-        leaving = leaving.get(done.max(1)..).unwrap_or_default();
-    }
-}
-
-/// One system call; how many it took, of those that leave from the same address.
-fn send_many(socket: &UdpSocket, leaving: &[Leaving]) -> io::Result<usize> {
-    let from = leaving.first().and_then(|first| first.from);
-    let count = leaving.iter().take(AT_ONCE).take_while(|other| other.from == from).count();
-    let leaving = &leaving[..count];
-    let source = from.map(Source::new);
-    let (room, message) = (source.as_ref().map(Source::room), source.as_ref().map(Source::message));
-    let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(count, room);
-    let parts: Vec<[IoSlice<'_>; 1]> = leaving.iter().map(|one| [IoSlice::new(&one.bytes)]).collect();
-    let remotes: Vec<Option<SockaddrStorage>> = leaving.iter().map(|one| Some(one.remote.into())).collect();
-    match sendmmsg(socket.as_raw_fd(), &mut headers, &parts, &remotes, message.as_slice(), MsgFlags::MSG_DONTWAIT) {
-        Ok(sent) => Ok(sent.count()),
-        Err(error) => Err(io::Error::from(error)),
-    }
 }
 
 #[cfg(test)]
@@ -291,6 +250,55 @@ mod tests {
             }
             assert_eq!(peers[0].recv_from(&mut buffer).unwrap(), (1, local));
         }
+    }
+
+    /// Datagrams to two peers in turns of so many, of these lengths: each comes whole and in order.
+    async fn send_in_turns(local: IpAddr, lengths: &[usize], turn: usize) {
+        let socket = bind(SocketAddr::new(local, 0)).unwrap();
+        assert!(socket.divides, "each kernel from Linux 4.18 on does");
+        let local = socket.local_addr().unwrap();
+        let peers = [0, 1].map(|_| std::net::UdpSocket::bind((local.ip(), 0)).unwrap());
+        let datagrams: Vec<(usize, Vec<u8>)> =
+            (0_u8..).zip(lengths).map(|(n, length)| (usize::from(n) / turn % 2, vec![n; *length])).collect();
+        let (outputs, ends) = mpsc::channel(256);
+        for (peer, bytes) in &datagrams {
+            let (remote, bytes) = (peers[*peer].local_addr().unwrap(), bytes.clone());
+            outputs.send(FromService::Send { local, remote, bytes }).await.unwrap();
+        }
+        drop(outputs);
+        send(ends, HashMap::from([(local, socket)])).await;
+        let mut buffer = [0; 2048];
+        for (peer, bytes) in &datagrams {
+            peers[*peer].set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            assert_eq!(peers[*peer].recv_from(&mut buffer).unwrap(), (bytes.len(), local));
+            assert_eq!(buffer[..bytes.len()], *bytes);
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_of_one_length_to_one_peer_come_each_by_itself() {
+        for local in ["127.0.0.1", "::1"].map(|local| local.parse().unwrap()) {
+            for turn in [1, 3, 100] {
+                let lengths = [[100; 20].as_slice(), &[90, 100, 100, 110, 110, 1, 1300, 1300, 1300, 1]].concat();
+                send_in_turns(local, &lengths, turn).await;
+            }
+        }
+    }
+
+    /// Where the way is too narrow for one of them the system divides nothing, and fragments.
+    #[test]
+    fn answers_of_one_length_come_by_a_narrow_way_too() {
+        let run = || {
+            if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
+                assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "no network namespace: {error}");
+                println!("SKIP: no network namespace: {error}");
+                return;
+            }
+            assert!(Command::new("ip").args("link set lo up mtu 600".split(' ')).status().unwrap().success());
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(send_in_turns(IpAddr::from([127, 0, 0, 1]), &[900; 40], 20));
+        };
+        std::thread::spawn(run).join().unwrap();
     }
 
     /// Peers at these addresses ask a socket on all addresses, each at one of them.
