@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A node that listens elsewhere than at its start, as one does whose machine has lost an uplink and got another.
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::time::SystemTime;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::time::{Duration, Instant, SystemTime};
 
 use dht::shell::node::{Multiaddr, Node, PeerId};
+use libp2p::Swarm;
 use libp2p::multiaddr::Protocol;
 
 use crate::renew::{config, identity, mapping, server, start, wait_for};
+use crate::stranger::{self, Fate, Speaks, keypair, presentation, run_for, try_with};
 
 fn at(host: [u8; 2]) -> IpAddr {
     Ipv4Addr::new(127, host[0], host[1], 1).into()
@@ -83,4 +85,51 @@ async fn what_cannot_be_listened_on_yet_is_as_soon_as_it_can() {
     assert!(node.sockets().iter().all(|socket| socket.port() == port));
     node.listen_on(vec![at([63, 1])]);
     wait_for("where it was", async || listens(&[[63, 1]])).await;
+}
+
+/// Goes on with a stranger's swarm until something holds of a node.
+async fn run_until(swarm: &mut Swarm<Speaks>, node: &Node, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{what} does not come");
+        run_for(swarm, node.id(), Duration::from_millis(20)).await;
+    }
+    println!("{what} after {:?}", begun.elapsed());
+}
+
+/// A port that is free there.
+fn free_port(host: [u8; 2]) -> u16 {
+    UdpSocket::bind((at(host), 0)).unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn who_is_connected_over_the_other_family_loses_the_former_address() {
+    let key = identity().delegate(SystemTime::now(), 0).unwrap();
+    let mut seen_from = config(&identity().delegate(SystemTime::now(), 0).unwrap(), [64, 1], &[]);
+    seen_from.listen.insert(0, Ipv6Addr::LOCALHOST.into());
+    let node = start(seen_from);
+    let (former, new) = (at([64, 2]), at([64, 3]));
+    let mut mover = stranger::stranger(keypair(&key));
+    mover.listen_on("/ip6/::1/udp/0/quic-v1".parse().unwrap()).unwrap();
+    let listener = mover.listen_on(stranger::at(&former.to_string())).unwrap();
+    let id = *mover.local_peer_id();
+    run_for(&mut mover, node.id(), Duration::from_millis(100)).await;
+    let octets = presentation(&key, node.id()).encode();
+    assert_eq!(try_with(&mut mover, &node, octets).await, Fate::Answered(0));
+    let is_at = async |hosts: &[IpAddr]| {
+        let (addresses, is_connected) = known(&node, id).await;
+        let mut ips: Vec<IpAddr> = addresses.iter().filter_map(ip).collect();
+        ips.sort();
+        is_connected && ips == hosts
+    };
+    let there: IpAddr = Ipv6Addr::LOCALHOST.into();
+    run_until(&mut mover, &node, "both addresses", async || is_at(&[former, there]).await).await;
+
+    // It is said to be there before it is: the look is in vain.
+    mover.remove_listener(listener);
+    let address: Multiaddr = format!("/ip4/{new}/udp/{}/quic-v1", free_port([64, 3])).parse().unwrap();
+    mover.add_external_address(address);
+    run_for(&mut mover, node.id(), Duration::from_millis(100)).await;
+    mover.behaviour_mut().identify.push([node.id()]);
+    run_until(&mut mover, &node, "the end of the former address", async || is_at(&[there]).await).await;
 }

@@ -38,6 +38,7 @@ mod region;
 mod remembered;
 mod renew;
 mod requests;
+mod seen;
 mod values;
 mod watched;
 mod ways;

@@ -141,7 +141,7 @@ impl Driver {
     /// A server says where it sees us. Who sees us where nobody can dial us speaks for our being a client. Only members are
     /// believed: anybody has addresses in a few blocks, and would turn servers into clients with them.
     pub(super) fn on_observed(&mut self, peer: PeerId, observed: &Multiaddr) {
-        let Some(observer) = self.seen_at.get(&peer).and_then(ip) else { return };
+        let Some(observer) = self.seen.at(&peer).and_then(ip) else { return };
         if self.role != Role::Server || self.ways.is_anycast(observed) || !self.counts_as_observer(peer, observed) {
             return;
         }
