@@ -228,7 +228,10 @@ pub const KEPT_ATTEMPTS: u32 = 8;
 
 /// Addresses that a peer claims and that are tried at once: one of each family, so that it cannot send us against many.
 pub const TRIES_PER_PEER: usize = 2;
-/// How long such an address is not tried again.
+/// Where it was not found it is tried once more after this: who has moved may say where to before its routes lead there, and a connection
+/// that only seems to stand, for as long as [`QUIC_IDLE`], may have the place of another one.
+pub const TRY_ONCE_MORE: Duration = Duration::from_secs(6);
+/// How long such an address is not tried again then.
 pub const TRY_AGAIN: Duration = Duration::from_secs(5 * 60);
 /// Addresses claimed by all peers that are tried in [`TRIES_TIME`].
 pub const TRIES: u32 = 64;

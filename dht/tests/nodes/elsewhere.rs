@@ -103,7 +103,7 @@ fn free_port(host: [u8; 2]) -> u16 {
 }
 
 #[tokio::test]
-async fn who_is_connected_over_the_other_family_loses_the_former_address() {
+async fn who_is_connected_over_the_other_family_loses_the_former_address_and_gets_the_new_one() {
     let key = identity().delegate(SystemTime::now(), 0).unwrap();
     let mut seen_from = config(&identity().delegate(SystemTime::now(), 0).unwrap(), [64, 1], &[]);
     seen_from.listen.insert(0, Ipv6Addr::LOCALHOST.into());
@@ -125,11 +125,15 @@ async fn who_is_connected_over_the_other_family_loses_the_former_address() {
     let there: IpAddr = Ipv6Addr::LOCALHOST.into();
     run_until(&mut mover, &node, "both addresses", async || is_at(&[former, there]).await).await;
 
-    // It is said to be there before it is: the look is in vain.
+    // It is said to be there before it is: the first look is in vain.
     mover.remove_listener(listener);
     let address: Multiaddr = format!("/ip4/{new}/udp/{}/quic-v1", free_port([64, 3])).parse().unwrap();
-    mover.add_external_address(address);
+    mover.add_external_address(address.clone());
     run_for(&mut mover, node.id(), Duration::from_millis(100)).await;
     mover.behaviour_mut().identify.push([node.id()]);
     run_until(&mut mover, &node, "the end of the former address", async || is_at(&[there]).await).await;
+    assert!(run_for(&mut mover, node.id(), Duration::from_secs(4)).await);
+    mover.listen_on(address).unwrap();
+    run_until(&mut mover, &node, "the new address", async || is_at(&[new, there]).await).await;
+    assert_eq!(node.stats().await.unwrap().counters.claims_tried, 3);
 }

@@ -265,6 +265,7 @@ impl Driver {
             self.review(now);
             self.listen_again(now);
             self.tell_turn();
+            self.try_once_more(now);
             self.keep_nearest(now);
         }
     }

@@ -119,6 +119,13 @@ impl Driver {
         claimed.into_iter().filter(|address| self.ways.found.is_proven(&peer, address)).collect()
     }
 
+    /// Looks a second time at addresses at which peers were not found.
+    pub(super) fn try_once_more(&mut self, now: Instant) {
+        for peer in self.ways.found.once_more(now) {
+            self.place(peer);
+        }
+    }
+
     /// An anycast address is of nobody in particular, and must not be handed on as a peer's; libp2p enters what it has dialled.
     pub(super) fn leave_out_anycast(&mut self, peer: PeerId) {
         for address in self.addresses_of(&peer) {
