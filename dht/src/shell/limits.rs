@@ -197,7 +197,7 @@ pub const WALK_DIALS: usize = 20;
 pub const RENEW_DRAIN: Duration = Duration::from_secs(11);
 /// Pause before it tries to open its sockets again: QUIC keeps them for three round trips after the last connection was closed.
 pub const RENEW_RETRY: Duration = Duration::from_millis(100);
-/// Attempts after which the operator is told: five seconds.
+/// Attempts after which it goes on with those sockets that it has, or the operator is told that it has none: five seconds.
 pub const RENEW_SILENT: u32 = 50;
 
 /// Interval of housekeeping: expiry and the database's group commit.

@@ -137,3 +137,26 @@ async fn who_is_connected_over_the_other_family_loses_the_former_address_and_get
     run_until(&mut mover, &node, "the new address", async || is_at(&[new, there]).await).await;
     assert_eq!(node.stats().await.unwrap().counters.claims_tried, 3);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_later_key_waits_for_no_address_that_cannot_be_had() {
+    let (owner, now) = (identity(), SystemTime::now());
+    let node = start(config(&owner.delegate(now, 0).unwrap(), [67, 1], &[]));
+    let port = node.sockets()[0].port();
+    let occupied = UdpSocket::bind((at([67, 2]), port)).unwrap();
+    node.listen_on(vec![at([67, 1]), at([67, 2])]);
+    let value = mapping();
+    node.put(value.key.encode(), value.value.clone()).await.unwrap();
+
+    let begun = Instant::now();
+    let renewed =
+        tokio::time::timeout(Duration::from_secs(30), node.renew(&owner.delegate_revision(now, 0, 1).unwrap()));
+    assert_eq!(renewed.await.expect("the new key").unwrap(), node.id());
+    println!("renewed in {:?}", begun.elapsed());
+    let hosts = || node.sockets().iter().map(|socket| IpAddr::V4(*socket.ip())).collect::<Vec<_>>();
+    assert_eq!(hosts(), [at([67, 1])]);
+    assert_eq!(node.get(value.key.encode(), |_| true).await.unwrap().len(), 1);
+    drop(occupied);
+    wait_for("the other address", async || hosts() == [at([67, 1]), at([67, 2])]).await;
+    assert!(node.sockets().iter().all(|socket| socket.port() == port));
+}
