@@ -185,6 +185,14 @@ pub const SUSPECTS: usize = 4;
 /// Pause between two such looks, each of which costs a handshake for each peer of the routing table, 10 kB: 40 kbit/s where
 /// nodes come and go all the time.
 pub const SUSPECT_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// Rounds of dials to all known peers, by which a node that has moved tells them where it is, in [`VISITS_TIME`]: an uplink that is changed
+/// takes two or three, one for each address that goes or comes, and one that flaps would make them without an end.
+pub const VISITS: u32 = 4;
+/// See [`VISITS`]: with a handshake of 10 kB for each peer of a routing table of 150 it bounds what flapping costs to 80 kbit/s.
+pub const VISITS_TIME: Duration = Duration::from_secs(10 * 60);
+/// After this a peer is dialled once more that is not connected: longer than a connection seems to stand there over an address that this
+/// node has left, see [`QUIC_IDLE`].
+pub const VISIT_AGAIN: Duration = Duration::from_secs(6);
 /// Pause between two walks through peers that were lost for long: many come back at once.
 pub const WALK_PAUSE: Duration = Duration::from_secs(10);
 /// After such a walk the place is walked to again, when those who were named are connected.

@@ -40,6 +40,7 @@ mod renew;
 mod requests;
 mod seen;
 mod values;
+mod visits;
 mod watched;
 mod ways;
 mod whole;

@@ -11,6 +11,7 @@ use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use super::Role;
 use super::driver::Driver;
 use super::requests::place;
+use super::visits::Visits;
 use crate::lookup::distance;
 use crate::shell::limits;
 
@@ -31,6 +32,7 @@ pub(super) struct Nearest {
     /// Whether another was lost since, so soon that the next look waits.
     is_suspicious: bool,
     walk_at: Option<Instant>,
+    visits: Visits,
 }
 
 impl Driver {
@@ -76,17 +78,26 @@ impl Driver {
     /// This node is elsewhere than it was: all that it knows are dialled, the nearest first, and so learn where it is; and who did not
     /// answer may do so here.
     pub(super) fn visit_all(&mut self, now: Instant) {
-        self.redial.try_all(now);
         self.nearest.dialled.clear();
-        self.nearest.suspects = self.nearest.by_distance.iter().rev().copied().collect();
+        self.nearest.visits.moved();
+        self.begin_visits(now);
+    }
+
+    fn begin_visits(&mut self, now: Instant) {
+        if self.nearest.visits.is_due(now) {
+            self.redial.try_all(now);
+            self.nearest.visits.begin(&self.nearest.by_distance);
+        }
     }
 
     fn look_for_suspects(&mut self, now: Instant) {
         if self.nearest.is_suspicious {
             self.suspect(now);
         }
+        self.begin_visits(now);
         for _ in 0..limits::SUSPECTS {
-            let Some(peer) = self.nearest.suspects.pop() else { return };
+            let next = self.nearest.visits.next(now).or_else(|| self.nearest.suspects.pop());
+            let Some(peer) = next else { return };
             if self.nearest.members.contains(&peer) {
                 self.dial_member(peer);
             }
