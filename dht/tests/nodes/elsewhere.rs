@@ -5,8 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime};
 
 use dht::shell::node::{Multiaddr, Node, PeerId};
+use futures::StreamExt as _;
 use libp2p::Swarm;
 use libp2p::multiaddr::Protocol;
+use libp2p::swarm::SwarmEvent;
 
 use crate::renew::{config, identity, mapping, server, start, wait_for};
 use crate::stranger::{self, Fate, Speaks, keypair, presentation, run_for, try_with};
@@ -136,6 +138,42 @@ async fn who_is_connected_over_the_other_family_loses_the_former_address_and_get
     mover.listen_on(address).unwrap();
     run_until(&mut mover, &node, "the new address", async || is_at(&[new, there]).await).await;
     assert_eq!(node.stats().await.unwrap().counters.claims_tried, 3);
+}
+
+#[tokio::test]
+async fn who_is_connected_over_the_other_family_is_shown_the_new_address_by_a_dial() {
+    let keys = [0, 1].map(|_| identity().delegate(SystemTime::now(), 0).unwrap());
+    let mut mover = config(&keys[0], [68, 1], &[]);
+    mover.listen.insert(0, Ipv6Addr::LOCALHOST.into());
+    let node = start(mover);
+    let mut peer = stranger::stranger(keypair(&keys[1]));
+    peer.listen_on("/ip6/::1/udp/0/quic-v1".parse().unwrap()).unwrap();
+    peer.listen_on(stranger::at(&at([68, 2]).to_string())).unwrap();
+    let id = *peer.local_peer_id();
+    run_for(&mut peer, node.id(), Duration::from_millis(100)).await;
+    assert_eq!(try_with(&mut peer, &node, presentation(&keys[1], node.id()).encode()).await, Fate::Answered(0));
+    run_until(&mut peer, &node, "both addresses", async || known(&node, id).await.0.len() == 2).await;
+    // Until the look at the second one is over, and the node has reckoned with the peer once.
+    run_for(&mut peer, node.id(), Duration::from_secs(2)).await;
+
+    node.listen_on(vec![Ipv6Addr::LOCALHOST.into(), at([68, 3])]);
+    let (mut shown, begun) = (None, Instant::now());
+    loop {
+        assert!(begun.elapsed() < Duration::from_secs(20), "no dial from the new address");
+        let Ok(event) = tokio::time::timeout(Duration::from_secs(1), peer.select_next_some()).await else { continue };
+        match event {
+            SwarmEvent::ConnectionEstablished { endpoint, connection_id, .. }
+                if ip(endpoint.get_remote_address()) == Some(at([68, 3])) =>
+            {
+                shown = Some(connection_id);
+            }
+            SwarmEvent::ConnectionClosed { connection_id, num_established, .. } if shown == Some(connection_id) => {
+                assert_eq!(num_established, 1, "it is closed again, and the other one stands");
+                break;
+            }
+            _ => {}
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

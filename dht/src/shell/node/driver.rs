@@ -345,10 +345,13 @@ impl Driver {
             SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => self.on_kad(event),
             SwarmEvent::Behaviour(BehaviourEvent::Admit(event)) => self.on_admission(event),
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
-                connection_id: _,
+                connection_id,
                 peer_id,
                 info,
-            })) => self.on_identified(peer_id, &info),
+            })) => {
+                self.on_identified(peer_id, &info);
+                self.on_shown(peer_id, connection_id);
+            }
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, num_established, .. } => {
                 self.on_connected(peer_id, connection_id, &endpoint);
                 self.on_found(peer_id, connection_id, &endpoint, num_established.get() > 1);

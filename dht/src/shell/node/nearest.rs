@@ -5,10 +5,12 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
-use libp2p::PeerId;
+use libp2p::swarm::ConnectionId;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::{Multiaddr, PeerId};
 
 use super::Role;
+use super::addresses::is_same_family;
 use super::driver::Driver;
 use super::requests::place;
 use super::visits::Visits;
@@ -33,6 +35,8 @@ pub(super) struct Nearest {
     is_suspicious: bool,
     walk_at: Option<Instant>,
     visits: Visits,
+    /// Connections of this round that are made so that a peer that is connected over the other family sees where this node is.
+    shown: HashSet<ConnectionId>,
 }
 
 impl Driver {
@@ -87,6 +91,7 @@ impl Driver {
         if self.nearest.visits.is_due(now) {
             self.redial.try_all(now);
             self.nearest.visits.begin(&self.nearest.by_distance);
+            self.nearest.shown.clear();
         }
     }
 
@@ -96,11 +101,43 @@ impl Driver {
         }
         self.begin_visits(now);
         for _ in 0..limits::SUSPECTS {
-            let next = self.nearest.visits.next(now).or_else(|| self.nearest.suspects.pop());
-            let Some(peer) = next else { return };
-            if self.nearest.members.contains(&peer) {
+            let visited = self.nearest.visits.next(now);
+            let Some(peer) = visited.or_else(|| self.nearest.suspects.pop()) else { return };
+            if !self.nearest.members.contains(&peer) {
+                continue;
+            }
+            if visited.is_some() && self.swarm.is_connected(&peer) {
+                self.show_itself(peer);
+            } else {
                 self.dial_member(peer);
             }
+        }
+    }
+
+    /// Dials a connected peer over a family of addresses over which it is not connected, as this node does when it has moved: where the dial
+    /// comes from the peer needs no look to believe.
+    fn show_itself(&mut self, peer: PeerId) {
+        let listening = self.ends.listening_tx.borrow().clone();
+        let addresses: Vec<Multiaddr> = self
+            .addresses_of(&peer)
+            .into_iter()
+            .filter(|address| listening.iter().any(|own| is_same_family(own, address)))
+            .filter(|address| !self.seen.all(&peer).any(|end| is_same_family(end, address)))
+            .collect();
+        if addresses.is_empty() {
+            return;
+        }
+        let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses).build();
+        self.nearest.shown.insert(options.connection_id());
+        // The error says that there are connections enough.
+        let _ = self.dial_when_there_is_a_place(options, None);
+    }
+
+    /// The peer has said something on this connection. If that was made to show it where this node is, it has seen it, and where another
+    /// one stands it has done what it was for.
+    pub(super) fn on_shown(&mut self, peer: PeerId, id: ConnectionId) {
+        if self.nearest.shown.remove(&id) && self.seen.all(&peer).count() > 1 {
+            self.swarm.close_connection(id);
         }
     }
 

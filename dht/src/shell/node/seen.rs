@@ -29,7 +29,12 @@ impl Seen {
 
     /// Where a connected peer is: by a later connection from elsewhere it would free the share of a block that it has used up.
     pub(super) fn at(&self, peer: &PeerId) -> Option<&Multiaddr> {
-        self.0.get(peer)?.first().map(|(_, address)| address)
+        self.all(peer).next()
+    }
+
+    /// The other ends of all its connections.
+    pub(super) fn all(&self, peer: &PeerId) -> impl Iterator<Item = &Multiaddr> {
+        self.0.get(peer).into_iter().flatten().map(|(_, address)| address)
     }
 }
 

@@ -94,6 +94,7 @@ impl Driver {
     pub(super) fn on_found(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint, is_second: bool) {
         let ConnectedPoint::Dialer { address, .. } = endpoint else {
             self.ways.found.came_from(peer, endpoint.get_remote_address());
+            self.place(peer);
             return;
         };
         let was_tried = self.ways.found.is_tried(&peer, address);
