@@ -185,6 +185,14 @@ pub const SUSPECTS: usize = 4;
 /// Pause between two such looks, each of which costs a handshake for each peer of the routing table, 10 kB: 40 kbit/s where
 /// nodes come and go all the time.
 pub const SUSPECT_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// Rounds of dials to all known peers, by which a node that has moved tells them where it is, in [`VISITS_TIME`]: an uplink that is changed
+/// takes two or three, one for each address that goes or comes, and one that flaps would make them without an end.
+pub const VISITS: u32 = 4;
+/// See [`VISITS`]: with a handshake of 10 kB for each peer of a routing table of 150 it bounds what flapping costs to 80 kbit/s.
+pub const VISITS_TIME: Duration = Duration::from_secs(10 * 60);
+/// After this a peer is dialled once more that is not connected: longer than a connection seems to stand there over an address that this
+/// node has left, see [`QUIC_IDLE`].
+pub const VISIT_AGAIN: Duration = Duration::from_secs(6);
 /// Pause between two walks through peers that were lost for long: many come back at once.
 pub const WALK_PAUSE: Duration = Duration::from_secs(10);
 /// After such a walk the place is walked to again, when those who were named are connected.
@@ -197,7 +205,7 @@ pub const WALK_DIALS: usize = 20;
 pub const RENEW_DRAIN: Duration = Duration::from_secs(11);
 /// Pause before it tries to open its sockets again: QUIC keeps them for three round trips after the last connection was closed.
 pub const RENEW_RETRY: Duration = Duration::from_millis(100);
-/// Attempts after which the operator is told: five seconds.
+/// Attempts after which it goes on with those sockets that it has, or the operator is told that it has none: five seconds.
 pub const RENEW_SILENT: u32 = 50;
 
 /// Interval of housekeeping: expiry and the database's group commit.
@@ -228,7 +236,10 @@ pub const KEPT_ATTEMPTS: u32 = 8;
 
 /// Addresses that a peer claims and that are tried at once: one of each family, so that it cannot send us against many.
 pub const TRIES_PER_PEER: usize = 2;
-/// How long such an address is not tried again.
+/// Where it was not found it is tried once more after this: who has moved may say where to before its routes lead there, and a connection
+/// that only seems to stand, for as long as [`QUIC_IDLE`], may have the place of another one.
+pub const TRY_ONCE_MORE: Duration = Duration::from_secs(6);
+/// How long such an address is not tried again then.
 pub const TRY_AGAIN: Duration = Duration::from_secs(5 * 60);
 /// Addresses claimed by all peers that are tried in [`TRIES_TIME`].
 pub const TRIES: u32 = 64;

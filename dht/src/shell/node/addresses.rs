@@ -104,6 +104,12 @@ pub(super) fn is_shareable(address: &Multiaddr) -> bool {
     !matches!(address.iter().next(), Some(Protocol::Ip6(v6)) if v6.is_unicast_link_local())
 }
 
+/// Whether both are of IPv4, or of IPv6.
+pub(super) fn is_same_family(one: &Multiaddr, other: &Multiaddr) -> bool {
+    let family = |address| ip(address).map(|ip| ip.is_ipv4());
+    family(one) == family(other)
+}
+
 /// Whether it is an address within one process, as only the nodes of a bench have.
 fn is_memory(address: &Multiaddr) -> bool {
     matches!(address.iter().next(), Some(Protocol::Memory(_)))

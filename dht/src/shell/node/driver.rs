@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The node's thread: one loop over the swarm's events, the handles' commands and the clock.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -24,6 +24,7 @@ use super::queries::{PutReply, Queries};
 use super::redial::Redial;
 use super::renew::{self, End, Renewal, next_command};
 use super::requests::Parked;
+use super::seen::Seen;
 use super::watched::Effort;
 use super::ways::Ways;
 use super::whole::Whole;
@@ -94,8 +95,7 @@ pub(super) struct Driver {
     pub(super) parked: Vec<Parked>,
     pub(super) redial: Redial,
     pub(super) ways: Ways,
-    /// Where each connected peer is, by our own eyes.
-    pub(super) seen_at: HashMap<PeerId, Multiaddr>,
+    pub(super) seen: Seen,
     pub(super) housekeeping: Instant,
     pub(super) counters: Counters,
     pub(super) size: NetworkSize,
@@ -127,7 +127,7 @@ impl Driver {
             parked: Vec::new(),
             redial,
             ways,
-            seen_at: HashMap::new(),
+            seen: Seen::default(),
             housekeeping: now + limits::HOUSEKEEPING,
             counters: Counters::default(),
             size: NetworkSize::default(),
@@ -265,6 +265,7 @@ impl Driver {
             self.review(now);
             self.listen_again(now);
             self.tell_turn();
+            self.try_once_more(now);
             self.keep_nearest(now);
         }
     }
@@ -344,18 +345,22 @@ impl Driver {
             SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => self.on_kad(event),
             SwarmEvent::Behaviour(BehaviourEvent::Admit(event)) => self.on_admission(event),
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
-                connection_id: _,
+                connection_id,
                 peer_id,
                 info,
-            })) => self.on_identified(peer_id, &info),
+            })) => {
+                self.on_identified(peer_id, &info);
+                self.on_shown(peer_id, connection_id);
+            }
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, num_established, .. } => {
-                self.on_connected(peer_id, &endpoint);
+                self.on_connected(peer_id, connection_id, &endpoint);
                 self.on_found(peer_id, connection_id, &endpoint, num_established.get() > 1);
                 self.make_room(Instant::now());
             }
-            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
-                self.on_disconnected(peer_id, cause.as_ref());
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established: 0, cause, .. } => {
+                self.on_disconnected(peer_id, connection_id, cause.as_ref());
             }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => self.on_one_closed(peer_id, connection_id),
             SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => self.on_dial_failed(peer_id, &error),
             SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address),
             SwarmEvent::ExpiredListenAddr { address, .. } => self.on_deaf(&address),

@@ -59,32 +59,33 @@ impl Sockets {
         }
     }
 
-    /// Has sockets at these addresses and at no others; whether that changes anything. What is new comes first, so that whoever is
-    /// dialled meanwhile is dialled from there.
-    fn set<B: NetworkBehaviour>(&mut self, swarm: &mut Swarm<B>, addresses: &[IpAddr], port: u16) -> bool {
-        let before = self.open.len();
-        let was_missing = std::mem::take(&mut self.is_missing);
+    /// Has sockets at these addresses and at no others, as far as they can be had; whether that changes anything, and what cannot be had. What
+    /// is new comes first, so that whoever is dialled meanwhile is dialled from there.
+    fn set<B: NetworkBehaviour>(
+        &mut self,
+        swarm: &mut Swarm<B>,
+        addresses: &[IpAddr],
+        port: u16,
+    ) -> (bool, Vec<NodeError>) {
+        let (before, mut missing) = (self.open.len(), Vec::new());
         for &address in addresses {
             if self.open.iter().any(|(open, _)| *open == address) {
                 continue;
             }
             match swarm.listen_on(listening(&self.transport, address, port)) {
                 Ok(id) => self.open.push((address, id)),
-                Err(error) => {
-                    if !was_missing {
-                        tracing::warn!(%address, port, reason = reason(&error), "the DHT node does not listen there yet");
-                    }
-                    self.is_missing = true;
-                }
+                Err(error) if address.is_unspecified() && is_family_missing(&error) => {}
+                Err(error) => missing.push(NodeError::Listen { address, port, reason: reason(&error) }),
             }
         }
+        self.is_missing = !missing.is_empty();
         let opened = self.open.len() - before;
         let (stay, go): (Vec<_>, Vec<_>) = self.open.drain(..).partition(|(address, _)| addresses.contains(address));
         self.open = stay;
         for (_, id) in &go {
             swarm.remove_listener(*id);
         }
-        opened > 0 || !go.is_empty()
+        (opened > 0 || !go.is_empty(), missing)
     }
 
     /// A socket has closed; the one of an address that is wanted is missed.
@@ -105,13 +106,30 @@ impl Driver {
         self.sockets.open(&mut self.swarm, &addresses)
     }
 
+    /// Opens those sockets that can be had, for a node that goes on; what could not be had.
+    pub(super) fn listen_where_it_can(&mut self) -> Vec<NodeError> {
+        let addresses = self.ends.listen_rx.borrow_and_update().clone();
+        let port = self.sockets.port;
+        self.sockets.set(&mut self.swarm, &addresses, port).1
+    }
+
+    /// Whether a socket is open.
+    pub(super) fn has_socket(&self) -> bool {
+        !self.sockets.open.is_empty()
+    }
+
     /// Listens where it is told to by now. Connections that came to, or left from, an address that is none any more end at once: this
     /// node dials its peers again, who learn by it where it is.
     pub(super) fn listen_elsewhere(&mut self, now: Instant) {
         let addresses = self.ends.listen_rx.borrow_and_update().clone();
         // Where it took any port at its start it keeps that one.
         let port = if self.sockets.port == 0 { same_port(&self.ends.listening_tx.borrow()) } else { None };
-        if self.sockets.set(&mut self.swarm, &addresses, port.unwrap_or(self.sockets.port)) {
+        let was_missing = self.sockets.is_missing;
+        let (changes, missing) = self.sockets.set(&mut self.swarm, &addresses, port.unwrap_or(self.sockets.port));
+        if !was_missing {
+            say_missing(&missing);
+        }
+        if changes {
             tracing::info!(?addresses, "the DHT node listens elsewhere");
             self.visit_all(now);
         }
@@ -142,6 +160,11 @@ impl Driver {
         self.moved();
         self.ends.listening_tx.send_modify(|known| known.retain(|other| other != address));
     }
+}
+
+/// Tells the operator where the node does not listen though it is to.
+pub(super) fn say_missing(missing: &[NodeError]) {
+    missing.iter().for_each(|error| tracing::warn!(%error, "the DHT node does not listen there yet"));
 }
 
 /// The port, if it is the same one everywhere.

@@ -5,12 +5,15 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
-use libp2p::PeerId;
+use libp2p::swarm::ConnectionId;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::{Multiaddr, PeerId};
 
 use super::Role;
+use super::addresses::is_same_family;
 use super::driver::Driver;
 use super::requests::place;
+use super::visits::Visits;
 use crate::lookup::distance;
 use crate::shell::limits;
 
@@ -31,6 +34,9 @@ pub(super) struct Nearest {
     /// Whether another was lost since, so soon that the next look waits.
     is_suspicious: bool,
     walk_at: Option<Instant>,
+    visits: Visits,
+    /// Connections of this round that are made so that a peer that is connected over the other family sees where this node is.
+    shown: HashSet<ConnectionId>,
 }
 
 impl Driver {
@@ -76,20 +82,62 @@ impl Driver {
     /// This node is elsewhere than it was: all that it knows are dialled, the nearest first, and so learn where it is; and who did not
     /// answer may do so here.
     pub(super) fn visit_all(&mut self, now: Instant) {
-        self.redial.try_all(now);
         self.nearest.dialled.clear();
-        self.nearest.suspects = self.nearest.by_distance.iter().rev().copied().collect();
+        self.nearest.visits.moved();
+        self.begin_visits(now);
+    }
+
+    fn begin_visits(&mut self, now: Instant) {
+        if self.nearest.visits.is_due(now) {
+            self.redial.try_all(now);
+            self.nearest.visits.begin(&self.nearest.by_distance);
+            self.nearest.shown.clear();
+        }
     }
 
     fn look_for_suspects(&mut self, now: Instant) {
         if self.nearest.is_suspicious {
             self.suspect(now);
         }
+        self.begin_visits(now);
         for _ in 0..limits::SUSPECTS {
-            let Some(peer) = self.nearest.suspects.pop() else { return };
-            if self.nearest.members.contains(&peer) {
+            let visited = self.nearest.visits.next(now);
+            let Some(peer) = visited.or_else(|| self.nearest.suspects.pop()) else { return };
+            if !self.nearest.members.contains(&peer) {
+                continue;
+            }
+            if visited.is_some() && self.swarm.is_connected(&peer) {
+                self.show_itself(peer);
+            } else {
                 self.dial_member(peer);
             }
+        }
+    }
+
+    /// Dials a connected peer over a family of addresses over which it is not connected, as this node does when it has moved: where the dial
+    /// comes from the peer needs no look to believe.
+    fn show_itself(&mut self, peer: PeerId) {
+        let listening = self.ends.listening_tx.borrow().clone();
+        let addresses: Vec<Multiaddr> = self
+            .addresses_of(&peer)
+            .into_iter()
+            .filter(|address| listening.iter().any(|own| is_same_family(own, address)))
+            .filter(|address| !self.seen.all(&peer).any(|end| is_same_family(end, address)))
+            .collect();
+        if addresses.is_empty() {
+            return;
+        }
+        let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses).build();
+        self.nearest.shown.insert(options.connection_id());
+        // The error says that there are connections enough.
+        let _ = self.dial_when_there_is_a_place(options, None);
+    }
+
+    /// The peer has said something on this connection. If that was made to show it where this node is, it has seen it, and where another
+    /// one stands it has done what it was for.
+    pub(super) fn on_shown(&mut self, peer: PeerId, id: ConnectionId) {
+        if self.nearest.shown.remove(&id) && self.seen.all(&peer).count() > 1 {
+            self.swarm.close_connection(id);
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use libp2p::core::ConnectedPoint;
-use libp2p::swarm::{ConnectionError, DialError};
+use libp2p::swarm::{ConnectionError, ConnectionId, DialError};
 use libp2p::{Multiaddr, PeerId, identify};
 
 use super::addresses::{believable, ip, socket, split_peer};
@@ -17,10 +17,10 @@ use crate::limits::WITNESSES;
 use crate::shell::limits;
 
 impl Driver {
-    pub(super) fn on_connected(&mut self, peer: PeerId, endpoint: &ConnectedPoint) {
+    pub(super) fn on_connected(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
         self.counters.connections_opened += 1;
         self.closing.remove(&peer);
-        self.seen_at.insert(peer, endpoint.get_remote_address().clone());
+        self.seen.opened(peer, id, endpoint.get_remote_address());
         if let ConnectedPoint::Dialer { address, .. } = endpoint {
             let now = Instant::now();
             if self.redial.reached(now, address, peer) {
@@ -33,8 +33,8 @@ impl Driver {
     /// Takes a lost peer out of the routing table, so that no lookup waits for it, and tries to get it back.
     /// Connections that ended because nobody used them say nothing about the peer, nor do those that it closed itself: it needs
     /// the place for others, and who leaves the network says so before.
-    pub(super) fn on_disconnected(&mut self, peer: PeerId, cause: Option<&ConnectionError>) {
-        let seen_at = self.seen_at.remove(&peer);
+    pub(super) fn on_disconnected(&mut self, peer: PeerId, id: ConnectionId, cause: Option<&ConnectionError>) {
+        let seen_at = self.seen.closed(&peer, id);
         self.closing.remove(&peer);
         self.part(&peer);
         self.ways.found.lost(&peer);
@@ -48,6 +48,17 @@ impl Driver {
         self.redial.lost(Instant::now(), &peer);
         self.forget(peer, seen_at.as_ref());
         self.suspect(Instant::now());
+    }
+
+    /// A connection has ended and another one to the peer stands, which may be to somewhere else: then it is there.
+    pub(super) fn on_one_closed(&mut self, peer: PeerId, id: ConnectionId) {
+        let before = self.seen.at(&peer).cloned();
+        self.seen.closed(&peer, id);
+        let at = self.seen.at(&peer).cloned();
+        if at != before {
+            self.is_seen_at(peer, at.as_ref().and_then(ip));
+            self.place(peer);
+        }
     }
 
     /// Takes a peer out of the routing table. It is dialled again where it was seen, for long; where it only said to be, a
@@ -95,7 +106,7 @@ impl Driver {
             return;
         }
         self.on_observed(peer, &info.observed_addr);
-        let Some(seen_at) = self.seen_at.get(&peer).cloned() else { return };
+        let Some(seen_at) = self.seen.at(&peer).cloned() else { return };
         let (believed, refused): (Vec<&Multiaddr>, Vec<&Multiaddr>) =
             info.listen_addrs.iter().partition(|address| believable(address, &seen_at));
         self.counters.addresses_refused += refused.len() as u64;
@@ -126,7 +137,7 @@ impl Driver {
         let mut blocks = BTreeSet::new();
         for bucket in self.swarm.behaviour_mut().kad.kbuckets() {
             for entry in bucket.iter() {
-                let seen = self.seen_at.get(entry.node.key.preimage());
+                let seen = self.seen.at(entry.node.key.preimage());
                 let known = entry.node.value.iter().filter(|_| seen.is_none());
                 let its: BTreeSet<Block> = seen.into_iter().chain(known).filter_map(ip).map(Block::of).collect();
                 if its.is_disjoint(&blocks) {

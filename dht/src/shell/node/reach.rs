@@ -32,8 +32,24 @@ struct Places {
     dialled: Vec<Multiaddr>,
     /// Addresses from which it opened a connection.
     came_from: Vec<Multiaddr>,
-    /// Addresses that it claims and that are being tried, and when that began.
-    tried: Vec<(Multiaddr, Instant)>,
+    /// Addresses that it claims and that are being tried.
+    tried: Vec<Try>,
+}
+
+/// An address that is tried, twice if need be: who has moved may say where to before its routes lead there.
+#[derive(Debug)]
+struct Try {
+    address: Multiaddr,
+    since: Instant,
+    second: Second,
+}
+
+/// The second look at an address.
+#[derive(Debug, PartialEq, Eq)]
+enum Second {
+    Later,
+    Due,
+    Done,
 }
 
 impl Found {
@@ -69,29 +85,46 @@ impl Found {
     /// Whether the address was dialled because the peer, a server, claims it.
     pub(super) fn is_tried(&self, peer: &PeerId, address: &Multiaddr) -> bool {
         let address = split_peer(address).0;
-        self.peers.get(peer).is_some_and(|places| places.tried.iter().any(|(tried, _)| *tried == address))
+        self.peers.get(peer).is_some_and(|places| places.tried.iter().any(|tried| tried.address == address))
     }
 
     /// The claimed addresses that should be dialled to see whether the peer is there: those of a family in which none is proven
-    /// yet, few at once, and not again soon.
+    /// yet, few at once, each twice and then not again soon.
     pub(super) fn worth_trying(&mut self, now: Instant, peer: PeerId, claimed: &[Multiaddr]) -> Vec<Multiaddr> {
         let family = |address: &Multiaddr| ip(address).map(|ip| ip.is_ipv4());
         let proven: Vec<_> = claimed.iter().filter(|address| self.is_proven(&peer, address)).map(family).collect();
         let unproven: Vec<_> = claimed.iter().filter(|address| !proven.contains(&family(address))).cloned().collect();
         let Some(places) = self.peers.get_mut(&peer) else { return Vec::new() };
-        places.tried.retain(|(_, since)| now.saturating_duration_since(*since) < limits::TRY_AGAIN);
+        places.tried.retain(|tried| now.saturating_duration_since(tried.since) < limits::TRY_AGAIN);
         let mut tries = Vec::new();
         for address in unproven {
-            let is_new = places.tried.iter().all(|(other, _)| *other != address);
-            if places.tried.len() >= limits::TRIES_PER_PEER || (is_new && !self.tries.take(now)) {
-                break;
+            let has_room = places.tried.len() < limits::TRIES_PER_PEER;
+            let known = places.tried.iter_mut().find(|tried| tried.address == address);
+            let is_worth_it = known.as_ref().map_or(has_room, |tried| tried.second == Second::Due);
+            if !is_worth_it || !self.tries.take(now) {
+                continue;
             }
-            if is_new {
-                places.tried.push((address.clone(), now));
-                tries.push(address);
+            match known {
+                Some(tried) => tried.second = Second::Done,
+                None => places.tried.push(Try { address: address.clone(), since: now, second: Second::Later }),
             }
+            tries.push(address);
         }
         tries
+    }
+
+    /// The peers of whose addresses one is due for its second look.
+    pub(super) fn once_more(&mut self, now: Instant) -> Vec<PeerId> {
+        let mut peers = Vec::new();
+        for (peer, places) in &mut self.peers {
+            let is_due = |tried: &&mut Try| tried.second == Second::Later && tried.since + limits::TRY_ONCE_MORE <= now;
+            let due: Vec<&mut Try> = places.tried.iter_mut().filter(is_due).collect();
+            if !due.is_empty() {
+                peers.push(*peer);
+            }
+            due.into_iter().for_each(|tried| tried.second = Second::Due);
+        }
+        peers
     }
 }
 
@@ -197,6 +230,15 @@ mod tests {
         let claims: Vec<_> = (0..100).map(|port| at(9, port + 1)).collect();
         assert_eq!(found.worth_trying(now, peer, &claims).len(), limits::TRIES_PER_PEER);
         assert!(found.worth_trying(now, peer, &claims).is_empty(), "whatever it claims next");
+        let later = now + limits::TRY_ONCE_MORE;
+        assert!(found.once_more(later - Duration::from_secs(1)).is_empty(), "it has not had its time");
+        assert_eq!(found.once_more(later), [peer]);
+        assert_eq!(found.worth_trying(later, peer, &claims), &claims[..limits::TRIES_PER_PEER], "the same once more");
+        assert!(
+            found.once_more(later + limits::TRY_ONCE_MORE).is_empty()
+                && found.worth_trying(later, peer, &claims).is_empty(),
+            "and no more"
+        );
         assert!(!found.worth_trying(now + limits::TRY_AGAIN, peer, &claims).is_empty());
         let now = now + limits::TRY_AGAIN;
         assert!(found.worth_trying(now, PeerId::random(), &claims).is_empty(), "a stranger");

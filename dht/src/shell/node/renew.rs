@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::admission::Admission;
 use super::driver::{Command, Driver, Ends};
 use super::flood::Turned;
-use super::listen::same_port;
+use super::listen::{same_port, say_missing};
 use super::rate::Rates;
 use super::requests::Parked;
 use super::{Certified, Counters, Held, NodeConfig, NodeError, PeerSet, Reason, Records, Role};
@@ -84,10 +84,11 @@ pub(super) async fn live(mut config: NodeConfig, records: Box<dyn Records>, ends
     }
 }
 
-/// The node under the key that the configuration has now.
+/// The node under the key that the configuration has now, at those of its addresses that can be had: what the system still holds for the former
+/// sockets is waited for, and for what it does not give the node does not stay away.
 async fn again(mut old: Driver, config: &mut NodeConfig) -> Option<Driver> {
     let present = old.present();
-    let (mut records, mut ends, carried) = apart(old, present);
+    let (mut records, ends, carried) = apart(old, present);
     // Where others know the node to be, it shall be found, also at a port that was any at its start.
     if let Some(port) = same_port(&ends.listening_tx.borrow()) {
         config.port = port;
@@ -95,27 +96,24 @@ async fn again(mut old: Driver, config: &mut NodeConfig) -> Option<Driver> {
     ends.listening_tx.send_replace(Vec::new());
     ends.peers_tx.send_modify(|PeerSet { peers, changes, .. }| (*peers, *changes) = (0, *changes + 1));
     records.move_to(config.place());
+    let driver = Driver::new(config, records, ends).inspect_err(|error| tracing::error!(%error, "DHT node stopped"));
+    let mut driver = driver.ok()?;
+    driver.ends.id_tx.send_replace(*driver.swarm.local_peer_id());
     for attempt in 0_u32.. {
-        let driver =
-            Driver::new(config, records, ends).inspect_err(|error| tracing::error!(%error, "DHT node stopped"));
-        let mut driver = driver.ok()?;
-        driver.ends.id_tx.send_replace(*driver.swarm.local_peer_id());
-        let error = match driver.listen() {
-            Ok(()) => {
-                driver.take_over(carried);
-                return Some(driver);
-            }
-            Err(error) => error,
-        };
-        if attempt == limits::RENEW_SILENT {
-            tracing::warn!(%error, "the DHT node has its new key and no socket yet; it tries on");
+        let missing = driver.listen_where_it_can();
+        if missing.is_empty() || attempt >= limits::RENEW_SILENT && driver.has_socket() {
+            say_missing(&missing);
+            break;
         }
-        (records, ends, _) = apart(driver, Vec::new());
-        if !ends.pause().await {
+        if attempt == limits::RENEW_SILENT {
+            tracing::warn!(error = %missing[0], "the DHT node has its new key and no socket yet; it tries on");
+        }
+        if !driver.ends.pause().await {
             return None;
         }
     }
-    None
+    driver.take_over(carried);
+    Some(driver)
 }
 
 /// The next thing that is asked for, those that waited first; none when nobody is left who could ask.

@@ -169,7 +169,7 @@ impl Driver {
         let kad::PeerRecord { peer, record } = found;
         let from = match peer {
             None => Origin::Own,
-            Some(peer) => self.seen_at.get(&peer).and_then(ip).map_or(Origin::Unknown, Origin::Peer),
+            Some(peer) => self.seen.at(&peer).and_then(ip).map_or(Origin::Unknown, Origin::Peer),
         };
         let round = peer.map_or(0, |peer| self.kad().watch.round(&id, &peer));
         let Some(Query::Get { values }) = self.queries.get(&id) else { return };

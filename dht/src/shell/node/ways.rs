@@ -94,6 +94,7 @@ impl Driver {
     pub(super) fn on_found(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint, is_second: bool) {
         let ConnectedPoint::Dialer { address, .. } = endpoint else {
             self.ways.found.came_from(peer, endpoint.get_remote_address());
+            self.place(peer);
             return;
         };
         let was_tried = self.ways.found.is_tried(&peer, address);
@@ -119,6 +120,13 @@ impl Driver {
         claimed.into_iter().filter(|address| self.ways.found.is_proven(&peer, address)).collect()
     }
 
+    /// Looks a second time at addresses at which peers were not found.
+    pub(super) fn try_once_more(&mut self, now: Instant) {
+        for peer in self.ways.found.once_more(now) {
+            self.place(peer);
+        }
+    }
+
     /// An anycast address is of nobody in particular, and must not be handed on as a peer's; libp2p enters what it has dialled.
     pub(super) fn leave_out_anycast(&mut self, peer: PeerId) {
         for address in self.addresses_of(&peer) {
@@ -141,7 +149,7 @@ impl Driver {
     /// A server says where it sees us. Who sees us where nobody can dial us speaks for our being a client. Only members are
     /// believed: anybody has addresses in a few blocks, and would turn servers into clients with them.
     pub(super) fn on_observed(&mut self, peer: PeerId, observed: &Multiaddr) {
-        let Some(observer) = self.seen_at.get(&peer).and_then(ip) else { return };
+        let Some(observer) = self.seen.at(&peer).and_then(ip) else { return };
         if self.role != Role::Server || self.ways.is_anycast(observed) || !self.counts_as_observer(peer, observed) {
             return;
         }

@@ -31,11 +31,7 @@ impl Driver {
             return;
         }
         known.connect(Instant::now());
-        let has_moved = std::mem::replace(&mut known.at, ip(address)) != ip(address);
-        if has_moved && !self.addresses_of(&peer).is_empty() {
-            self.on_placed(peer);
-            self.peers_changed();
-        }
+        self.is_seen_at(peer, ip(address));
         let presentation = self.admission.present_to(&peer);
         let request = self.swarm.behaviour_mut().admit.send_request(&peer, presentation);
         if let Some(known) = self.admission.peers.get_mut(&peer) {

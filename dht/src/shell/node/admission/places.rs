@@ -57,7 +57,7 @@ impl Driver {
         }
         if has_said {
             // Where it was reached, it can be reached, whatever it says: it may not know of the router in front of it.
-            let seen_at = self.seen_at.get(&peer).map(|seen_at| split_peer(seen_at).0);
+            let seen_at = self.seen.at(&peer).map(|seen_at| split_peer(seen_at).0);
             for old in before.into_iter().filter(|old| !addresses.contains(old) && Some(old) != seen_at.as_ref()) {
                 self.kad().remove_address(&peer, &old);
             }
@@ -77,6 +77,16 @@ impl Driver {
             diversity::Crowded::Block => "block",
             diversity::Crowded::Provider => "provider",
         })
+    }
+
+    /// Where a peer is seen, which decides whose share of a bucket it has.
+    pub(in crate::shell::node) fn is_seen_at(&mut self, peer: PeerId, at: Option<IpAddr>) {
+        let Some(known) = self.admission.peers.get_mut(&peer) else { return };
+        let has_moved = std::mem::replace(&mut known.at, at) != at;
+        if has_moved && !self.addresses_of(&peer).is_empty() {
+            self.on_placed(peer);
+            self.peers_changed();
+        }
     }
 
     /// A peer has taken a place that was pending, or is seen elsewhere: meanwhile others of its block may have come, or its
