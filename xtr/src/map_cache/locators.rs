@@ -385,6 +385,12 @@ impl Locators {
         known.min(self.interfaces.of(state).into())
     }
 
+    /// Whether an inner packet of so many octets leaves at all, whatever the way behind the interface takes.
+    pub(crate) fn leaves(&self, index: LocatorIndex, inner: usize) -> bool {
+        let state = self.get(index);
+        inner + overhead(state.address) <= usize::from(self.interfaces.of(state))
+    }
+
     /// What the interfaces take that packets leave by.
     pub(crate) fn set_interface_mtus(&mut self, interfaces: InterfaceMtus) {
         self.interfaces = interfaces;
