@@ -63,7 +63,7 @@ table! {
         NoLocator = "no-locator",
         /// Too long for the way to the locator; its source has been told, unless told too often.
         TooBig = "too-big",
-        /// An IPv6 packet of up to 1280 octets, for which the way to the locator is too narrow.
+        /// An IPv6 packet of up to 1280 octets, for which the interface that it would leave by is too narrow.
         PathTooNarrow = "path-too-narrow",
         /// Waited for a mapping, and newer packets needed the room.
         QueueFull = "queue-full",

@@ -127,6 +127,70 @@ fn router_teaches(tier: Tier) {
 }
 
 #[test]
+fn a_forged_report_stops_no_ipv6_packet_of_1280_which_routers_may_fragment() {
+    [Tier::Zero, Tier::One].into_iter().for_each(forged_report_stops_nothing);
+}
+
+fn forged_report_stops_nothing(tier: Tier) {
+    let payload = 1280 - 40 - 8;
+    let near = move || {
+        let node = Node::start(NEAR, 1500, tier);
+        lead_into_tunnel(NEAR, FAR);
+        FAR.prefixes.iter().for_each(|net| node.map(net, FAR.rlocs[0]));
+        let socket = bind(NEAR.hosts[1], 0);
+        socket.connect((ip(FAR.hosts[1]), 7)).unwrap();
+        let send = |octet| socket.send(&vec![octet; payload]).unwrap();
+        send(0);
+        let started = Instant::now();
+        while node.count(Count::PathMtu) == 0 {
+            assert!(started.elapsed() < PATIENCE, "{tier:?}: {:?}", node.plane.counters().snapshot());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        (1..=3).for_each(|octet| assert_eq!(send(octet), payload));
+        let mut answer = [0; 2000];
+        for octet in 0..=3 {
+            let length = socket.recv(&mut answer).unwrap_or_else(|error| panic!("{tier:?} {octet}: {error}"));
+            assert_eq!((length, answer[0]), (payload, octet), "{tier:?}");
+        }
+        assert_eq!(node.plane.counters().dropped(DropReason::PathTooNarrow), 0);
+    };
+    let far = move |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+        let node = Node::start(FAR, 1500, tier);
+        NEAR.prefixes.iter().for_each(|net| node.map(net, NEAR.rlocs[0]));
+        lead_into_tunnel(FAR, NEAR);
+        let ear = eavesdrop(libc::ETH_P_IP);
+        let forger = std::thread::spawn(move || {
+            let icmp = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).unwrap();
+            let outer = |octets: &[u8]| (octets[0] >> 4 == 4 && octets[1316 - 1] < 4).then(|| octets.to_vec());
+            let next = || loop {
+                let mut octets = [0; 4000];
+                let length = (&ear).read(&mut octets).unwrap();
+                if length == 1316
+                    && let Some(outer) = outer(&octets[..length])
+                {
+                    return outer;
+                }
+            };
+            let first = next();
+            assert_eq!(first[6], 0x40, "{tier:?}: DF");
+            let to = SockAddr::from(SocketAddr::new(ip(NEAR.rlocs[0]), 0));
+            icmp.send_to(&too_big(&first, 600), &to).unwrap();
+            let others = [next(), next(), next()];
+            let identifications = others.map(|outer| {
+                assert_eq!(outer[6] & 0x40, 0, "{tier:?}: no DF");
+                [outer[4], outer[5]]
+            });
+            let [one, two, three] = identifications;
+            // RFC 791: what may be fragmented is told apart by it.
+            assert!(one != two && two != three && three != one, "{tier:?}: {identifications:?}");
+        });
+        echo(FAR.hosts, ready, stop);
+        forger.join().unwrap();
+    };
+    in_two_namespaces(near, far);
+}
+
+#[test]
 fn a_locator_where_nobody_takes_lisp_is_a_hint_to_probe_it() {
     // The other kernel says nothing about a UDP datagram without checksum over IPv6, which tier 0 sends.
     for (tier, rloc) in [(Tier::Zero, FAR.rlocs[0]), (Tier::One, FAR.rlocs[0]), (Tier::One, FAR.rlocs[1])] {
@@ -153,7 +217,8 @@ fn outer_to(rloc: &str) -> OuterHeader {
     let source = ip(NEAR.rlocs[usize::from(destination.is_ipv6())]);
     let (class, lisp) = (TrafficClass(0), [0; LispHeader::LENGTH]);
     let (source_port, destination_port) = (50_000, wire::DATA_PORT);
-    OuterHeader { source, destination, source_port, destination_port, ttl: 9, class, flow_label: 0x1_2345, lisp }
+    let (flow_label, dont_fragment) = (0x1_2345, true);
+    OuterHeader { source, destination, source_port, destination_port, ttl: 9, class, flow_label, dont_fragment, lisp }
 }
 
 /// What the pool says about one packet, all of the same port.

@@ -23,6 +23,8 @@ pub struct OuterHeader {
     pub class: TrafficClass,
     /// IPv6 flow label, 20 bits; unused over IPv4.
     pub flow_label: u32,
+    /// DF of IPv4, so that no router fragments the packet; unused over IPv6, where none does.
+    pub dont_fragment: bool,
     /// The octets of the LISP header: it is made for few packets, and the same for all others.
     pub lisp: [u8; LispHeader::LENGTH],
 }
@@ -45,9 +47,9 @@ impl OuterHeader {
         LispHeader::read(self.lisp)
     }
 
-    /// Writes the header of a packet with `inner` octets behind it and returns what was written. IPv4 gets DF and the
-    /// UDP checksum is 0 in both families (RFC 9300, section 5.3). `None` if the packet gets too long, or if the
-    /// families differ.
+    /// Writes the header of a packet with `inner` octets behind it and returns what was written. The UDP checksum
+    /// is 0 in both families (RFC 9300, section 5.3), and so is the identification of IPv4, which the kernel fills in where there is no
+    /// DF. `None` if the packet gets too long, or if the families differ.
     #[inline]
     pub fn emit<'b>(&self, inner: usize, buffer: &'b mut [u8; Self::LONGEST]) -> Option<&'b [u8]> {
         let payload = LispHeader::LENGTH.checked_add(inner)?;
@@ -55,9 +57,8 @@ impl OuterHeader {
             UdpHeader { source: self.source_port, destination: self.destination_port, checksum: 0 }.emit(payload)?;
         let (ip, rest) = match (self.source, self.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let (ttl, class) = (self.ttl, self.class);
-                let header =
-                    Ipv4Header { source, destination, protocol: protocol::UDP, ttl, class, dont_fragment: true };
+                let (ttl, class, dont_fragment) = (self.ttl, self.class, self.dont_fragment);
+                let header = Ipv4Header { source, destination, protocol: protocol::UDP, ttl, class, dont_fragment };
                 let (ip, rest) = buffer.split_at_mut(Ipv4Header::LENGTH);
                 ip.copy_from_slice(&header.emit(UdpHeader::LENGTH + payload)?);
                 (Ipv4Header::LENGTH, rest)
@@ -94,7 +95,23 @@ mod tests {
             ttl: 16,
             class: TrafficClass(0xb9),
             flow_label: 77,
+            dont_fragment: true,
             lisp: [0; LispHeader::LENGTH],
+        }
+    }
+
+    #[test]
+    fn only_what_routers_may_fragment_has_no_dont_fragment() {
+        let [mut whole, mut parts] = [[0; OuterHeader::LONGEST]; 2];
+        for destination in ["198.51.100.1", "2001:db8::2"] {
+            let source = if destination.contains(':') { "2001:db8::1" } else { "192.0.2.1" };
+            let header = header(source, destination);
+            let whole = header.emit(1280, &mut whole).unwrap();
+            let parts = OuterHeader { dont_fragment: false, ..header }.emit(1280, &mut parts).unwrap();
+            let differ: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != parts[*at]).collect();
+            // Flags and checksum of IPv4.
+            assert_eq!(differ, if header.destination.is_ipv4() { vec![6, 10] } else { vec![] });
+            assert!(header.destination.is_ipv6() || checksum::internet(&parts[..20]) == 0 && parts[6] == 0);
         }
     }
 

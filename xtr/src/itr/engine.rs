@@ -113,6 +113,8 @@ struct Target {
 #[derive(Debug)]
 enum Decision {
     Core(Target),
+    /// Whole, although the way is believed to be too narrow: an IPv6 packet that every link has to take.
+    Minimum(Target),
     Split(Target, usize),
     Native,
     Ask,
@@ -424,6 +426,10 @@ impl Itr {
                     self.encapsulate_otherwise(target, &packet)
                 }
             }
+            // Of a super-packet each for itself: the last one, which is shorter, may fit.
+            Decision::Minimum(target) if self.outputs.is_empty() && others.0 == 0 => {
+                self.encapsulate_minimum(target, &packet)
+            }
             Decision::Native => {
                 self.counters.add(Count::Native, 1 + others.0);
                 Verdict::Native(packet.octets())
@@ -455,7 +461,9 @@ impl Itr {
             return unreachable(DropReason::SiteOwnEid);
         }
         match self.decide_mapped(packet) {
-            Decision::Core(target) | Decision::Split(target, _) if self.leads_back(target, packet.source()) => {
+            Decision::Core(target) | Decision::Minimum(target) | Decision::Split(target, _)
+                if self.leads_back(target, packet.source()) =>
+            {
                 unreachable(DropReason::MovedNowhere)
             }
             Decision::Native => unreachable(DropReason::MovedNowhere),
@@ -531,9 +539,33 @@ impl Itr {
         }
         match packet {
             IpPacket::V4(packet) if !packet.dont_fragment() => Decision::Split(target, room),
-            IpPacket::V6(_) if length <= MINIMUM_MTU => Decision::Drop(DropReason::PathTooNarrow, None),
+            IpPacket::V6(_) if length <= MINIMUM_MTU => self.minimum(length, target),
             _ => Decision::Drop(DropReason::TooBig, Some(IcmpError::TooBig(room))),
         }
+    }
+
+    /// An IPv6 packet of up to 1280 octets, which its source can make no shorter: each link takes it, by fragments of its own if need be
+    /// (RFC 8200, section 5). So it is sent, whatever was said of the way, unless our own interface is too narrow.
+    #[cold]
+    #[inline(never)]
+    fn minimum(&self, length: usize, target: Target) -> Decision {
+        match self.cache.locators().leaves(target.locator, length) {
+            true => Decision::Minimum(target),
+            false => Decision::Drop(DropReason::PathTooNarrow, None),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn encapsulate_minimum<'p>(&mut self, target: Target, packet: &IpPacket<'p>) -> Verdict<'p> {
+        self.count_encapsulated(target.locator, 1, packet.octets().len());
+        Verdict::Encapsulate(self.minimum_header(target, packet), packet.octets())
+    }
+
+    /// Routers may fragment it over IPv4: RFC 9300, section 7.1, lets DF be 0 where nothing else gets a packet through. Over IPv6 none does.
+    fn minimum_header(&mut self, target: Target, packet: &IpPacket<'_>) -> OuterHeader {
+        let header = self.header(target, packet);
+        OuterHeader { dont_fragment: header.destination.is_ipv6(), ..header }
     }
 
     /// Towards a locator that is not ordinary. The verdict is made here, whole: were it put together where that of all others is, theirs
@@ -557,6 +589,7 @@ impl Itr {
             ttl: packet.ttl(),
             class: packet.traffic_class(),
             flow_label: flow_label(target.flow),
+            dont_fragment: true,
             lisp: LispHeader::plain(self.config.iid).emit(),
         }
     }
@@ -601,7 +634,14 @@ impl Itr {
     /// Does what was decided, into the outputs.
     fn carry_out(&mut self, now: Instant, packet: &IpPacket<'_>, decision: Decision) {
         match decision {
-            Decision::Core(target) => self.push_core(target, packet, packet.octets().to_vec()),
+            Decision::Core(target) => {
+                let header = self.header(target, packet);
+                self.push_core(target, header, packet.octets().to_vec());
+            }
+            Decision::Minimum(target) => {
+                let header = self.minimum_header(target, packet);
+                self.push_core(target, header, packet.octets().to_vec());
+            }
             Decision::Split(target, room) => self.split(now, packet, target, room),
             Decision::Native => {
                 self.counters.add(Count::Native, 1);
@@ -654,14 +694,17 @@ impl Itr {
         match whole.ok().and_then(|whole| fragment(&whole, room)) {
             Some(fragments) => {
                 self.counters.add(Count::Fragmented, 1);
-                fragments.for_each(|fragment| self.push_core(target, packet, fragment));
+                fragments.for_each(|fragment| {
+                    // Each has a nonce of its own, if it has any.
+                    let header = self.header(target, packet);
+                    self.push_core(target, header, fragment);
+                });
             }
             None => self.refuse(now, packet, DropReason::TooBig, Some(IcmpError::TooBig(room))),
         }
     }
 
-    fn push_core(&mut self, target: Target, packet: &IpPacket<'_>, inner: Vec<u8>) {
-        let header = self.header(target, packet);
+    fn push_core(&mut self, target: Target, header: OuterHeader, inner: Vec<u8>) {
         self.count_encapsulated(target.locator, 1, inner.len());
         self.outputs.push_back(Output::Core(header, inner));
     }
@@ -719,7 +762,10 @@ impl Itr {
         let error = IpPacket::parse(&message).ok().filter(|_| is_elsewhere);
         let decision = error.as_ref().map_or(Decision::Native, |error| self.decide(error));
         match (error, decision) {
-            (Some(error), decision @ (Decision::Core(..) | Decision::Split(..) | Decision::Ask)) => {
+            (
+                Some(error),
+                decision @ (Decision::Core(..) | Decision::Minimum(..) | Decision::Split(..) | Decision::Ask),
+            ) => {
                 self.carry_out(now, &error, decision);
             }
             // It is no EID, and has sent without a tunnel.

@@ -560,8 +560,35 @@ fn a_path_below_1280_never_makes_an_ipv6_limit_below_1280() {
     bench.itr.handle_too_big(bench.now, &quoted, 600);
     assert_eq!(bench.send(&v6_packet(&[0; 1300 - 40])), Verdict::Dropped(DropReason::TooBig));
     assert_eq!(bench.site()[44..48], 1280u32.to_be_bytes());
-    assert_eq!(bench.send(&v6_packet(&[0; 1280 - 40])), Verdict::Dropped(DropReason::PathTooNarrow));
     assert_eq!(bench.outputs(), []);
+}
+
+#[test]
+fn an_ipv6_packet_of_1280_is_sent_whatever_was_said_of_the_way_and_may_be_fragmented_over_ipv4() {
+    for (rloc, ours, overhead) in [("198.51.100.1", "192.0.2.1", 36), ("2001:db8:f::1", "2001:db8:c1::1", 56)] {
+        let mut bench = Bench::new();
+        bench.map("2001:db8:b::/48", &[rloc]);
+        let mut buffer = [0; OuterHeader::LONGEST];
+        let least = v6_packet(&[0; 1280 - 40]);
+        let whole = bench.header(&least);
+        let quoted = whole.emit(1400, &mut buffer).unwrap().to_vec();
+        bench.itr.handle_report(bench.now, &quoted, 600);
+        assert_eq!(bench.counters.get(Count::PathMtu), 1);
+        let may_be_fragmented = OuterHeader { dont_fragment: whole.destination.is_ipv6(), ..whole };
+        assert_eq!(bench.header(&least), may_be_fragmented);
+        assert_eq!(bench.header(&v6_packet(&[0; 8])), whole, "what fits is not fragmented");
+        assert_eq!(bench.send(&v6_packet(&[0; 1281 - 40])), Verdict::Dropped(DropReason::TooBig));
+        // What stands behind others goes the same way.
+        assert_eq!(bench.send(&least), Verdict::Later);
+        let Some(Output::Core(header, inner)) = bench.outputs().pop() else { panic!() };
+        assert_eq!((header, inner.len()), (may_be_fragmented, 1280));
+        let mut leaves_by = |mtu| {
+            bench.itr.update(bench.now, Update::InterfaceMtus([(ip(ours), mtu)].into()));
+            matches!(bench.send(&least), Verdict::Encapsulate(..))
+        };
+        assert!(leaves_by(1280 + overhead) && !leaves_by(1280 + overhead - 1));
+        assert_eq!(bench.dropped(DropReason::PathTooNarrow), 1, "our own interface is no hearsay");
+    }
 }
 
 #[test]

@@ -149,8 +149,9 @@ impl Batch {
             }
             self.open.remove(at);
         }
-        // Of a packet that begins a group only.
-        if self.longest_group > 1 && !self.ungrouped.contains(&outer.destination) {
+        // Of a packet that begins a group only. One that may be fragmented has none: its packets would have identifications that others
+        // have too, as the kernel draws one for a group and counts up from there.
+        if self.longest_group > 1 && outer.dont_fragment && !self.ungrouped.contains(&outer.destination) {
             if self.open.len() == OPEN_GROUPS {
                 self.open.remove(0);
             }

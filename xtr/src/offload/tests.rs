@@ -375,6 +375,7 @@ fn outer(flow: u16, kind: u8) -> OuterHeader {
         ttl,
         class: TrafficClass(class),
         flow_label: 0,
+        dont_fragment: true,
         lisp: [0; LispHeader::LENGTH],
     }
 }

@@ -45,6 +45,7 @@ pub(super) struct Paths {
     paths: BTreeMap<IpAddr, Path>,
     schedule: BTreeSet<(Instant, IpAddr)>,
     nonces: HashMap<Nonce, IpAddr>,
+    /// Of octets.
     budget: Budget,
     random: StdRng,
     counts: Counts,
@@ -82,7 +83,7 @@ impl Paths {
             paths: BTreeMap::new(),
             schedule: BTreeSet::new(),
             nonces: HashMap::new(),
-            budget: Budget::new(now, limits::LONG_PROBES_PER_SECOND),
+            budget: Budget::new(now, limits::LONG_PROBE_OCTETS_PER_SECOND),
             random: StdRng::from_seed(seed),
             counts: Counts::default(),
             outputs: VecDeque::new(),
@@ -251,7 +252,7 @@ impl Paths {
         while let Some((due, rloc)) = self.schedule.first().copied()
             && due <= now
         {
-            // A step may send two.
+            // A step may send two, of which the last may be more than there is: the next one waits for that.
             if self.budget.next().is_some_and(|tokens| tokens > now) {
                 return;
             }
@@ -304,7 +305,7 @@ impl Paths {
     fn send(&mut self, now: Instant, rloc: IpAddr, length: u16) {
         let Some(path) = self.paths.get_mut(&rloc) else { return };
         let Some(prefix) = path.prefix else { return };
-        self.budget.take(now);
+        self.budget.spend(now, length.into());
         let probe = Long { nonce: Nonce(self.random.next_u64()), length, sent: now, prefix };
         let Ok(mut bytes) = probe_message(probe.nonce, path.local, prefix).encode() else { return };
         bytes.resize(bytes.len().max(payload(rloc, length)), 0);
@@ -379,4 +380,52 @@ fn nonce_of(beginning: &[u8]) -> Option<Nonce> {
 /// Octets of the UDP payload of an IP packet of this length.
 fn payload(rloc: IpAddr, length: u16) -> usize {
     usize::from(length).saturating_sub(overhead(rloc) - LispHeader::LENGTH)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Octets of the long probes that are sent to many locators in so many seconds, where nothing is longer than `longest` and all probes are
+    /// answered at once.
+    fn octets(longest: u16, seconds: u64) -> usize {
+        let start = Instant::now();
+        let mut paths = Paths::new(start, [7; 32]);
+        paths.look_for(longest);
+        let local: IpAddr = "192.0.2.1".parse().unwrap();
+        for number in 0..1024_u16 {
+            let [high, low] = number.to_be_bytes();
+            let prefix = EidPrefix::host(wire::address::InstanceId(0), [10, 0, high, low].into());
+            paths.short_answered(start, [198, 51, high, low].into(), (local, prefix));
+        }
+        let (mut now, mut octets) = (start, 0);
+        while now <= start + Duration::from_secs(seconds) {
+            paths.handle_timeout(now);
+            while let Some(output) = paths.poll() {
+                if let Output::Send(message) = output {
+                    octets += message.bytes.len() + 28;
+                    paths.answer(now, nonce_of(&message.bytes).unwrap());
+                }
+            }
+            let Some(due) = paths.next_deadline() else { break };
+            now = due.max(now + Duration::from_micros(100));
+        }
+        octets
+    }
+
+    #[test]
+    fn long_probes_are_bounded_in_octets_however_long_they_are() {
+        let per_second = limits::LONG_PROBE_OCTETS_PER_SECOND as usize;
+        for longest in [8964, 60_000] {
+            // The last step may send two packets more. First come those of 1500 octets to all, for three seconds and a half, then longer ones.
+            let more = usize::from(longest) + 36 + 1500;
+            for seconds in [0, 15] {
+                let (sent, most) = (octets(longest, seconds), (1 + seconds as usize) * per_second);
+                assert!((most - more..most + more).contains(&sent), "{longest} in {seconds} s: {sent}, not {most}");
+            }
+        }
+    }
 }

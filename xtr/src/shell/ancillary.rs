@@ -34,6 +34,20 @@ pub(super) fn option(socket: &Socket, level: libc::c_int, name: libc::c_int) -> 
     if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Calls `send` while this option is otherwise, and leaves it as it was.
+pub(super) fn with_option(
+    socket: &Socket,
+    (level, name): (libc::c_int, libc::c_int),
+    value: libc::c_int,
+    send: impl FnOnce() -> io::Result<usize>,
+) -> io::Result<usize> {
+    let before = option(socket, level, name)?;
+    set_option(socket, level, name, value)?;
+    let sent = send();
+    set_option(socket, level, name, before)?;
+    sent
+}
+
 /// What one recvmsg(2) brought, beside the octets.
 #[derive(Debug)]
 pub(super) struct Received<'c> {

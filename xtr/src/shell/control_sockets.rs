@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use wire::data::{LispHeader, overhead};
 
 use super::Failure;
-use super::ancillary::{self, QUOTED_LENGTH, option, set_option};
+use super::ancillary::{self, QUOTED_LENGTH, set_option, with_option};
 use super::data_socket::ERRORS_AT_A_TIME;
 use super::device::SendError;
 
@@ -241,11 +241,7 @@ fn send_unfragmented(socket: &Socket, remote: SocketAddr, bytes: &[u8]) -> std::
         SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE),
         SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE),
     };
-    let before = option(socket, level, name)?;
-    set_option(socket, level, name, probe)?;
-    let sent = socket.send_to(bytes, &remote.into());
-    set_option(socket, level, name, before)?;
-    sent
+    with_option(socket, (level, name), probe, || socket.send_to(bytes, &remote.into()))
 }
 
 async fn bind_patiently(local: SocketAddr) -> Result<UdpSocket, Failure> {
@@ -368,7 +364,7 @@ mod tests {
             // No datagram is that long.
             let too_long = send_unfragmented(&socket, to, &[7; 65_536]).unwrap_err();
             assert_eq!(too_long.raw_os_error(), Some(libc::EMSGSIZE));
-            assert_eq!(option(&socket, level, name).unwrap(), never, "whatever became of it");
+            assert_eq!(ancillary::option(&socket, level, name).unwrap(), never, "whatever became of it");
         }
     }
 }

@@ -46,6 +46,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use cgeid::OperationalKey;
+use dht::shell::http::Server as MetricsServer;
 use ipnet::{IpNet, Ipv6Net};
 use program::manager;
 use tokio::signal::unix::{SignalKind, signal};
@@ -63,12 +64,12 @@ use crate::config::{Config, Flags, Mapping};
 use crate::database::Database;
 use crate::engine::{self, Control};
 use crate::register::Server;
-use crate::subscribe;
+use crate::subscribe::{self, Told};
 use crate::transport::MapSystem;
 use clock::Alarm;
 use control_plane::ControlPlane;
 use control_socket::{ControlSocket, Question};
-use control_sockets::ControlSockets;
+use control_sockets::{ControlSockets, Received};
 use embedded::{Embedded, Identities, KeyFiles, KeyWatch, cgeid_prefix};
 use forwarding::Forwarded;
 use identities::{Change, Changes};
@@ -117,94 +118,185 @@ async fn run_as(
     clocks: impl Clocks,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    // What the configuration and the machine may refuse comes first; only then is anything written.
-    let (key_files, given) = check_map_system(&config)?;
-    privileges.at_the_start(config.tier)?;
-    let netlink = Netlink::connect()?;
-    netlink.refuse_a_second_node(&config.tun).await?;
-    let interfaces = Watch::start(&config.tun)?;
-    let (wanted, locators) = (Wanted::of(&config), locators(&config, &netlink).await?);
-    let rlocs: Vec<IpAddr> = locators.all.iter().map(|locator| locator.address).collect();
-    // First: it waits for addresses that are still looked at for duplicates.
-    let (sockets, received) = ControlSockets::bind(&rlocs).await?;
-    Packets::probe(&config, &rlocs)?;
-
-    let state = StateFile::open(&config.state_dir)?;
-    let (key_files, keys) = match &config.mapping {
-        Mapping::Embedded(embedded) if given.is_empty() => {
-            let (files, key) = embedded::own_identity(&config, embedded)?;
-            (files, vec![key])
-        }
-        _ => (key_files, given),
-    };
-    let watch = KeyWatch::start(key_files).map_err(|error| Failure::Machine(format!("{error:#}")))?;
-    let cgeids: Vec<EidPrefix> = keys.iter().map(|key| cgeid_prefix(key.address())).collect();
-    let site: Vec<EidPrefix> = config.eid_prefixes.iter().chain(&cgeids).copied().collect();
-    let map_version = KeptVersion::open(&config.state_dir, config.map_version)?;
-    let (notify_nonces, heard) = NotifyNonces::open(&config.state_dir)?;
-    let (told_nonces, told) = NotifyNonces::open(&config.state_dir)?;
-    let database = Database::new(site.clone(), locators.all.clone(), Ttl::DEFAULT);
-    let database = map_version.version(database, config.trust.status_bits());
-    let packets = Packets::start(&config, &database)?;
-    packets.lend_control_port(&sockets);
-    privileges.while_it_runs()?;
-    let map_system = match &config.mapping {
-        Mapping::Embedded(embedded) => {
-            let identities = Identities { keys, watch: &watch };
-            Some(Embedded::start(&config, embedded, identities, database.preferred_rlocs())?)
-        }
-        Mapping::Elsewhere { .. } => None,
-    };
-    changes.renew(watch);
-    let (sender, questions) = mpsc::channel::<Question>(QUESTIONS);
-    let metrics = metrics::serve(&config, map_system.as_ref(), sender.clone()).await?;
-    let life = life::Life::show(sender.clone());
-    let control_socket = ControlSocket::listen(&config.control, sender)?;
-    announce(&config, &database, map_system.as_ref());
-    let control = control(&config, &state, database, &site, map_system.as_ref())?.having_heard(heard);
-    let control = control.having_been_told(clock::now(), told);
-
     let sender = changes.sender();
-    let mut plane = ControlPlane {
-        control,
-        sockets,
-        received,
-        packets,
-        map_system,
-        state,
-        map_version,
-        notify_nonces,
-        told_nonces,
-        questions,
-        cgeid_network: cgeid_network(&config),
-        changes,
-        netlink,
-        plan: plan(&config, &site, &cgeids),
-        watch: interfaces,
-        look: None,
-        wanted,
-        locators,
-        settings,
-        pitr: Led::new(Why::Pitr, &config),
-        moved: Led::new(Why::Moved, &config),
-        alarm: Alarm::new().map_err(|error| Failure::Machine(format!("a timer: {error}")))?,
-        led_again: Arc::default(),
-    };
+    let (mut plane, windows) = start(privileges, settings, &config, changes).await?;
     let mut result = plane.netlink.set_up(&mut plane.plan).await;
     if result.is_ok() {
         manager::ready();
         result = serve(&config, &mut plane, clocks, sender, stop).await;
     }
-    drop(life);
+    result.and(end(plane, windows).await)
+}
+
+/// Starts all parts. What the configuration and the machine may refuse comes first; only then is anything written.
+async fn start(
+    privileges: Privileges,
+    settings: Settings,
+    config: &Config,
+    changes: Changes,
+) -> Result<(ControlPlane, Windows), Failure> {
+    let given = check_map_system(config)?;
+    privileges.at_the_start(config.tier)?;
+    let underlay = Underlay::of(config).await?;
+    let kept = Kept::open(config)?;
+    let own = Own::of(config, given)?;
+    let database = Database::new(own.site.clone(), underlay.locators.all.clone(), Ttl::DEFAULT);
+    let database = kept.map_version.version(database, config.trust.status_bits());
+    let packets = Packets::start(config, &database)?;
+    packets.lend_control_port(&underlay.sockets);
+    privileges.while_it_runs()?;
+    let map_system = start_map_system(config, own.keys, &own.watch, &database)?;
+    changes.renew(own.watch);
+    let (sender, questions) = mpsc::channel::<Question>(QUESTIONS);
+    let windows = Windows::open(config, map_system.as_ref(), sender).await?;
+    announce(config, &database, map_system.as_ref());
+    let control = control(config, &kept.state, database, &own.site, map_system.as_ref())?.having_heard(kept.heard);
+    let plane = ControlPlane {
+        control: control.having_been_told(clock::now(), kept.told),
+        sockets: underlay.sockets,
+        received: underlay.received,
+        packets,
+        map_system,
+        state: kept.state,
+        map_version: kept.map_version,
+        notify_nonces: kept.notify_nonces,
+        told_nonces: kept.told_nonces,
+        questions,
+        cgeid_network: cgeid_network(config),
+        changes,
+        netlink: underlay.netlink,
+        plan: plan(config, &own.site, &own.cgeids),
+        watch: underlay.watch,
+        look: None,
+        wanted: underlay.wanted,
+        locators: underlay.locators,
+        settings,
+        pitr: Led::new(Why::Pitr, config),
+        moved: Led::new(Why::Moved, config),
+        alarm: Alarm::new().map_err(|error| Failure::Machine(format!("a timer: {error}")))?,
+        led_again: Arc::default(),
+    };
+    Ok((plane, windows))
+}
+
+/// What the machine has towards the core.
+struct Underlay {
+    netlink: Netlink,
+    watch: Watch,
+    wanted: Wanted,
+    locators: Locators,
+    sockets: ControlSockets,
+    received: mpsc::Receiver<Received>,
+}
+
+impl Underlay {
+    async fn of(config: &Config) -> Result<Self, Failure> {
+        let netlink = Netlink::connect()?;
+        netlink.refuse_a_second_node(&config.tun).await?;
+        let watch = Watch::start(&config.tun)?;
+        let (wanted, locators) = (Wanted::of(config), locators(config, &netlink).await?);
+        let rlocs: Vec<IpAddr> = locators.all.iter().map(|locator| locator.address).collect();
+        // First: it waits for addresses that are still looked at for duplicates.
+        let (sockets, received) = ControlSockets::bind(&rlocs).await?;
+        Packets::probe(config, &rlocs)?;
+        Ok(Self { netlink, watch, wanted, locators, sockets, received })
+    }
+}
+
+/// What outlives the run.
+struct Kept {
+    state: StateFile,
+    map_version: KeptVersion,
+    notify_nonces: NotifyNonces<MapSystem>,
+    heard: Vec<(MapSystem, Nonce)>,
+    told_nonces: NotifyNonces<Told>,
+    told: Vec<(Told, Nonce)>,
+}
+
+impl Kept {
+    fn open(config: &Config) -> Result<Self, Failure> {
+        let state = StateFile::open(&config.state_dir)?;
+        let map_version = KeptVersion::open(&config.state_dir, config.map_version)?;
+        let (notify_nonces, heard) = NotifyNonces::open(&config.state_dir)?;
+        let (told_nonces, told) = NotifyNonces::open(&config.state_dir)?;
+        Ok(Self { state, map_version, notify_nonces, heard, told_nonces, told })
+    }
+}
+
+/// Identities of this node, and its EIDs.
+struct Own {
+    keys: Vec<OperationalKey>,
+    watch: KeyWatch,
+    cgeids: Vec<EidPrefix>,
+    /// All EID-prefixes, the CGEIDs at the end.
+    site: Vec<EidPrefix>,
+}
+
+impl Own {
+    /// Of those that the configuration names, or else of one that is made at the first start.
+    fn of(config: &Config, (key_files, given): (KeyFiles, Vec<OperationalKey>)) -> Result<Self, Failure> {
+        let (key_files, keys) = match &config.mapping {
+            Mapping::Embedded(embedded) if given.is_empty() => {
+                let (files, key) = embedded::own_identity(config, embedded)?;
+                (files, vec![key])
+            }
+            _ => (key_files, given),
+        };
+        let watch = KeyWatch::start(key_files).map_err(|error| Failure::Machine(format!("{error:#}")))?;
+        let cgeids: Vec<EidPrefix> = keys.iter().map(|key| cgeid_prefix(key.address())).collect();
+        let site = config.eid_prefixes.iter().chain(&cgeids).copied().collect();
+        Ok(Self { keys, watch, cgeids, site })
+    }
+}
+
+/// The one in this process, if there is one.
+fn start_map_system(
+    config: &Config,
+    keys: Vec<OperationalKey>,
+    watch: &KeyWatch,
+    database: &Database,
+) -> Result<Option<Embedded>, Failure> {
+    match &config.mapping {
+        Mapping::Embedded(embedded) => {
+            let identities = Identities { keys, watch };
+            Embedded::start(config, embedded, identities, database.preferred_rlocs()).map(Some)
+        }
+        Mapping::Elsewhere { .. } => Ok(None),
+    }
+}
+
+/// By what the node is seen from outside.
+struct Windows {
+    life: life::Life,
+    control_socket: ControlSocket,
+    metrics: Option<MetricsServer>,
+}
+
+impl Windows {
+    async fn open(
+        config: &Config,
+        map_system: Option<&Embedded>,
+        questions: mpsc::Sender<Question>,
+    ) -> Result<Self, Failure> {
+        let metrics = metrics::serve(config, map_system, questions.clone()).await?;
+        let life = life::Life::show(questions.clone());
+        let control_socket = ControlSocket::listen(&config.control, questions)?;
+        Ok(Self { life, control_socket, metrics })
+    }
+}
+
+/// Ends all parts, of which the kernel's routing is the first to be as it was.
+async fn end(mut plane: ControlPlane, windows: Windows) -> Result<(), Failure> {
+    drop(windows.life);
     plane.netlink.revive();
     let taken_down = plane.netlink.take_down().await;
-    drop(control_socket);
-    drop(metrics);
+    drop(windows.control_socket);
+    drop(windows.metrics);
     plane.packets.stop();
     if let Some(map_system) = plane.map_system {
         map_system.shutdown().await;
     }
-    result.and(taken_down)
+    taken_down
 }
 
 /// Runs until `stop`, with temporary CGEIDs or without.

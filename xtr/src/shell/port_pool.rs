@@ -2,8 +2,8 @@
 //! Sending with offload: UDP sockets, of which the flow chooses one, because UDP_SEGMENT works on no raw socket. So there are as
 //! many source ports as sockets.
 //!
-//! The kernel writes the outer headers. TTL, DSCP, ECN and flow label go with each message; DF is set (IP_PMTUDISC_PROBE),
-//! whatever ICMP the kernel itself believes: path MTUs are ours to learn. The UDP checksum is not zero: UDP_SEGMENT wants one, and
+//! The kernel writes the outer headers. TTL, DSCP, ECN and flow label go with each message; DF is set (IP_PMTUDISC_PROBE,
+//! but IP_PMTUDISC_INTERFACE for a message without DF), whatever ICMP the kernel itself believes: path MTUs are ours to learn. The UDP checksum is not zero: UDP_SEGMENT wants one, and
 //! RFC 9300, section 5.3, lets an ITR send one that is right.
 
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ use rand::RngExt as _;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use wire::data::{LispHeader, OuterHeader, TrafficClass, UdpHeader, overhead};
 
-use super::ancillary::{Control, QUOTED_LENGTH, receive, set_option};
+use super::ancillary::{Control, QUOTED_LENGTH, receive, set_option, with_option};
 use super::data_socket::{ERRORS_AT_A_TIME, FILTER_RETURN};
 use super::device::{GroupSockets, SendError, TooBig};
 use super::fixed_ports::FixedPorts;
@@ -173,11 +173,10 @@ impl PortPool {
     ) {
         let (mut done, mut tried) = (0, Tried::default());
         while let Some((_, first)) = chosen.get(done) {
-            let fd = self.sockets[socket].socket.as_fd();
             // What is tried in another way goes alone: that it leaves says nothing about the others.
             let most = if tried.without_label { 1 } else { AT_A_TIME };
-            let rest = chosen[done..].iter().take(most).map(|(_, message)| &messages[*message]);
-            match send_many(fd, rest, self.has_flow_label && !tried.without_label) {
+            let rest = &chosen[done..(done + most).min(chosen.len())];
+            match self.sockets[socket].send(rest, messages, self.has_flow_label && !tried.without_label) {
                 Ok(sent) => {
                     self.prove(&messages[*first], tried);
                     (done, tried) = (done + sent.max(1), Tried::default());
@@ -275,6 +274,25 @@ impl PortPool {
     }
 }
 
+impl PortSocket {
+    /// Sends the first of the chosen messages, with all of them that follow and have the same DF, as far as the kernel takes them.
+    fn send(&self, chosen: &[(usize, usize)], messages: &[Message<'_>], with_flow_label: bool) -> io::Result<usize> {
+        let has_df = |(_, message): &(usize, usize)| messages[*message].outer.dont_fragment;
+        let dont_fragment = chosen.first().is_none_or(has_df);
+        let alike = chosen.iter().position(|message| has_df(message) != dont_fragment).unwrap_or(chosen.len());
+        let send = || {
+            let first = chosen[..alike].iter().map(|(_, message)| &messages[*message]);
+            send_many(self.socket.as_fd(), first, with_flow_label)
+        };
+        if dont_fragment || self.is_lent {
+            // What is lent is as its owner wants it.
+            return send();
+        }
+        // No DF, and no fragments of our own: the kernel refuses what the interface does not take, as a raw socket does (ip(7)).
+        with_option(&self.socket, (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER), libc::IP_PMTUDISC_INTERFACE, send)
+    }
+}
+
 /// The range in which the socket for a flow with this source port has its own.
 pub(super) fn range_of(source_port: u16) -> (u16, u16) {
     let first = first_port(usize::from(source_port));
@@ -349,6 +367,7 @@ fn quoted(socket: &PortSocket, destination: SocketAddr, payload: &[u8]) -> Optio
         ttl: 0,
         class: TrafficClass::default(),
         flow_label: 0,
+        dont_fragment: true,
         lisp: [0; LispHeader::LENGTH],
     };
     let mut buffer = [0; OuterHeader::LONGEST];

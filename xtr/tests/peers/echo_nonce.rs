@@ -129,6 +129,7 @@ fn who_does_not_trust_answers_no_nonce() {
         ttl: 60,
         class: TrafficClass(0),
         flow_label: 0,
+        dont_fragment: true,
         lisp: asking.emit(),
     };
     lab.sites[1].receive(&outer, &inner(source, SITES[1].1));

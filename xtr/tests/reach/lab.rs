@@ -115,10 +115,11 @@ impl Lab {
         self.counters.locators().into_iter().map(|count| count.path_mtu)
     }
 
-    /// Whether a packet of so many octets is encapsulated as it is, now.
+    /// Whether a packet of so many octets is encapsulated as it is, and no router may fragment it, now.
     pub(crate) fn takes(&mut self, octets: usize) -> bool {
         let packet = inner_of("2001:db8:a::1", "2001:db8:b::2", octets);
-        let is_taken = matches!(self.itr.handle(self.near.now, &packet), xtr::itr::Verdict::Encapsulate(..));
+        let verdict = self.itr.handle(self.near.now, &packet);
+        let is_taken = matches!(verdict, xtr::itr::Verdict::Encapsulate(outer, _) if outer.dont_fragment);
         while self.itr.poll().is_some() {}
         is_taken
     }

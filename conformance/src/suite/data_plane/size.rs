@@ -51,6 +51,8 @@ pub(super) const PROBES: &[Probe<Tier>] = &[
 const CORE_MTU: usize = 1500;
 /// A long datagram that leaves, whatever room a router keeps for its headers: 60 octets.
 const LONG: usize = 1440;
+/// DF of IPv4, in the octet of the flags.
+const DONT_FRAGMENT: u8 = 0x40;
 /// A router on the way.
 const ROUTERS: [&str; 2] = ["203.0.113.99", "2001:db8:99::1"];
 
@@ -214,9 +216,18 @@ fn strangers(tier: &Tier, outer: Family) -> Judgement {
 
 fn least_v6(tier: &Tier) -> Judgement {
     let rig = tier.rig()?;
-    let flow = rig.flow(Family::V6, Family::V6);
-    report(rig, &rig.leave(&datagram(&flow, LONG))?, 1300)?;
-    until_told(rig, Family::V6, &flow, 1280)?;
+    for outer in [Family::V6, Family::V4] {
+        let flow = rig.flow(Family::V6, outer);
+        report(rig, &rig.leave(&datagram(&flow, LONG))?, 1300)?;
+        until_told(rig, Family::V6, &flow, 1280)?;
+        if is_ours() {
+            // Others may drop what the way does not take.
+            let came = rig.leave(&datagram(&flow, 1280))?;
+            equal("outer length of 1,280 octets", came.octets.len(), 1280 + overhead(outer))?;
+            let may_be_fragmented = outer == Family::V4 && came.octets[6] & DONT_FRAGMENT == 0;
+            equal("no DF over IPv4", may_be_fragmented, outer == Family::V4)?;
+        }
+    }
     Ok("1,280".into())
 }
 

@@ -39,6 +39,7 @@ for_both_tiers! {
     the_segments_of_one_connection_cross_as_they_are,
     segments_that_miss_wait_and_leave_in_order,
     segments_too_long_for_the_path_teach_it_and_their_source_hears,
+    ipv6_packets_of_1280_leave_by_a_way_that_is_said_to_be_narrow,
     ipv4_segments_that_may_be_split_are_split,
     a_native_connection_goes_back_to_the_kernel,
     congestion_on_the_way_reaches_the_segments_it_met,
@@ -510,6 +511,31 @@ fn segments_too_long_for_the_path_teach_it_and_their_source_hears<T: Tier>() {
     a.packets.turn(now);
     assert_eq!(a.packets.take_sent().len(), 1);
     assert_eq!(a.counters.dropped(DropReason::CoreSend), 0);
+}
+
+fn ipv6_packets_of_1280_leave_by_a_way_that_is_said_to_be_narrow<T: Tier>() {
+    let now = Instant::now();
+    let (mut a, mut b) = mapped_pair::<T>(now);
+    // 40 octets of IPv6 and 20 of TCP in front of them: 1280 in all.
+    let segments = connection(false, true, 4, 1220);
+    for (dont_fragment, forged) in [(0x40, false), (0, true)] {
+        a.packets.offer(Offered::segments(segments.clone()));
+        a.offer([packet(9, 1240)]);
+        a.packets.turn(now);
+        let sent = carry(&mut a, &mut b);
+        let shape: Vec<_> = sent.iter().map(|outer| (outer.len(), outer[6])).collect();
+        // The last segment is half as long, and fits.
+        let long = (1280 + 36, dont_fragment);
+        assert_eq!(shape, [long, long, long, (670 + 36, 0x40), long], "{forged}");
+        b.packets.turn(now);
+        if !forged {
+            a.packets.report(TooBig { quoted: sent[0][..64].to_vec(), mtu: 1000 });
+            a.packets.turn(now);
+            assert_eq!(a.counters.get(Count::PathMtu), 1);
+        }
+    }
+    assert_eq!((b.packets.got().len(), a.counters.get(Count::Encapsulated)), (10, 10));
+    assert_eq!(a.packets.got(), Vec::<Vec<u8>>::new(), "nothing is said about what leaves");
 }
 
 fn ipv4_segments_that_may_be_split_are_split<T: Tier>() {
