@@ -26,7 +26,7 @@ pub(crate) enum Bench {
     /// random EIDs, a million registrations, and 10,000 sites that register each minute
     MapSystem(MapSystemFlags),
     /// What crosses between two sites by plain routing, the kernel's VXLAN, lisp-xtr and OpenOverlayRouter (INTEROP_OOR), in turns:
-    /// TCP, small datagrams, losses, round-trip times, idle routers
+    /// TCP, small datagrams, losses, round-trip times, idle routers; and how long nothing crosses when a locator fails or an EID moves
     #[command(after_help = DATA_PLANE_EXAMPLES)]
     DataPlane(DataPlaneFlags),
 }
@@ -37,6 +37,8 @@ Examples:
       interop bench data-plane --json=data-plane.json --plot ratios.svg
   One question, quickly:
       interop bench data-plane --rounds 3 --underlay wire-like --test tcp1 --design plain --design tier0
+  Nothing but how long packets do not cross when a locator fails or an EID-prefix moves, in a minute:
+      interop bench data-plane --test convergence
   Whether everything carries packets at all, in seconds; the figures say nothing:
       interop bench data-plane --quick
 

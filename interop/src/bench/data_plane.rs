@@ -6,6 +6,7 @@
 //! the machine does falls on all of them. Ratios are medians of the ratios of each round.
 
 mod bare;
+mod convergence;
 mod design;
 mod lane;
 mod plot;
@@ -21,9 +22,11 @@ use crate::interrupt;
 use crate::lab::privilege;
 use crate::lab::workspace::Workspace;
 use crate::sites::Family;
+use design::Kit;
 use lane::Lane;
-use report::Idle;
+use report::{Idle, Seen};
 
+pub use convergence::{Change, Convergence};
 pub use design::{Design, Test, Underlay};
 pub use plot::{check as check_plot, write as write_plot};
 pub use report::{Figures, Report};
@@ -79,19 +82,44 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     interrupt::watch()?;
     let workspace = Workspace::create(None)?;
     let tests = chosen(&Test::ALL, &options.tests);
-    let underlays = chosen(&Underlay::ALL, &options.underlays);
     let (kits, skipped) = design::at_hand(chosen(&Design::ALL, &options.designs), &binaries)?;
     skipped.iter().for_each(|skipped| teller.say(&format!("{} is left out: {}", skipped.design, skipped.why)));
     hints(&teller);
-    let estimate = estimate(options, kits.len(), &tests, underlays.len());
+    let has_ours = kits.iter().any(|kit| matches!(kit.design, Design::Tier0 | Design::Tier1));
+    let changes = has_ours && tests.contains(&Test::Convergence);
+    let mut estimate = estimate(options, kits.len(), &tests);
+    if changes {
+        estimate += convergence::estimate(options.rounds);
+    }
     teller.say(&format!("about {:.0} s to go, in which this machine should do nothing else", estimate.as_secs_f64()));
 
+    let mut seen = if tests == [Test::Convergence] {
+        Seen::default()
+    } else {
+        side_by_side(options, kits, (&binaries, &workspace), &teller)?
+    };
+    if changes {
+        seen.convergence = convergence::measure((options.rounds, options.inner), &binaries, &workspace, &teller)?;
+    }
+    seen.skipped = skipped;
+    Ok(Report::new(machine(), options, seen))
+}
+
+/// All tests of designs, which are there side by side.
+fn side_by_side(
+    options: &Options,
+    kits: Vec<Kit>,
+    (binaries, workspace): (&Binaries, &Workspace),
+    teller: &Teller,
+) -> anyhow::Result<Seen> {
+    let tests = chosen(&Test::ALL, &options.tests);
+    let underlays = chosen(&Underlay::ALL, &options.underlays);
     let mut lanes = Vec::new();
     for kit in kits {
-        lanes.push(Lane::build(kit, options, &binaries, &workspace)?);
+        lanes.push(Lane::build(kit, options, binaries, workspace)?);
     }
     teller.say("packets cross by every design");
-    let (mut turns, mut losses, mut round_trips) = (Vec::new(), Vec::new(), Vec::new());
+    let mut seen = Seen::default();
     for underlay in underlays {
         lanes.iter_mut().try_for_each(|lane| lane.lay(underlay))?;
         for round in 0..options.rounds {
@@ -102,11 +130,11 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
                     let lane = &mut lanes[place];
                     match test {
                         Test::Tcp1 | Test::Tcp4 | Test::Udp64 => {
-                            turns.push(lane.turn(*test, underlay, options.turn)?)
+                            seen.turns.push(lane.turn(*test, underlay, options.turn)?)
                         }
-                        Test::Loss100k => losses.push(lane.paced(underlay, options.turn)?),
-                        Test::AddedRtt => round_trips.push(lane.round_trips(underlay, options.pings)?),
-                        Test::Idle => continue,
+                        Test::Loss100k => seen.losses.push(lane.paced(underlay, options.turn)?),
+                        Test::AddedRtt => seen.round_trips.push(lane.round_trips(underlay, options.pings)?),
+                        Test::Idle | Test::Convergence => continue,
                     }
                     interrupt::sleep(SETTLE)?;
                 }
@@ -114,11 +142,11 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
             teller.say(&format!("{underlay}: round {} of {}", round + 1, options.rounds));
         }
     }
-    let idle = if tests.contains(&Test::Idle) { watch_idle(&lanes, options.idle)? } else { Vec::new() };
-    let checksum_errors = lanes.iter().map(Lane::checksum_errors).collect::<anyhow::Result<_>>()?;
-    drop(lanes);
-    let seen = report::Seen { turns, losses, round_trips, idle, checksum_errors, skipped };
-    Ok(Report::new(machine(), options, seen))
+    if tests.contains(&Test::Idle) {
+        seen.idle = watch_idle(&lanes, options.idle)?;
+    }
+    seen.checksum_errors = lanes.iter().map(Lane::checksum_errors).collect::<anyhow::Result<_>>()?;
+    Ok(seen)
 }
 
 /// Whatever makes figures worthless is said before they are measured.
@@ -136,13 +164,14 @@ fn hints(teller: &Teller) {
 /// The load of the last minute above which others are at work.
 const QUIET: f64 = 0.5;
 
-/// How long it will take.
-fn estimate(options: &Options, designs: usize, tests: &[Test], underlays: usize) -> Duration {
+/// How long it will take, without the changes.
+fn estimate(options: &Options, designs: usize, tests: &[Test]) -> Duration {
+    let underlays = chosen(&Underlay::ALL, &options.underlays).len();
     let turn = |test: &Test| match test {
         Test::Tcp1 | Test::Tcp4 | Test::Udp64 => WARM_UP.min(options.turn) + options.turn + SETTLE,
         Test::Loss100k => options.turn + SETTLE,
         Test::AddedRtt => lane::PING_INTERVAL * u32::from(options.pings) + SETTLE,
-        Test::Idle => Duration::ZERO,
+        Test::Idle | Test::Convergence => Duration::ZERO,
     };
     let turns: Duration = tests.iter().map(turn).sum();
     let times = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);

@@ -3,6 +3,7 @@
 
 pub mod capture;
 pub mod counters;
+pub mod crossing;
 pub mod datagrams;
 pub mod load;
 pub mod ping;

@@ -3,6 +3,7 @@
 //! what else there may be in the place of the second one, or of the core.
 
 pub(crate) mod legacy;
+pub(crate) mod moving;
 mod network;
 mod nodes;
 pub(crate) mod two_providers;
@@ -79,7 +80,7 @@ fn run(
         keep(place.lab, controls, &mut || routers.check())
     });
     if outcome.is_err() {
-        routers.last_words().iter().for_each(|line| println!("{line}"));
+        routers.last_words().iter().for_each(|line| eprintln!("{line}"));
     }
     process::end_all(routers.running);
     outcome

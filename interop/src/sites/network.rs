@@ -19,7 +19,7 @@ pub(crate) const CORE_PORT: &str = "core";
 /// The port of an xTR towards its site.
 const SITE_PORT: &str = "site";
 /// The port of a host.
-const HOST_PORT: &str = "eth0";
+pub(super) const HOST_PORT: &str = "eth0";
 
 /// An address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -38,6 +38,11 @@ impl Family {
     /// Which one of two this family's value is.
     fn index(self) -> usize {
         usize::from(self == Self::V6)
+    }
+
+    /// The one that it is not.
+    pub(super) fn other(self) -> Self {
+        if self == Self::V4 { Self::V6 } else { Self::V4 }
     }
 
     /// The number of its version.

@@ -98,23 +98,23 @@ impl Routers {
         outer: &[Family],
         more: &[String],
     ) -> anyhow::Result<()> {
-        let folder = place.folder(site.xtr)?;
+        let prefixes = site.prefixes.into_iter().flat_map(|prefix| ["--eid-prefix", prefix]);
+        let rlocs = outer.iter().flat_map(|family| ["--rloc", site.rloc(*family)]);
+        let servers = outer.iter().take(1).flat_map(|family| server(*family));
+        let flags = prefixes.chain(rlocs).chain(servers).chain(more.iter().map(String::as_str));
+        self.start_xtr(place, site.xtr, &flags.collect::<Vec<_>>())
+    }
+
+    /// Starts an xTR of ours with these flags, and the key that it shares with the map system.
+    pub(crate) fn start_xtr(&mut self, place: &Place<'_>, xtr: &str, flags: &[&str]) -> anyhow::Result<()> {
+        let folder = place.folder(xtr)?;
         let key = folder.join("key.toml");
         let (id, algorithm) = OUR_KEY;
         std::fs::write(&key, format!("algorithm = {algorithm:?}\nkey-id = {id}\nsecret = {SECRET:?}\n"))
-            .with_context(|| format!("the key of {}", site.xtr))?;
+            .with_context(|| format!("the key of {xtr}"))?;
         let mut command = place.binaries.command("lisp-xtr");
-        for prefix in site.prefixes {
-            command.args(["--eid-prefix", prefix]);
-        }
-        for family in outer {
-            command.args(["--rloc", site.rloc(*family)]);
-        }
-        for server in outer.iter().take(1).map(|family| family.map_system()) {
-            command.args(["--map-server", server, "--map-resolver", server]);
-        }
-        command.arg("--key-file").arg(key).arg("--state-dir").arg(folder).args(more);
-        self.start_in(place, site.xtr, command)
+        command.arg("--key-file").arg(key).arg("--state-dir").arg(folder).args(flags);
+        self.start_in(place, xtr, command)
     }
 
     /// Starts a program in the namespace of a node.
@@ -160,8 +160,8 @@ impl Routers {
         more: &[&str],
     ) -> anyhow::Result<()> {
         let rlocs = rlocs.iter().flat_map(|rloc| ["--rloc", rloc]);
-        let more: Vec<String> = rlocs.chain(more.iter().copied()).map(str::to_owned).collect();
-        self.start(place, site, &[], &[&site_server()[..], &more].concat())
+        let more = server(Family::V4).into_iter().chain(rlocs).chain(more.iter().copied());
+        self.start(place, site, &[], &more.map(str::to_owned).collect::<Vec<_>>())
     }
 
     /// Waits until a program has said something.
@@ -193,8 +193,7 @@ impl Routers {
     }
 }
 
-/// The map system, as IPv4 reaches it.
-fn site_server() -> [String; 4] {
-    let server = Family::V4.map_system();
-    ["--map-server", server, "--map-resolver", server].map(str::to_owned)
+/// The flags of an xTR whose map system is reached by that family.
+pub(super) fn server(family: Family) -> [&'static str; 4] {
+    ["--map-server", family.map_system(), "--map-resolver", family.map_system()]
 }

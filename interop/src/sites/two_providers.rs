@@ -74,30 +74,65 @@ fn describe() -> Topology {
     topology.with(site.host()).with(border).with(core).with(other.host()).with(other.router())
 }
 
-/// Builds the network with a map system and both xTRs, and leaves the rest to `keep`; then takes it down.
+/// Builds the network.
+///
+/// # Errors
+/// What was refused.
+pub(crate) fn lab() -> anyhow::Result<Lab> {
+    let lab = Lab::build(&describe())?;
+    for uplink in &UPLINKS {
+        let (rloc, gateway) = (uplink.rloc.parse()?, uplink.gateway.parse()?);
+        netlink::route_from(lab.namespace(SITES[0].xtr)?, rloc, gateway, uplink.port, uplink.table)?;
+    }
+    Ok(lab)
+}
+
+/// Starts a map system and both xTRs in it, and leaves the rest to `keep`; then ends them.
+///
+/// # Errors
+/// What was refused or did not come about.
+pub(crate) fn stand(place: &Place<'_>, keep: Keep<'_>) -> anyhow::Result<()> {
+    let [site, other] = &SITES;
+    super::run(place, Family::V4, keep, |routers| {
+        let [first, second] = UPLINKS.each_ref().map(|uplink| uplink.rloc);
+        let second = format!("{second},priority=2");
+        routers.start_site(place, site, &[first, &second], &[])?;
+        routers.start_site(place, other, &[other.rloc(Family::V4)], &[])?;
+        routers.await_mapped(place, &[Family::V4])?;
+        let control = |site: &Site| Ok((site.xtr.to_owned(), place.control(site)?));
+        SITES.iter().map(control).collect()
+    })
+}
+
+/// The same with the network, which is taken down then.
 ///
 /// # Errors
 /// What was refused or did not come about.
 pub(crate) fn hold(bin_dir: &Path, keep: Keep<'_>) -> anyhow::Result<()> {
     let binaries = Binaries::find_or_build(Some(bin_dir))?;
     let workspace = Workspace::create(None)?;
-    let lab = Lab::build(&describe())?;
-    let [site, other] = &SITES;
-    for uplink in &UPLINKS {
-        let (rloc, gateway) = (uplink.rloc.parse()?, uplink.gateway.parse()?);
-        netlink::route_from(lab.namespace(site.xtr)?, rloc, gateway, uplink.port, uplink.table)?;
-    }
+    let lab = lab()?;
     let place = Place { lab: &lab, binaries: &binaries, workspace: &workspace, name: "two-providers" };
-    super::run(&place, Family::V4, keep, |routers| {
-        let [first, second] = UPLINKS.each_ref().map(|uplink| uplink.rloc);
-        let second = format!("{second},priority=2");
-        routers.start_site(&place, site, &[first, &second], &[])?;
-        routers.start_site(&place, other, &[other.rloc(Family::V4)], &[])?;
-        routers.await_mapped(&place, &[Family::V4])?;
+    stand(&place, &|lab, controls, check| {
         tell();
-        let control = |site: &Site| Ok((site.xtr.to_owned(), place.control(site)?));
-        SITES.iter().map(control).collect()
+        keep(lab, controls, check)
     })
+}
+
+/// The preferred provider drops everything without a word.
+///
+/// # Errors
+/// What was refused.
+pub(crate) fn fall_silent(lab: &Lab) -> anyhow::Result<()> {
+    Ok(lab.namespace(UPLINKS[0].isp)?.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "0"))??)
+}
+
+/// The link to the preferred provider goes down.
+///
+/// # Errors
+/// What was refused.
+pub(crate) fn link_down(lab: &Lab) -> anyhow::Result<()> {
+    Ok(netlink::down(lab.namespace(SITES[0].xtr)?, UPLINKS[0].port)?)
 }
 
 fn tell() {

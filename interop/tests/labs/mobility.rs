@@ -6,7 +6,7 @@
 mod path_mtu;
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use interop::lab::process::{self, Process};
 use interop::lab::{Lab, Node, Topology};
+use interop::probe::crossing::{ECHO, Echo, crossing};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -71,7 +72,7 @@ struct World {
     programs: PathBuf,
     running: Vec<Process>,
     /// Where the host has been.
-    echoing: RefCell<BTreeSet<String>>,
+    echoing: RefCell<BTreeMap<String, Echo>>,
 }
 
 impl World {
@@ -187,23 +188,10 @@ impl World {
         Some((text(&row["locators"][0]["address"]), text(&row["subscription"])))
     }
 
-    /// Sends back what comes to a host, which is at `node` now.
+    /// Sends back what comes to a host, which is at `node` now. If it was there before, the socket is there still.
     fn echo(&self, node: &str, host: &'static str) {
-        if !self.echoing.borrow_mut().insert(format!("{host} {node}")) {
-            // The socket is there still.
-            return;
-        }
-        let bind = move || UdpSocket::bind((host, 7)).ok();
-        let socket = wait_for("address", || self.lab.namespace(node).unwrap().run(bind).unwrap());
-        std::thread::spawn(move || {
-            let mut buffer = [0; 64];
-            loop {
-                // What cannot be sent back is lost, as any packet may be; the lab ends with the test.
-                if let Ok((length, from)) = socket.recv_from(&mut buffer) {
-                    let _ = socket.send_to(&buffer[..length], from);
-                }
-            }
-        });
+        let start = || Echo::start(self.lab.namespace(node).unwrap(), host.parse().unwrap()).unwrap();
+        self.echoing.borrow_mut().entry(format!("{host} {node}")).or_insert_with(start);
     }
 
     /// Moves a host to another xTR, one of which then has other prefixes.
@@ -220,8 +208,8 @@ impl World {
     /// that none did. They go on for the first of these times behind it, and while none comes for the second.
     fn crossing(&self, host: &'static str, times: (Duration, Duration), change: impl FnOnce(&Self)) -> (u32, Duration) {
         let socket = self.lab.namespace("a").unwrap().run(|| UdpSocket::bind(("10.1.0.1", 0)).unwrap()).unwrap();
-        let to = SocketAddr::new(host.parse().unwrap(), 7);
-        let ((), count, gap) = support::crossing(&socket, to, times, || change(self));
+        let to = SocketAddr::new(host.parse().unwrap(), ECHO);
+        let ((), count, gap) = crossing(&socket, to, times, || change(self)).unwrap();
         (count, gap)
     }
 

@@ -11,6 +11,7 @@ use interop::demo::Controls;
 use interop::lab::{Lab, process};
 use interop::limits::COMMAND_TIME;
 use interop::nat::{self, FAR, NAT, NEAR, ROAMING, ROAMING_PREFIX, RTR, SECOND_RLOC, Site};
+use interop::probe::crossing::{self, ECHO, Echo};
 use interop::probe::ping::{Ping, ping};
 use interop::probe::tcp::{Bulk, bulk};
 use serde_json::Value;
@@ -138,7 +139,7 @@ fn what_a_site_behind_a_nat_sends_to_and_what_it_has_move_to_another_xtr_while_p
         // The sender is behind the NAT; then what moves is.
         for (from, to, family) in [(&NEAR, &FAR, 0), (&FAR, &NEAR, 1)] {
             let host: IpAddr = to.hosts[family].parse()?;
-            echo(lab, to.host, host)?;
+            let mut echoes = vec![Echo::start(lab.namespace(to.host)?, host)?];
             while crossing(lab, (from, to), family, LOOK, || Ok(()))?.0 < 10 {
                 check()?;
             }
@@ -152,7 +153,7 @@ fn what_a_site_behind_a_nat_sends_to_and_what_it_has_move_to_another_xtr_while_p
                     command.args(["address", verb, &address, "dev", port]);
                     run(lab, node, command)?;
                 }
-                echo(lab, ROAMING, host)?;
+                echoes.push(Echo::start(lab.namespace(ROAMING)?, host)?);
                 let prefixes = [ROAMING_PREFIX, to.prefixes[family]];
                 std::fs::write(controls[ROAMING].with_file_name("lisp-xtr.toml"), nat::prefixes_of(&prefixes))?;
                 let mut command = Command::new(Path::new(support::built_programs()).join("lisp-xtr"));
@@ -193,29 +194,6 @@ fn run(lab: &Lab, node: &str, command: Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sends back what comes to a host that is at this node.
-fn echo(lab: &Lab, node: &str, host: IpAddr) -> anyhow::Result<()> {
-    let started = Instant::now();
-    let socket = loop {
-        // An IPv6 address is of no use for a moment when it is new.
-        match lab.namespace(node)?.run(move || UdpSocket::bind((host, 7)))? {
-            Ok(socket) => break socket,
-            Err(error) => anyhow::ensure!(started.elapsed() < COMMAND_TIME, "{host} at {node}: {error}"),
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    std::thread::spawn(move || {
-        let mut buffer = [0; 64];
-        loop {
-            // What cannot be sent back is lost, as any packet may be; the lab ends with the test.
-            if let Ok((length, from)) = socket.recv_from(&mut buffer) {
-                let _ = socket.send_to(&buffer[..length], from);
-            }
-        }
-    });
-    Ok(())
-}
-
 /// Packets at a steady pace from one host to the other, with `change` in between: how many came back, and the longest time that none
 /// did. They go on for the first of these times behind it, and while none comes for the second.
 fn crossing(
@@ -227,6 +205,6 @@ fn crossing(
 ) -> anyhow::Result<(u32, Duration)> {
     let (source, host): (IpAddr, IpAddr) = (from.hosts[family].parse()?, to.hosts[family].parse()?);
     let socket = lab.namespace(from.host)?.run(move || UdpSocket::bind((source, 0)))??;
-    let (changed, count, gap) = support::crossing(&socket, (host, 7).into(), times, change);
+    let (changed, count, gap) = crossing::crossing(&socket, (host, ECHO).into(), times, change)?;
     changed.map(|()| (count, gap))
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use interop::lab::process::{self, Process};
 use interop::lab::{Lab, Node, Topology};
+use interop::probe::crossing::{ECHO, Echo, crossing};
 use serde_json::Value;
 
 use crate::support;
@@ -173,24 +174,10 @@ impl World {
     /// Packets from a host at the other site to the one behind the router, with `change` in between: the longest time that none came back.
     fn crossing(&self, from: Ipv6Addr, change: impl FnOnce()) -> Duration {
         let socket = self.lab.namespace("other").unwrap().run(move || UdpSocket::bind((from, 0)).unwrap()).unwrap();
-        let to = SocketAddr::new(HOST.parse().unwrap(), 7);
-        let ((), count, gap) = support::crossing(&socket, to, (Duration::from_secs(1), FOUND + WITHOUT), change);
+        let to = SocketAddr::new(HOST.parse().unwrap(), ECHO);
+        let ((), count, gap) = crossing(&socket, to, (Duration::from_secs(1), FOUND + WITHOUT), change).unwrap();
         assert!(count > 0, "none has crossed");
         gap
-    }
-
-    /// Sends back what comes to the host behind the router.
-    fn echo(&self) {
-        let socket = self.lab.namespace("xtr").unwrap().run(|| UdpSocket::bind((HOST, 7)).unwrap()).unwrap();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 64];
-            loop {
-                // What cannot be sent back is lost, as any packet may be; the lab ends with the test.
-                if let Ok((length, from)) = socket.recv_from(&mut buffer) {
-                    let _ = socket.send_to(&buffer[..length], from);
-                }
-            }
-        });
     }
 }
 
@@ -236,7 +223,7 @@ fn what_is_inside_a_router_that_gets_another_uplink_is_found_there() {
     world.start("boot", "lisp-mapsys", &["--listen", BOOT, "--dht-listen", BOOT, "--trust-anchor", &anchor]);
     world.start("other", "lisp-xtr", &["--bootstrap", &bootstrap, "--trust-anchor", &anchor]);
     let from: Ipv6Addr = world.said("other", "(address ").trim_end_matches(',').parse().unwrap();
-    world.echo();
+    let _echo = Echo::start(world.lab.namespace("xtr").unwrap(), HOST.parse().unwrap()).unwrap();
     let [one, two] = &UPLINKS;
     let id = within(PATIENCE, "peer", || world.peers_of_uplinks().first().map(|(id, _)| id.clone()));
     world.await_found(&id, one, &anchor);

@@ -3,10 +3,8 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 
 use std::fs::File;
-use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
@@ -80,62 +78,6 @@ pub(crate) fn hollow_programs() -> tempfile::TempDir {
         assert!(Command::new("cp").arg("/bin/false").arg(folder.path().join(name)).status().unwrap().success());
     }
     folder
-}
-
-/// Between two packets that cross.
-const PACE: Duration = Duration::from_millis(10);
-/// Packets cross if one has come back within this time.
-const SOON: Duration = Duration::from_millis(300);
-
-/// Set when it is dropped, also by a panic.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Packets at a steady pace to a host that sends them back, with `change` in between: what that gave, how many came back, and the longest time
-/// that none did. However long the change takes they go on for the first of these times behind it; and while none comes, for the second,
-/// so that whoever has waited so long has seen a gap of that length.
-pub(crate) fn crossing<T>(
-    socket: &UdpSocket,
-    to: SocketAddr,
-    (after, longest): (Duration, Duration),
-    change: impl FnOnce() -> T,
-) -> (T, u32, Duration) {
-    socket.set_read_timeout(Some(PACE)).unwrap();
-    let (is_enough, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !is_over.load(Ordering::Relaxed) {
-                // What the kernel does not take is lost, as any packet may be.
-                let _ = socket.send_to(b"ping", to);
-                std::thread::sleep(PACE);
-            }
-        });
-        let listener = scope.spawn(|| {
-            let _over = Done(&is_over);
-            let (mut count, mut last, mut gap) = (0, Instant::now(), Duration::ZERO);
-            loop {
-                if socket.recv_from(&mut [0; 64]).is_ok() {
-                    (count, last) = (count + 1, Instant::now());
-                }
-                gap = gap.max(last.elapsed());
-                if is_enough.load(Ordering::Relaxed) && (last.elapsed() < SOON || gap > longest) {
-                    return (count, gap);
-                }
-            }
-        });
-        let enough = Done(&is_enough);
-        std::thread::sleep(SOON);
-        let changed = change();
-        std::thread::sleep(after);
-        drop(enough);
-        let (count, gap) = listener.join().unwrap();
-        (changed, count, gap)
-    })
 }
 
 /// A demo, and the folder in which it may leave nothing.

@@ -63,6 +63,9 @@ pub enum Test {
     /// What routers take of the processors while nothing crosses
     #[serde(rename = "idle")]
     Idle,
+    /// How long nothing crosses when a locator of lisp-xtr fails, and when an EID-prefix moves; three rounds at most
+    #[serde(rename = "convergence")]
+    Convergence,
 }
 
 impl Design {
@@ -97,7 +100,8 @@ impl Underlay {
 
 impl Test {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Tcp1, Self::Tcp4, Self::Udp64, Self::Loss100k, Self::AddedRtt, Self::Idle];
+    pub const ALL: [Self; 7] =
+        [Self::Tcp1, Self::Tcp4, Self::Udp64, Self::Loss100k, Self::AddedRtt, Self::Idle, Self::Convergence];
     /// Those whose figures are rates.
     pub const RATES: [Self; 3] = [Self::Tcp1, Self::Tcp4, Self::Udp64];
 
@@ -110,6 +114,7 @@ impl Test {
             Self::Loss100k => "loss-100k",
             Self::AddedRtt => "added-rtt",
             Self::Idle => "idle",
+            Self::Convergence => "convergence",
         }
     }
 

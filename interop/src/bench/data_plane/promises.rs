@@ -2,6 +2,7 @@
 //! What is promised of our routers, and whether it was kept. Of what was not measured nothing is said.
 
 use super::PACE;
+use super::convergence::Change;
 use super::design::{Design, Test, Underlay};
 use super::report::{Figures, Report};
 use crate::bench::Line;
@@ -86,6 +87,8 @@ pub(super) fn judge(report: &Report) -> Vec<Line> {
     lines.extend(round_trip(report));
     lines.extend(idle(report));
     lines.extend(checksums(report));
+    lines.extend(failover(report));
+    lines.extend(moved(report));
     lines
 }
 
@@ -136,4 +139,23 @@ fn checksums(report: &Report) -> Option<Line> {
         measured: format!("{sum} wrong"),
         promised: "no wrong checksum at hosts and routers (InCsumErrors)",
     })
+}
+
+fn failover(report: &Report) -> Option<Line> {
+    let (ok, measured) = converged(report, &[Change::ProviderSilent, Change::LinkDown])?;
+    let promised = "a locator fails and another is alive: in no round 4 s without a packet";
+    Some(Line { name: "failover", ok, measured, promised })
+}
+
+fn moved(report: &Report) -> Option<Line> {
+    let (ok, measured) = converged(report, &[Change::EidMoved])?;
+    Some(Line { name: "moved", ok, measured, promised: "an EID-prefix moves: in no round 2 s without a packet" })
+}
+
+/// Whether all gaps of these changes were as short as promised, and the longest; nothing of what was not measured.
+fn converged(report: &Report, changes: &[Change]) -> Option<(bool, String)> {
+    let seen: Vec<_> = report.convergence.iter().filter(|it| changes.contains(&it.change)).collect();
+    let ok = seen.iter().all(|it| it.spread_s[1] < it.change.promised().into());
+    let most = seen.iter().map(|it| it.spread_s[1]).max_by(f64::total_cmp)?;
+    Some((ok, format!("{most:.2} s at most")))
 }

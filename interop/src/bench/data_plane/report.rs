@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::convergence::Convergence;
 use super::design::{Design, Skipped, Test, Underlay};
 use super::{Options, promises};
 use crate::bench::Line;
@@ -26,6 +27,7 @@ pub(super) struct Seen {
     pub(super) round_trips: Vec<RoundTrip>,
     pub(super) idle: Vec<Idle>,
     pub(super) checksum_errors: Vec<ChecksumErrors>,
+    pub(super) convergence: Vec<Convergence>,
     pub(super) skipped: Vec<Skipped>,
 }
 
@@ -153,6 +155,8 @@ pub struct Report {
     pub idle: Vec<Idle>,
     /// Wrong checksums.
     pub checksum_errors: Vec<ChecksumErrors>,
+    /// How long nothing crossed while something changed.
+    pub convergence: Vec<Convergence>,
     /// Designs that were left out.
     pub skipped: Vec<Skipped>,
     /// What was promised, and what was measured.
@@ -176,6 +180,7 @@ impl Report {
             rtt,
             idle: seen.idle,
             checksum_errors: seen.checksum_errors,
+            convergence: seen.convergence,
             skipped: seen.skipped,
             promises: Vec::new(),
             ok: true,
@@ -226,6 +231,7 @@ impl Report {
                 it.design, it.host_a, it.xtr_a, it.xtr_b, it.host_b
             )
         }));
+        lines.extend(self.convergence.iter().map(convergence_line));
         lines.extend(self.skipped.iter().map(|it| format!("{} was left out: {}", it.design, it.why)));
         lines.push(format!("{}, {}", self.conditions(), self.machine));
         lines
@@ -273,14 +279,20 @@ fn rtt_line(it: &Added) -> String {
     )
 }
 
+fn convergence_line(it: &Convergence) -> String {
+    let [least, most] = it.spread_s;
+    format!("{}: none crossed for {:.2} s ({least:.2}-{most:.2})", it.change.words(), it.median_s)
+}
+
 /// The median; of nothing there is none.
-fn median(mut values: Vec<f64>) -> Option<f64> {
+pub(super) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let (low, high) = (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
     Some((low + high) / 2.0)
 }
 
-fn spread(values: &[f64]) -> [f64; 2] {
+/// The least and the most.
+pub(super) fn spread(values: &[f64]) -> [f64; 2] {
     values.iter().fold([f64::INFINITY, f64::NEG_INFINITY], |[least, most], value| [least.min(*value), most.max(*value)])
 }
 

@@ -67,7 +67,9 @@ fn every_design_carries_something_at_every_test() {
             assert_eq!(errors[node], 0, "{errors}");
         }
     }
-    assert!(!having(&report["promises"], "name", "checksums").is_empty());
+    for name in ["checksums", "failover", "moved"] {
+        assert!(!having(&report["promises"], "name", name).is_empty(), "{report}");
+    }
     assert!(std::fs::read_to_string(plot).unwrap().contains("</svg>"));
 }
 
@@ -90,6 +92,36 @@ fn other_families_cross_in_a_user_namespace_and_filters_hold() {
         "{report}"
     );
     assert_eq!(report["loss"].as_array().unwrap().len(), 0, "{report}");
+}
+
+/// In a user namespace, and without the designs.
+#[test]
+fn how_long_nothing_crosses_while_something_changes_is_measured_by_itself() {
+    let _alone = support::alone();
+    let output = bench(&[
+        "--test=convergence",
+        "--design=tier0",
+        "--user-namespace",
+        "--quick",
+        "--json",
+        "--bin-dir",
+        support::built_programs(),
+    ]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    if support::refused_or_not(output.status.code(), &said) {
+        return;
+    }
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+    for change in ["provider-silent", "link-down", "eid-moved"] {
+        let seen = having(&report["convergence"], "change", change);
+        assert_eq!(seen.len(), 1, "{report}");
+        // There was a gap, and it had an end; whether it was short enough is not asked of a debug build on a busy machine.
+        assert!(seen[0]["median_s"].as_f64().is_some_and(|gap| gap > 0.0 && gap < 10.0), "{report}");
+        assert_eq!(seen[0]["runs_s"].as_array().unwrap().len(), 1, "{report}");
+    }
+    let promises: Vec<&Value> = report["promises"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
+    assert_eq!(promises, ["failover", "moved"], "{report}");
+    assert!(report["results"].as_array().unwrap().is_empty(), "{report}");
 }
 
 #[test]
