@@ -318,7 +318,9 @@ mod tests {
                 peer.send_to(b"?", face).unwrap();
             }
         }
+        let started = std::time::Instant::now();
         while came.lock().unwrap().len() < 80 {
+            assert!(started.elapsed() < Duration::from_secs(30), "of 80 came {}", came.lock().unwrap().len());
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         task.abort();
@@ -366,6 +368,16 @@ mod tests {
         ask_at_both(faces, "192.0.2.77".parse().unwrap()).await;
     }
 
+    /// Waits until the kernel delivers packets to an address of ours: the local route of an IPv6 one is added in background.
+    fn await_address(address: IpAddr) {
+        let socket = std::net::UdpSocket::bind((address, 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let (itself, started) = (socket.local_addr().unwrap(), std::time::Instant::now());
+        while socket.send_to(&[0], itself).is_err() || socket.recv(&mut [0]).is_err() {
+            assert!(started.elapsed() < Duration::from_secs(30), "{address} is not reached");
+        }
+    }
+
     /// In a network namespace, since loopback has one IPv6 address.
     #[test]
     fn the_same_of_ipv6() {
@@ -380,6 +392,7 @@ mod tests {
             {
                 assert!(Command::new("ip").args(command.split(' ')).status().unwrap().success(), "ip {command}");
             }
+            ["fd00:7::1", "fd00:7::2"].map(|face| await_address(face.parse().unwrap()));
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let faces = ["fd00:7::1", "fd00:7::2"].map(|face| face.parse().unwrap());
             runtime.block_on(ask_at_both(faces, "fd00:7::3".parse().unwrap()));

@@ -151,7 +151,8 @@ impl DataSockets {
         let mut buffer = [0; OuterHeader::LONGEST];
         let length = header.emit(inner.len(), &mut buffer).ok_or(SendError::NoHeader)?.len();
         let outer = &mut buffer[..length];
-        if LispHeader::has_bit_5(&header.lisp) {
+        // What the core may fragment can be put together wrongly (RFC 6864, section 5): its checksum shows that.
+        if LispHeader::has_bit_5(&header.lisp) || !header.dont_fragment {
             write_checksum(header, outer, inner);
         }
         let socket = match header.destination {

@@ -83,13 +83,13 @@ impl Driver {
     /// answer may do so here.
     pub(super) fn visit_all(&mut self, now: Instant) {
         self.nearest.dialled.clear();
+        self.redial.try_all(now);
         self.nearest.visits.moved();
         self.begin_visits(now);
     }
 
     fn begin_visits(&mut self, now: Instant) {
-        if self.nearest.visits.is_due(now) {
-            self.redial.try_all(now);
+        if !self.nearest.by_distance.is_empty() && self.nearest.visits.is_due(now) {
             self.nearest.visits.begin(&self.nearest.by_distance);
             self.nearest.shown.clear();
         }
@@ -117,6 +117,9 @@ impl Driver {
     /// Dials a connected peer over a family of addresses over which it is not connected, as this node does when it has moved: where the dial
     /// comes from the peer needs no look to believe.
     fn show_itself(&mut self, peer: PeerId) {
+        if self.seen.all(&peer).count() >= limits::CONNECTIONS_PER_PEER as usize {
+            return;
+        }
         let listening = self.ends.listening_tx.borrow().clone();
         let addresses: Vec<Multiaddr> = self
             .addresses_of(&peer)
@@ -129,8 +132,13 @@ impl Driver {
         }
         let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses).build();
         self.nearest.shown.insert(options.connection_id());
-        // The error says that there are connections enough.
+        // The error says that it cannot be dialled now; the next round does.
         let _ = self.dial_when_there_is_a_place(options, None);
+    }
+
+    /// Whether a connection shows its peer where this node is, and the peer has said nothing on it yet.
+    pub(super) fn is_showing(&self, id: ConnectionId) -> bool {
+        self.nearest.shown.contains(&id)
     }
 
     /// The peer has said something on this connection. If that was made to show it where this node is, it has seen it, and where another

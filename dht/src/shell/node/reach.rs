@@ -113,11 +113,11 @@ impl Found {
         tries
     }
 
-    /// The peers of whose addresses one is due for its second look.
+    /// The peers of whose addresses one is due for its second look; again, until it has had it.
     pub(super) fn once_more(&mut self, now: Instant) -> Vec<PeerId> {
         let mut peers = Vec::new();
         for (peer, places) in &mut self.peers {
-            let is_due = |tried: &&mut Try| tried.second == Second::Later && tried.since + limits::TRY_ONCE_MORE <= now;
+            let is_due = |tried: &&mut Try| tried.second != Second::Done && tried.since + limits::TRY_ONCE_MORE <= now;
             let due: Vec<&mut Try> = places.tried.iter_mut().filter(is_due).collect();
             if !due.is_empty() {
                 peers.push(*peer);

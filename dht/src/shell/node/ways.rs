@@ -101,7 +101,8 @@ impl Driver {
         self.ways.found.dialled(peer, address);
         if was_tried {
             self.place(peer);
-            if is_second {
+            // One that shows the peer where this node is stands until the peer has seen it.
+            if is_second && !self.is_showing(id) {
                 self.swarm.close_connection(id);
             }
         }

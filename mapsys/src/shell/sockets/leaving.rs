@@ -63,7 +63,7 @@ fn alike(leaving: &[Leaving]) -> usize {
     let is_alike = |other: &&Leaving| other.remote == first.remote && other.from == first.from;
     let same = |other: &&Leaving| is_alike(other) && other.bytes.len() == length;
     let count = leaving.iter().take(AT_ONCE).take_while(same).count();
-    let is_last = |last: &Leaving| is_alike(&last) && last.bytes.len() < length;
+    let is_last = |last: &Leaving| is_alike(&last) && (1..length).contains(&last.bytes.len());
     count + usize::from(count < AT_ONCE && leaving.get(count).is_some_and(is_last))
 }
 
@@ -105,5 +105,36 @@ fn send_many(socket: &UdpSocket, leaving: &[Leaving]) -> io::Result<usize> {
     match sendmmsg(socket.as_raw_fd(), &mut headers, &parts, &remotes, message.as_slice(), MsgFlags::MSG_DONTWAIT) {
         Ok(sent) => Ok(sent.count()),
         Err(error) => Err(io::Error::from(error)),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn those_that_are_alike_leave_with_one_call_and_come_each_by_itself() {
+        for local in ["127.0.0.1:0", "[::1]:0"] {
+            let [socket, peer] = [(); 2].map(|()| std::net::UdpSocket::bind(local).unwrap());
+            let leaving = |from: Option<IpAddr>, length: usize| {
+                let remote = peer.local_addr().unwrap();
+                Leaving { from, remote, bytes: vec![u8::try_from(length).unwrap(); length] }
+            };
+            socket.set_nonblocking(true).unwrap();
+            let (own, socket) = (socket.local_addr().unwrap().ip(), UdpSocket::from_std(socket).unwrap());
+            for from in [None, Some(own)] {
+                let mut all: Vec<Leaving> = [90, 90, 90, 40, 90].map(|length| leaving(from, length)).into();
+                assert_eq!(alike(&all), 4, "the last one may be shorter");
+                assert_eq!(send_as_one(&socket, &all[..4]).unwrap(), 4);
+                for length in [90, 90, 90, 40] {
+                    assert_eq!(peer.recv_from(&mut [0; 200]).unwrap().0, length);
+                }
+                all[1].bytes.clear();
+                assert_eq!(alike(&all), 1, "an empty one would vanish");
+                all[1] = leaving(from, 91);
+                assert_eq!(alike(&all), 1, "and one that is longer would be two");
+            }
+        }
     }
 }
