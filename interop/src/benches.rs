@@ -101,6 +101,9 @@ pub(crate) struct MapSystemFlags {
     /// Map-Requests outstanding
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=64))]
     outstanding: u16,
+    /// Threads in which the measured map system serves
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    workers: u8,
     /// Sites that are registered at each of the two map systems
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     sites: u16,
@@ -267,6 +270,7 @@ fn bench_map_system(flags: MapSystemFlags) -> ExitCode {
         rounds: flags.rounds.into(),
         turn: Duration::from_millis(flags.turn),
         outstanding: flags.outstanding.into(),
+        workers: flags.workers,
         sites: flags.sites,
         crowd: flags.clients,
         registrations: flags.registrations,

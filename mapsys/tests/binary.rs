@@ -323,6 +323,62 @@ fn lig_says_1_when_there_is_no_mapping_and_no_answer() {
 }
 
 #[test]
+fn several_workers_answer_each_his_own_and_end_cleanly() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("sites.toml").display().to_string();
+    std::fs::write(&config, format!("workers = 3\nclients = [\"127.0.0.0/8\"]\n{SITES}")).unwrap();
+    let more = ["--config", &config];
+    let running = Running::start(&folder.path().join("state"), "127.0.53.34", &more);
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", running.child.id())).unwrap();
+    let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default());
+    // Who writes to the disk has that name too.
+    assert!(names.filter(|name| name.trim() == "serve").count() >= 3);
+    assert!(exchange(running.listening, &sealed(1)).is_some());
+    let asked: Vec<_> = (0..4_u64)
+        .map(|who| {
+            std::thread::spawn({
+                let to = running.listening;
+                move || ask_many(to, who << 32, 64)
+            })
+        })
+        .collect();
+    for asked in asked {
+        assert_eq!(asked.join().unwrap(), 64);
+    }
+    running.stop();
+}
+
+/// Map-Requests from one socket, sixteen at a time; how many had their own answer.
+fn ask_many(to: SocketAddr, first: u64, count: u64) -> usize {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let itr = SocketAddr::new("2001:db8:1::1".parse().unwrap(), socket.local_addr().unwrap().port());
+    let nonces: Vec<u64> = (first..first + count).collect();
+    let mut own = 0;
+    for asked in nonces.chunks(16) {
+        for nonce in asked {
+            let message = request(*nonce, &[host("2001:db8:a::1")], &["127.0.0.1"]).encode().unwrap();
+            let destination = address("[2001:db8:a::1]:4342");
+            socket.send_to(&Ecm::wrap(itr, destination, message).encode().unwrap(), to).unwrap();
+        }
+        let mut answered: Vec<u64> = (0..asked.len()).map(|_| nonce_of_positive(&socket)).collect();
+        answered.sort_unstable();
+        own += asked.iter().filter(|nonce| answered.binary_search(nonce).is_ok()).count();
+    }
+    own
+}
+
+/// The nonce of the next answer, which has a locator.
+fn nonce_of_positive(socket: &UdpSocket) -> u64 {
+    let mut buffer = [0; 2048];
+    let (length, _) = socket.recv_from(&mut buffer).unwrap();
+    match ControlMessage::decode(&buffer[..length]).unwrap() {
+        ControlMessage::MapReply(reply) if reply.records[0].locators.len() == 1 => reply.nonce.0,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn wrong_usage_is_2_and_names_what_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bad.toml");
@@ -339,6 +395,9 @@ fn wrong_usage_is_2_and_names_what_is_wrong() {
     let good = mapsys(&["check", "--listen", "127.0.53.5", "--json"]);
     let means: serde_json::Value = serde_json::from_slice(&good.stdout).unwrap();
     assert_eq!(means["means"][0], "serves Map-Registers and Map-Requests at UDP 127.0.53.5:4342");
+    let many = mapsys(&["check", "--listen", "127.0.53.5", "--workers", "65"]);
+    assert_eq!(many.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&many.stderr).contains("workers"), "{many:?}");
     let missing = mapsys(&["check", "--listen", "127.0.53.5", "--identity", "/nowhere/x.op.p12"]);
     assert_eq!(missing.status.code(), Some(2));
     let asked = mapsys(&["show", "sites", "--state-dir", "/nowhere"]);

@@ -60,6 +60,8 @@ pub struct Options {
     pub turn: Duration,
     /// Questions outstanding.
     pub outstanding: usize,
+    /// Threads in which the measured map system serves.
+    pub workers: u8,
     /// Sites that are registered.
     pub sites: u16,
     /// Addresses that the limits hold for, up to [`CROWD_SIZE`].
@@ -92,7 +94,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     let folder = tempfile::tempdir()?;
     let sites = |group| Sites { within: Within::Group(group), count: options.sites.into() };
     let (own, foreign) = (sites(0xdb8), sites(0xdb9));
-    let mut stage = Stage::build(&binaries, folder.path(), own, foreign)?;
+    let mut stage = Stage::build(&binaries, folder.path(), (own, foreign), options.workers)?;
     teller.say("both map systems serve");
     let socket = stage.socket()?;
     let port = socket.local_addr()?.port();
@@ -121,8 +123,20 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     let promises = report::promises(&results, &flood, &million, &registering, &first_answer);
     let ok = promises.iter().all(|line| line.ok);
     let machine = machine();
-    let (outstanding, rounds) = (options.outstanding, options.rounds);
-    Ok(Report { machine, outstanding, rounds, results, flood, million, registering, first_answer, promises, ok })
+    let Options { outstanding, workers, rounds, .. } = *options;
+    Ok(Report {
+        machine,
+        outstanding,
+        workers,
+        rounds,
+        results,
+        flood,
+        million,
+        registering,
+        first_answer,
+        promises,
+        ok,
+    })
 }
 
 /// Runs the flood of random EIDs alone.
@@ -135,7 +149,8 @@ pub fn run_flood(options: &Options) -> anyhow::Result<FloodReport> {
     privilege::acquire(options.user_namespace)?;
     let folder = tempfile::tempdir()?;
     let own = Sites { within: Within::Group(0xdb8), count: options.sites.into() };
-    let mut stage = Stage::build(&binaries, folder.path(), own, Sites { within: Within::Group(0xdb9), count: 1 })?;
+    let foreign = Sites { within: Within::Group(0xdb9), count: 1 };
+    let mut stage = Stage::build(&binaries, folder.path(), (own, foreign), options.workers)?;
     let socket = stage.socket()?;
     let mut good = Turns::new("registered", own, &[CLIENT], socket.local_addr()?.port())?.questions;
     await_answers(&socket, &mut good)?;

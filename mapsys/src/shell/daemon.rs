@@ -7,6 +7,7 @@ mod told;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use dht::shell::metrics::{Ask, NodeFigures};
 use dht::shell::network_key::rules;
 use dht::shell::node::Clock;
 use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::parts::Parts;
@@ -61,6 +63,7 @@ pub struct Plan {
     anycast: Vec<String>,
     discovery: bool,
     metrics: Option<SocketAddr>,
+    workers: usize,
     subscribers: Vec<Subscriber>,
     pubsub: Policy,
     ddt: ddt::Config,
@@ -121,6 +124,7 @@ impl Plan {
             anycast: settings.anycast.clone(),
             discovery: settings.discovery == Some(Switch::On),
             metrics: settings.metrics,
+            workers: settings.workers().context("workers")?,
             subscribers,
             pubsub,
             ddt,
@@ -182,6 +186,9 @@ pub fn check(settings: &Settings) -> anyhow::Result<String> {
     }
     writeln!(text, "DHT node at UDP port {}, joins through {} nodes", plan.dht_port, plan.bootstrap.len())?;
     writeln!(text, "CGEIDs are in {}", plan.network)?;
+    if plan.workers > 1 {
+        writeln!(text, "serves in {} threads", plan.workers)?;
+    }
     match plan.identities.first() {
         Some(first) => writeln!(text, "signs for its sites as {}", first.cn())?,
         None => writeln!(text, "signs with an identity of its own, kept in {}", plan.state_dir.display())?,
@@ -284,15 +291,28 @@ fn about(key: &SigningKey) -> String {
 /// Says what the machine lacks, or which part has ended by itself: a process without it would go on as if it served.
 pub fn run(plan: Plan, reloading: (Reloader, Reloads)) -> anyhow::Result<()> {
     plan.warn();
-    // Sockets, engine and senders take turns in one thread: handing each datagram from one thread to another costs more than
-    // the engine spends on it. DHT node and disk have threads of their own.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // Its own share of the processor is enough for it, but not a millisecond later: with the usual turns who floods it from the same
-    // machine, or the DHT node, made each answer wait for the end of theirs.
+    let runtime = runtime(plan.workers)?;
+    ask_for_short_turns();
+    runtime.block_on(serve(plan, reloading))
+}
+
+/// What sockets, engine and senders take turns in. One thread is the best on two processors: handing each datagram from one thread to
+/// another costs more than the engine spends on it. Where there are more, several do these parts at the same time; the engine is
+/// one of them. DHT node and disk have threads of their own.
+fn runtime(workers: usize) -> io::Result<Runtime> {
+    if workers == 1 {
+        return Builder::new_current_thread().enable_all().build();
+    }
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(workers).thread_name("serve").on_thread_start(ask_for_short_turns).enable_all().build()
+}
+
+/// Its own share of the processor is enough for a thread that answers, but not a millisecond later: with the usual turns who floods it
+/// from the same machine, or the DHT node, made each answer wait for the end of theirs.
+fn ask_for_short_turns() {
     if let Err(error) = program::turns::ask_for(program::turns::SHORT) {
         tracing::debug!(%error, "no short turns of the processor");
     }
-    runtime.block_on(serve(plan, reloading))
 }
 
 async fn serve(mut plan: Plan, (reloader, reloads): (Reloader, Reloads)) -> anyhow::Result<()> {

@@ -103,6 +103,7 @@ fn needs_restart(older: &Settings, newer: &Settings) -> Vec<&'static str> {
         ("anycast", older.anycast != newer.anycast),
         ("discovery", older.discovery != newer.discovery),
         ("metrics", older.metrics != newer.metrics),
+        ("workers", older.workers != newer.workers),
         ("state-dir", older.state_dir != newer.state_dir),
         ("control", older.control != newer.control),
         ("rtr", older.rtr != newer.rtr),
@@ -127,7 +128,7 @@ mod tests {
         let all = serde_json::to_value(Settings::default()).map(|value| value.as_object().map_or(0, |map| map.len()));
         let at_once = ["trust-anchor", "clients", "foreign", "site", "subscriber", "pubsub"].len()
             + ["ddt", "ddt-delegation", "resolver", "lisp-sec"].len();
-        let differing = 15;
+        let differing = 16;
         assert_eq!(all.ok(), Some(at_once + differing));
     }
 }

@@ -5,9 +5,10 @@ mod ddt;
 mod labels;
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use program::settings::Sources;
@@ -29,6 +30,8 @@ pub use labels::{parse_mac, parse_pair};
 
 /// Prefix of the environment variables.
 const ENVIRONMENT: &str = "LISP_MAPSYS_";
+/// Threads that serve: more than that have nothing to do.
+const MOST_WORKERS: usize = 64;
 
 /// Flags of `lisp-mapsys run` and `check`. Every one has a key of the same name in the file.
 #[derive(Debug, Clone, Default, Args, Serialize)]
@@ -90,6 +93,10 @@ pub struct Flags {
     #[arg(long, value_name = "ADDR:PORT", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<SocketAddr>,
+    /// Threads that serve, 1 to 64; 1 by default. More are for machines with processors to spare.
+    #[arg(long, value_name = "N", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workers: Option<NonZeroU8>,
     /// Go by a clock that is so many seconds ahead, or behind: to see what a wrong clock does.
     #[arg(long, value_name = "SECONDS", hide = true, allow_negative_numbers = true, global = true)]
     #[serde(skip)]
@@ -138,6 +145,8 @@ pub struct Settings {
     pub discovery: Option<Switch>,
     /// Where /metrics and /health are served.
     pub metrics: Option<SocketAddr>,
+    /// Threads that serve.
+    pub workers: Option<NonZeroU8>,
     /// Folder for what must survive a restart.
     pub state_dir: Option<PathBuf>,
     /// Unix socket for `show`.
@@ -307,6 +316,16 @@ impl Settings {
     /// Names the one that is no address.
     pub fn listen(&self) -> anyhow::Result<Vec<SocketAddr>> {
         self.listen.iter().map(|text| parse_address(text, wire::CONTROL_PORT)).collect()
+    }
+
+    /// How many threads serve.
+    ///
+    /// # Errors
+    /// Names a number that is too large to be meant.
+    pub fn workers(&self) -> anyhow::Result<usize> {
+        let workers = self.workers.map_or(1, |workers| usize::from(workers.get()));
+        ensure!(workers <= MOST_WORKERS, "{workers} are more than {MOST_WORKERS}");
+        Ok(workers)
     }
 
     /// The folder for what must survive a restart.

@@ -85,6 +85,8 @@ pub struct Report {
     pub machine: String,
     /// Questions outstanding.
     pub outstanding: usize,
+    /// Threads in which the measured map system serves.
+    pub workers: u8,
     /// Rounds of each case.
     pub rounds: usize,
     /// The cases; in JSON a row of the floor before each.
@@ -180,7 +182,8 @@ impl Report {
             "first right answer of {} new sites: {:.0} us, p99 {:.0}, longest {:.0}",
             it.sites, it.p50_us, it.p99_us, it.longest_us
         ));
-        lines.push(format!("{} outstanding, {} rounds, {}", self.outstanding, self.rounds, self.machine));
+        let Self { outstanding, workers, rounds, machine, .. } = self;
+        lines.push(format!("{outstanding} outstanding, {workers} workers, {rounds} rounds, {machine}"));
         lines
     }
 }

@@ -43,19 +43,27 @@ pub(super) struct Stage {
     folder: PathBuf,
     /// What leads others to the DHT.
     introduced: Vec<String>,
+    workers: u8,
 }
 
 impl Stage {
-    /// Builds the lab, starts both map systems and registers the sites: `own` at the measured one, `foreign` at the other.
-    pub(super) fn build(binaries: &Binaries, folder: &Path, own: Sites, foreign: Sites) -> anyhow::Result<Self> {
+    /// Builds the lab, starts both map systems and registers the sites: `own` at the measured one, which serves in so many threads,
+    /// `foreign` at the other.
+    pub(super) fn build(
+        binaries: &Binaries,
+        folder: &Path,
+        (own, foreign): (Sites, Sites),
+        workers: u8,
+    ) -> anyhow::Result<Self> {
         let lab = Lab::build(&topology())?;
         netlink::add_address(lab.namespace("client")?, "lo", CROWD_NET.parse()?)?;
         let far = start(&lab, binaries, "far", &configuration(foreign), &folder.join("far"), FAR, FAR, &[])?;
         let introduced = introductions(&folder.join("far.log"))?;
         let sites = configuration(own) + &aggregate(SCATTERED);
-        let server = start(&lab, binaries, "server", &sites, &folder.join("server"), SERVER, BACK, &introduced)?;
+        let more = [&introduced[..], &["--workers".into(), workers.to_string()]].concat();
+        let server = start(&lab, binaries, "server", &sites, &folder.join("server"), SERVER, BACK, &more)?;
         let (binaries, folder) = (binaries.clone(), folder.to_path_buf());
-        let mut stage = Self { server, far, lab, binaries, folder, introduced };
+        let mut stage = Self { server, far, lab, binaries, folder, introduced, workers };
         register(&stage.lab, "client", CLIENT, SERVER, own)?;
         register(&stage.lab, "far", FAR, FAR, foreign)?;
         stage.check()?;
@@ -85,6 +93,7 @@ impl Stage {
         let around = sites.prefix(0).net.supernet().map(|_| ipnet::IpNet::new(sites.prefix(0).net.addr(), 32));
         let around = around.context("a prefix around the sites")??.trunc();
         let mut more: Vec<String> = vec!["--trust-anchor".into(), format!("{around}={anchor}")];
+        more.extend(["--workers".into(), self.workers.to_string()]);
         let bootstrap = self.introduced.chunks(2).filter(|words| words[0] == "--bootstrap").flatten().cloned();
         more.extend(bootstrap);
         let folder = self.folder.join("many");
