@@ -15,9 +15,10 @@ use mapsys::limit::Foreign;
 use mapsys::refusal::Refusal;
 use mapsys::register::site::{Publish, Site, SiteKey, SitePrefix};
 use mapsys::subscribe::subscriber::Policy;
+use wire::address::{Lcaf, Replication};
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapRegister, XtrIdentity};
-use wire::record::{MapVersion, MappingRecord, Ttl};
+use wire::record::{LocatorRecord, MapVersion, MappingRecord, Ttl};
 
 const ONE: &str = "198.51.100.1:4342";
 const TWO: &str = "198.51.100.2:4342";
@@ -360,6 +361,38 @@ fn a_locator_that_two_xtrs_have_is_in_the_merged_mapping_once() {
         known.merged().locators.iter().map(|l| (l.rloc.ip().unwrap().to_string(), l.priority)).collect();
     assert_eq!(known.parts().count(), 2);
     assert_eq!(locators, [("198.51.100.1".to_owned(), 1), ("198.51.100.2".to_owned(), 1)]);
+}
+
+fn replicating(receivers: &[(u8, &str)], priority: u8, reachable: bool) -> MappingRecord {
+    let receiver = |(level, rloc): &(u8, &str)| Replication {
+        level: *level,
+        address: rloc.parse::<std::net::IpAddr>().unwrap().into(),
+    };
+    let list = Lcaf::ReplicationList(receivers.iter().map(receiver).collect());
+    let mut record = one_rloc("198.51.100.1");
+    record.locators[0] = LocatorRecord { rloc: list.into(), priority, reachable, ..record.locators[0].clone() };
+    record
+}
+
+/// RFC 8378, section 5.1.3.
+#[test]
+fn replication_lists_of_xtrs_that_merge_are_one_with_each_receiver_once() {
+    let mut bench = Bench::new(config(vec![site_a()]));
+    let mut own = replicating(&[(128, "198.51.100.3"), (128, "198.51.100.1")], 2, false);
+    own.locators.push(one_rloc("198.51.100.9").locators[0].clone());
+    bench.datagram(ONE, &from_xtr(1, 1, own));
+    let known = |bench: &Bench| bench.engine.server().registrations().get(&prefix(SITE)).unwrap().merged().locators;
+    assert_eq!(known(&bench).iter().map(|locator| locator.rloc.to_string()).collect::<Vec<_>>().len(), 2);
+    bench.datagram(TWO, &from_xtr(2, 1, replicating(&[(128, "198.51.100.2"), (0, "198.51.100.3")], 1, true)));
+    let list = |receivers| replicating(receivers, 1, true).locators[0].rloc.clone();
+    let both = known(&bench);
+    let all = list(&[(128, "198.51.100.1"), (128, "198.51.100.2"), (0, "198.51.100.3")]);
+    let replicated = both.iter().find(|locator| locator.rloc == all).expect("the list");
+    assert_eq!((replicated.priority, replicated.reachable, both.len()), (1, true, 2), "beside the address: {both:?}");
+    // What an xTR says anew takes the place of what it said.
+    bench.datagram(TWO, &from_xtr(2, 2, replicating(&[(128, "198.51.100.4")], 1, true)));
+    let all = list(&[(128, "198.51.100.1"), (128, "198.51.100.3"), (128, "198.51.100.4")]);
+    assert!(known(&bench).iter().any(|locator| locator.rloc == all), "{:?}", known(&bench));
 }
 
 /// RFC 8378, section 5.3.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
-use wire::address::EidPrefix;
+use wire::address::{Address, EidPrefix, Lcaf, Replication};
 use wire::control::XtrIdentity;
 use wire::record::{LocatorRecord, MapVersion, Ttl};
 
@@ -453,6 +453,9 @@ impl Registration {
                 None => locators.push(locator.clone()),
             }
         }
+        if self.parts.as_slice().len() > 1 {
+            consolidate(&mut locators);
+        }
         locators.sort_by(|a, b| a.rloc.cmp(&b.rloc));
         for locator in &mut locators {
             (locator.local, locator.probed) = (false, false);
@@ -491,6 +494,40 @@ impl Registration {
     pub fn remaining(&self, now: Instant) -> Duration {
         self.parts().map(|part| part.expires.saturating_duration_since(now)).max().unwrap_or_default()
     }
+}
+
+/// Makes the Replication Lists one (RFC 8378, section 5.1.3): each receiver once, next to the ITR where two have it at different levels.
+/// The best priority stands for all, and it is reachable as long as one of them is.
+fn consolidate(locators: &mut Vec<LocatorRecord>) {
+    let Some(first) = locators.iter().position(|locator| receivers(locator).is_some()) else { return };
+    let lists = locators.extract_if(first.., |locator| receivers(locator).is_some());
+    let one = lists.reduce(|one, other| LocatorRecord {
+        reachable: one.reachable || other.reachable,
+        rloc: Address::from(Lcaf::ReplicationList(together(&one, &other))),
+        ..if other.priority < one.priority { other } else { one }
+    });
+    locators.extend(one);
+}
+
+/// Who is in a Replication List.
+fn receivers(locator: &LocatorRecord) -> Option<&[Replication]> {
+    match &locator.rloc {
+        Address::Lcaf(lcaf) => match lcaf.as_ref() {
+            Lcaf::ReplicationList(receivers) => Some(receivers),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Who is in one of two Replication Lists, in order.
+fn together(one: &LocatorRecord, other: &LocatorRecord) -> Vec<Replication> {
+    let all = [one, other].into_iter().filter_map(receivers).flatten();
+    let mut levels: BTreeMap<&Address, u8> = BTreeMap::new();
+    for Replication { level, address } in all {
+        levels.entry(address).and_modify(|known| *known = *level.min(known)).or_insert(*level);
+    }
+    levels.into_iter().map(|(address, level)| Replication { level, address: address.clone() }).collect()
 }
 
 impl Part {

@@ -54,6 +54,23 @@ fn told(bench: &mut Bench, asked: Pair) -> (Pair, Vec<String>) {
     (Pair::of(&record.eid.address).unwrap(), rlocs(record))
 }
 
+/// RFC 9301, section 5.4; RFC 8378, section 7.4.
+#[test]
+fn a_group_may_be_mapped_to_groups_of_the_underlay_and_nothing_else_may() {
+    let mut bench = bench();
+    let group = sg("192.0.2.1/32", "239.1.1.1/32");
+    for (nonce, rloc) in (1..).zip(["239.9.9.9", "ff08::9"]) {
+        notify(&bench.datagram(ETR, &sealed(nonce, eid_of(group), rloc)));
+        assert_eq!(told(&mut bench, group), (group, vec![rloc.to_owned()]));
+    }
+    let unicast = flow("10.1.1.1/32", "10.2.2.2/32");
+    let refused = [(group, "224.0.0.9"), (group, "ff02::9"), (group, "ff01::9"), (unicast, "239.9.9.9")];
+    for (pair, rloc) in refused {
+        assert_eq!(bench.datagram(ETR, &sealed(9, eid_of(pair), rloc)), [], "{rloc}");
+    }
+    assert_eq!(bench.only_refused(Refusal::RegisterNoLocator), 4);
+}
+
 #[test]
 fn a_group_is_registered_and_asked_for_octet_for_octet_as_rfc_8060_has_it() {
     // RFC 8060, section 4.5, in instance 5: (10.1.1.1/32, 232.1.1.1/32); and section 4.8: 10.1.1.0/24 -> 10.2.2.0/24, in instance 0.
