@@ -66,7 +66,7 @@ pub const NOTIFY_NAMED_WINDOW: Duration = Duration::from_secs(60);
 pub const NOTIFY_NAMED_ADDRESSES: usize = 4096;
 /// Octets of a name that is an EID: the EID mask-len counts them and the NUL behind them in eight bits (RFC 9735, section 3).
 pub const NAME_OCTETS: usize = 30;
-/// Live registrations of names, MAC addresses and pairs, below 400 octets each: the stations of a large campus.
+/// Live registrations of names, MAC addresses and pairs, below 600 octets each: the stations of a large campus.
 pub const LABELS: usize = 131_072;
 /// Those of one site, so that a site that makes up names leaves room to the others.
 pub const LABELS_PER_SITE: usize = 65_536;
