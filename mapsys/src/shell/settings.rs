@@ -5,7 +5,6 @@ mod ddt;
 mod labels;
 
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
@@ -31,7 +30,7 @@ pub use labels::{parse_mac, parse_pair};
 /// Prefix of the environment variables.
 const ENVIRONMENT: &str = "LISP_MAPSYS_";
 /// Threads that serve: more than that have nothing to do.
-const MOST_WORKERS: usize = 64;
+const MOST_WORKERS: u16 = 64;
 
 /// Flags of `lisp-mapsys run` and `check`. Every one has a key of the same name in the file.
 #[derive(Debug, Clone, Default, Args, Serialize)]
@@ -96,7 +95,7 @@ pub struct Flags {
     /// Threads that serve, 1 to 64; 1 by default. More are for machines with processors to spare.
     #[arg(long, value_name = "N", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub workers: Option<NonZeroU8>,
+    pub workers: Option<u16>,
     /// Go by a clock that is so many seconds ahead, or behind: to see what a wrong clock does.
     #[arg(long, value_name = "SECONDS", hide = true, allow_negative_numbers = true, global = true)]
     #[serde(skip)]
@@ -146,7 +145,7 @@ pub struct Settings {
     /// Where /metrics and /health are served.
     pub metrics: Option<SocketAddr>,
     /// Threads that serve.
-    pub workers: Option<NonZeroU8>,
+    pub workers: Option<u16>,
     /// Folder for what must survive a restart.
     pub state_dir: Option<PathBuf>,
     /// Unix socket for `show`.
@@ -220,7 +219,7 @@ pub struct SiteSetting {
     pub iid: u32,
     /// Longest more-specific that it may register.
     #[serde(default)]
-    pub accept_more_specifics: Option<u8>,
+    pub accept_more_specifics: Option<MoreSpecificsSetting>,
     /// Takes HMAC-SHA-1 and nonces that do not rise.
     #[serde(default)]
     pub legacy: bool,
@@ -233,8 +232,39 @@ pub struct SiteSetting {
     /// Whether it is answered for without LISP-SEC.
     #[serde(default)]
     pub lisp_sec: LispSecSetting,
-    /// Its keys.
+    /// Its keys, at least one.
+    #[serde(default)]
     pub key: Vec<KeySetting>,
+}
+
+/// Longest more-specifics of a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a length, or lengths by family: { ipv4 = 28, ipv6 = 64 }")]
+pub enum MoreSpecificsSetting {
+    /// Of all its EID-prefixes.
+    All(u8),
+    /// Of those of each family; where none is given, only the EID-prefixes themselves.
+    ByFamily(LengthsSetting),
+}
+
+/// A length for each family.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct LengthsSetting {
+    /// Of IPv4.
+    pub ipv4: Option<u8>,
+    /// Of IPv6.
+    pub ipv6: Option<u8>,
+}
+
+impl MoreSpecificsSetting {
+    fn of(self, net: &IpNet) -> Option<u8> {
+        match (self, net) {
+            (Self::All(length), _) => Some(length),
+            (Self::ByFamily(lengths), IpNet::V4(_)) => lengths.ipv4,
+            (Self::ByFamily(lengths), IpNet::V6(_)) => lengths.ipv6,
+        }
+    }
 }
 
 /// What of a site is in the DHT.
@@ -313,19 +343,23 @@ impl Settings {
     /// The addresses to serve on.
     ///
     /// # Errors
-    /// Names the one that is no address.
+    /// Names the one that is no address, or is there twice.
     pub fn listen(&self) -> anyhow::Result<Vec<SocketAddr>> {
-        self.listen.iter().map(|text| parse_address(text, wire::CONTROL_PORT)).collect()
+        let all: Vec<SocketAddr> =
+            self.listen.iter().map(|text| parse_address(text, wire::CONTROL_PORT)).collect::<anyhow::Result<_>>()?;
+        let twice = all.iter().enumerate().find(|(index, address)| all[..*index].contains(address));
+        twice.map_or(Ok(()), |(_, address)| bail!("{address} is there twice"))?;
+        Ok(all)
     }
 
     /// How many threads serve.
     ///
     /// # Errors
-    /// Names a number that is too large to be meant.
+    /// Names a number that cannot be meant.
     pub fn workers(&self) -> anyhow::Result<usize> {
-        let workers = self.workers.map_or(1, |workers| usize::from(workers.get()));
-        ensure!(workers <= MOST_WORKERS, "{workers} are more than {MOST_WORKERS}");
-        Ok(workers)
+        let workers = self.workers.unwrap_or(1);
+        ensure!((1..=MOST_WORKERS).contains(&workers), "{workers} is not 1 to {MOST_WORKERS}");
+        Ok(workers.into())
     }
 
     /// The folder for what must survive a restart.
@@ -396,6 +430,7 @@ impl SiteSetting {
         if self.eid_prefix.is_empty() && labels.is_empty() {
             bail!("eid-prefix, eid-name, eid-mac, eid-multicast and eid-source-dest are all empty");
         }
+        ensure!(!self.key.is_empty(), "no key is given");
         let prefixes = self.eid_prefix.iter().map(|net| self.prefix(*net)).collect::<anyhow::Result<_>>()?;
         let keys = self.key.iter().map(|key| key.build(self.legacy)).collect::<anyhow::Result<_>>()?;
         let notify = match (self.notify_port, self.legacy) {
@@ -414,9 +449,11 @@ impl SiteSetting {
         if net.trunc() != net {
             bail!("eid-prefix {net} has host bits: write {}", net.trunc());
         }
-        let max_len = self.accept_more_specifics.unwrap_or(net.prefix_len());
+        let max_len = self.accept_more_specifics.and_then(|lengths| lengths.of(&net)).unwrap_or(net.prefix_len());
         if max_len < net.prefix_len() || max_len > net.max_prefix_len() {
-            bail!("accept-more-specifics {max_len} is not between the lengths of {net} and of an address");
+            bail!(
+                "accept-more-specifics {max_len} is not between the lengths of {net} and of an address (by family: {{ ipv4 = 28, ipv6 = 64 }})"
+            );
         }
         Ok(SitePrefix { prefix: EidPrefix { iid: InstanceId(self.iid), net }, max_len })
     }
@@ -486,6 +523,38 @@ mod tests {
         assert_eq!(settings.lisp_sec().unwrap().len(), 1);
         assert!(settings.subscriber.iter().all(|subscriber| subscriber.build(&[], &[]).is_ok()));
         assert_eq!(settings.pubsub.build().unwrap(), crate::subscribe::subscriber::Policy::default());
+    }
+
+    #[test]
+    fn more_specifics_have_a_length_for_all_or_one_for_each_family() {
+        let lengths = |lengths: &str| {
+            let text = format!(
+                "[[site]]\nname = \"a\"\neid-prefix = [\"2001:db8:a::/48\", \"10.100.0.0/24\"]\naccept-more-specifics = {lengths}\nkey = [{{ secret = \"x\" }}]\n"
+            );
+            read(&text, Flags::default())?.site[0]
+                .build()
+                .map(|site| site.prefixes.iter().map(|prefix| prefix.max_len).collect::<Vec<_>>())
+        };
+        assert_eq!(lengths("{ ipv4 = 28, ipv6 = 64 }").unwrap(), [64, 28]);
+        assert_eq!(lengths("{ ipv6 = 64 }").unwrap(), [64, 24]);
+        assert_eq!(lengths("{ ipv4 = 24 }").unwrap(), [48, 24]);
+        for wrong in ["64", "{ ipv4 = 33 }", "{ ipv6 = 40 }", "{ ipv5 = 64 }", "\"64\""] {
+            assert!(lengths(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_served_once_and_a_site_has_a_key_and_a_few_threads_serve() {
+        let wrong = |text: &str| {
+            let settings = read(text, Flags::default()).unwrap();
+            let found = [settings.listen().err(), settings.sites().err(), settings.workers().err()];
+            found.into_iter().flatten().map(|error| format!("{error:#}")).collect::<Vec<_>>().join("; ")
+        };
+        assert_eq!(wrong("listen = [\"192.0.2.9\", \"192.0.2.9:4342\"]"), "192.0.2.9:4342 is there twice");
+        assert_eq!(wrong("workers = 300"), "300 is not 1 to 64");
+        assert_eq!(wrong("workers = 0"), "0 is not 1 to 64");
+        let site = "[[site]]\nname = \"a\"\neid-prefix = [\"2001:db8:a::/48\"]\n";
+        assert_eq!(wrong(site), "site \"a\": no key is given");
     }
 
     #[test]
