@@ -13,6 +13,8 @@ use crate::limits::COMMAND_TIME;
 const ROAMING: &str = "roaming";
 const ROAMING_RLOC: &str = "203.0.113.2";
 const BEYOND: &str = "203.0.113.1";
+/// The ports of the core towards the second site before and behind the move.
+pub(crate) const PORTS: [&str; 2] = [SITES[1].xtr, ROAMING];
 /// The configuration of an xTR that is read anew.
 const CONFIG: &str = "lisp-xtr.toml";
 

@@ -56,6 +56,9 @@ const UPLINKS: [Uplink; 2] = [
     },
 ];
 
+/// The ports of the core towards the first site: by the preferred uplink, and by the backup.
+pub(crate) const PORTS: [&str; 2] = [UPLINKS[0].isp, UPLINKS[1].isp];
+
 /// Describes the network.
 fn describe() -> Topology {
     let [site, other] = &SITES;
