@@ -239,13 +239,6 @@ impl Itr {
         }
     }
 
-    /// A packet that was to be encapsulated behind `header` has not left, and is handled once more: it is not counted twice.
-    pub fn take_back(&mut self, header: &OuterHeader, inner: &[u8]) {
-        self.counters.take_back_alone(Count::Encapsulated, 1);
-        self.counters.take_back_alone(Count::EncapsulatedBytes, inner.len());
-        self.cache.locators_mut().not_sent(header.destination, inner.len());
-    }
-
     /// What else is to be sent: drained after each call of another method.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()

@@ -3,8 +3,10 @@
 
 use std::time::Instant;
 
+use wire::data::{IpPacket, MINIMUM_MTU, OuterHeader};
+
 use super::Itr;
-use crate::counters::Count;
+use crate::counters::{Count, DropReason};
 use crate::itr::quoted;
 use crate::limits;
 use crate::map_cache::{Event, Learned, smallest_path_mtu};
@@ -50,6 +52,29 @@ impl Itr {
             Learned::Known => {}
             Learned::Stranger => self.counters.add(Count::PathMtuRefused, 1),
         }
+    }
+
+    /// Takes what our own kernel says of a packet with so many octets behind `header`, which was longer than `mtu` octets.
+    pub fn handle_refused(&mut self, now: Instant, header: &OuterHeader, inner: usize, mtu: usize) {
+        if let Some(quoted) = header.emit(inner, &mut [0; OuterHeader::LONGEST]) {
+            self.handle_too_big(now, quoted, mtu);
+        }
+    }
+
+    /// The packet that was refused is not counted as encapsulated. Whether it is to be handled once more, to be split, or to have its source told.
+    /// One that its source can make no shorter, and that would leave again as it was to, is dropped and counted here.
+    #[must_use]
+    pub fn take_back(&mut self, header: &OuterHeader, inner: &[u8]) -> bool {
+        self.counters.take_back_alone(Count::Encapsulated, 1);
+        self.counters.take_back_alone(Count::EncapsulatedBytes, inner.len());
+        self.cache.locators_mut().not_sent(header.destination, inner.len());
+        let is_minimum = inner.len() <= MINIMUM_MTU && matches!(IpPacket::parse(inner), Ok(IpPacket::V6(_)));
+        // With DF it is sent once more without: an IPsec policy has a fragmented packet.
+        let is_last = is_minimum && (header.destination.is_ipv6() || !header.dont_fragment);
+        if is_last {
+            self.counters.count_drop(DropReason::PathTooNarrow);
+        }
+        !is_last
     }
 
     /// Takes a report of a router or host that `quoted`, the start of an encapsulated packet with its outer IP header, cannot
