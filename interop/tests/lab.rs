@@ -5,13 +5,16 @@
 mod support;
 
 use std::fs::File;
+use std::net::{IpAddr, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
 use interop::delaybox::Delay;
 use interop::lab::process::{self, Process};
-use interop::lab::{Lab, Node, Topology, offload};
+use interop::lab::topology::Route;
+use interop::lab::{Lab, Node, Topology, netlink, offload};
 use interop::probe::capture::Capture;
+use interop::probe::crossing::{ECHO, Echo, Ways, rerouted};
 use interop::probe::load::{self, Ends, Times};
 use interop::probe::ping::{Ping, ping, round_trips};
 use interop::probe::tcp::{Bulk, bulk};
@@ -78,6 +81,38 @@ fn lost_pings_are_counted_as_lost() {
     let report = ping(left, right, missing).unwrap();
     assert_eq!((report.received(), report.first_answered()), (0, None), "no way back");
     assert!(report.first_delivered().is_some(), "but a way there");
+}
+
+#[test]
+fn a_change_after_which_packets_go_the_same_way_is_none() {
+    if !support::root_or_skip() {
+        return;
+    }
+    let west = &["10.0.1.2/24"];
+    let middle = Node::router("middle").port("west", "west", &["10.0.1.1/24"]);
+    let middle = middle.port("one", "one", &["10.0.2.1/24"]).port("two", "two", &["10.0.3.1/24"]);
+    let right = Node::router("right").port("one", "one", &["10.0.2.2/24"]).port("two", "two", &["10.0.3.2/24"]);
+    let topology = Topology::default()
+        .with(Node::host("left").port("eth0", "west", west).default_route("10.0.1.1", "eth0"))
+        .with(middle.route("10.0.9.0/24", "10.0.2.2", "one"))
+        .with(right.default_route("10.0.2.1", "one"));
+    let lab = Lab::build(&topology).unwrap();
+    let (middle, right) = (lab.namespace("middle").unwrap(), lab.namespace("right").unwrap());
+    netlink::add_address(right, "lo", "10.0.9.1/32".parse().unwrap()).unwrap();
+    let _echo = Echo::start(right, "10.0.9.1".parse().unwrap()).unwrap();
+    let socket = lab.namespace("left").unwrap().run(|| UdpSocket::bind("10.0.1.2:0").unwrap()).unwrap();
+    let to = ("10.0.9.1".parse::<IpAddr>().unwrap(), ECHO).into();
+    let times = (Duration::from_millis(100), Duration::from_secs(2));
+    let ways = Ways { node: middle, ports: ["one", "two"] };
+    let error = rerouted(&socket, to, times, ways, || ()).unwrap_err();
+    assert!(error.to_string().contains("the change has changed nothing"), "{error:#}");
+
+    let by_two = Route { to: "10.0.9.1/32".parse().unwrap(), via: "10.0.3.2".parse().ok(), port: "two".into() };
+    let (changed, count, gap) = rerouted(&socket, to, times, ways, || netlink::route(middle, &by_two)).unwrap();
+    changed.unwrap();
+    assert!(count > 10 && gap < times.1, "{count} {gap:?}");
+    let error = rerouted(&socket, to, times, ways, || ()).unwrap_err();
+    assert!(error.to_string().contains("before the change"), "they went the other way before: {error:#}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Teller, threads_cpu};
+use crate::demo::UsageError;
 use crate::demo::binaries::Binaries;
 use crate::interrupt;
 use crate::lab::privilege;
@@ -37,6 +38,9 @@ const WARM_UP: Duration = Duration::from_millis(300);
 const SETTLE: Duration = Duration::from_millis(50);
 /// Datagrams a second that must cross without a loss.
 const PACE: u32 = 100_000;
+
+/// Why nothing is seen of locators that fail.
+const NONE_OF_OURS: &str = "it is of lisp-xtr, which is in none of the designs that are measured";
 
 /// What the bench is asked for.
 #[derive(Debug, Clone)]
@@ -73,7 +77,7 @@ fn chosen<T: Copy + PartialEq>(all: &[T], chosen: &[T]) -> Vec<T> {
 /// Runs the bench.
 ///
 /// # Errors
-/// When the lab cannot be had, or a design does not carry packets at all.
+/// When the lab cannot be had, a design does not carry packets at all, or nothing that is asked for can be measured.
 pub fn run(options: &Options) -> anyhow::Result<Report> {
     let teller = Teller::new();
     privilege::check_tun()?;
@@ -86,7 +90,14 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     skipped.iter().for_each(|skipped| teller.say(&format!("{} is left out: {}", skipped.design, skipped.why)));
     hints(&teller);
     let has_ours = kits.iter().any(|kit| matches!(kit.design, Design::Tier0 | Design::Tier1));
-    let changes = has_ours && tests.contains(&Test::Convergence);
+    if !has_ours && tests == [Test::Convergence] {
+        return Err(UsageError(format!("--test {}: {NONE_OF_OURS}", Test::Convergence)).into());
+    }
+    let is_wanted = tests.contains(&Test::Convergence);
+    if is_wanted && !has_ours {
+        teller.say(&format!("{} is left out: {NONE_OF_OURS}", Test::Convergence));
+    }
+    let changes = has_ours && is_wanted;
     let mut estimate = estimate(options, kits.len(), &tests);
     if changes {
         estimate += convergence::estimate(options.rounds);

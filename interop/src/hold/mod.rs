@@ -298,6 +298,17 @@ fn two_hosts() -> Topology {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peers;
+    use crate::sites::{Between, legacy, moving, two_providers};
+
+    #[test]
+    fn no_network_contradicts_itself() {
+        let sites = [Between::Tunnels, Between::Routes].map(sites::describe);
+        let others = [two_hosts(), legacy::describe(), moving::describe(), two_providers::describe()];
+        for network in sites.into_iter().chain(others).chain([nat::network::describe(), peers::network::describe()]) {
+            assert!(network.check().is_ok(), "{:?}", network.check());
+        }
+    }
 
     #[test]
     fn every_lab_has_a_recipe_under_the_name_that_the_command_line_has_for_it() {

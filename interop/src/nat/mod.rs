@@ -2,7 +2,7 @@
 //! Two sites, one of them behind a strict NAT at each of its two uplinks: its xTR is reached through an RTR. A third xTR may take over
 //! what either has.
 
-mod network;
+pub(crate) mod network;
 
 use std::net::IpAddr;
 use std::path::Path;

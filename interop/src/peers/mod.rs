@@ -7,7 +7,7 @@
 
 mod cases;
 mod kernel;
-mod network;
+pub(crate) mod network;
 pub(crate) mod oor;
 mod openlisp;
 mod play;

@@ -3,6 +3,8 @@
 
 use std::io;
 
+use anyhow::Context as _;
+
 use crate::lab::{LabError, Namespace};
 
 /// Counters of IPv4 and of TCP, by protocol: a line of names, then a line of values. /proc/net would be those of the namespace that
@@ -10,6 +12,8 @@ use crate::lab::{LabError, Namespace};
 const SNMP: &str = "/proc/thread-self/net/snmp";
 /// Counters of IPv6, one a line.
 const SNMP6: &str = "/proc/thread-self/net/snmp6";
+/// Those of ports, one a line: its name, eight of what has come, and eight of what was sent, octets and packets first.
+const PORTS: &str = "/proc/thread-self/net/dev";
 
 /// Packets for this namespace whose checksum was wrong, of all protocols.
 ///
@@ -26,6 +30,15 @@ pub fn checksum_errors(namespace: &Namespace) -> anyhow::Result<u64> {
 /// When the kernel does not tell.
 pub fn retransmissions(namespace: &Namespace) -> anyhow::Result<u64> {
     Ok(paired(&read(namespace, SNMP)?, |protocol, name| protocol == "Tcp" && name == "RetransSegs"))
+}
+
+/// Packets that a port of this namespace has sent.
+///
+/// # Errors
+/// When it is not there, or the kernel does not tell.
+pub fn sent(namespace: &Namespace, port: &str) -> anyhow::Result<u64> {
+    let text = read(namespace, PORTS)?;
+    sent_by(&text, port).with_context(|| format!("{}: no port {port} in {PORTS}", namespace.name()))
 }
 
 fn read(namespace: &Namespace, path: &'static str) -> anyhow::Result<String> {
@@ -53,9 +66,22 @@ fn listed(text: &str, wanted: impl Fn(&str) -> bool) -> u64 {
     pairs.filter(|(name, _)| wanted(name)).filter_map(|(_, value)| value.trim().parse::<u64>().ok()).sum()
 }
 
+/// Packets that a port has sent, which is there.
+fn sent_by(text: &str, port: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+    let (_, values) = lines.find(|(name, _)| name.trim() == port)?;
+    values.split_whitespace().nth(9)?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packets_that_a_port_has_sent_are_those_behind_what_came_and_the_octets() {
+        let text = "Inter-|   Receive | Transmit\n face |bytes packets|bytes packets\n    lo: 1 2 0 0 0 0 0 0 3 4 0 0 0 0 0 0\n  one:5 6 0 0 0 0 0 0 7 8 0 0 0 0 0 0\n";
+        assert_eq!((sent_by(text, "lo"), sent_by(text, "one"), sent_by(text, "on")), (Some(4), Some(8), None));
+    }
 
     #[test]
     fn both_forms_of_counters_are_read() {

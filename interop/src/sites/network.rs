@@ -188,16 +188,3 @@ pub(crate) fn describe(between: Between) -> Topology {
     }
     topology.with(core)
 }
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn the_network_does_not_contradict_itself() {
-        for between in [Between::Tunnels, Between::Routes] {
-            describe(between).check().unwrap();
-        }
-    }
-}

@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const FOUND: Duration = Duration::from_secs(20);
 /// Longer than what a connection survives.
 const WITHOUT: Duration = Duration::from_secs(8);
+/// Within this an ITR elsewhere has found what is published: it was told that there is something before there was, and looks again.
+const ASKED: Duration = Duration::from_secs(10);
 
 struct Uplink {
     port: &'static str,
@@ -175,7 +177,8 @@ impl World {
     fn crossing(&self, from: Ipv6Addr, change: impl FnOnce()) -> Duration {
         let socket = self.lab.namespace("other").unwrap().run(move || UdpSocket::bind((from, 0)).unwrap()).unwrap();
         let to = SocketAddr::new(HOST.parse().unwrap(), ECHO);
-        let ((), count, gap) = crossing(&socket, to, (Duration::from_secs(1), FOUND + WITHOUT), change).unwrap();
+        let ((), count, gap) =
+            crossing(&socket, to, (Duration::from_secs(1), FOUND + WITHOUT + ASKED), change).unwrap();
         assert!(count > 0, "none has crossed");
         gap
     }
@@ -236,6 +239,7 @@ fn what_is_inside_a_router_that_gets_another_uplink_is_found_there() {
         world.await_found(&id, two, &anchor);
     });
     println!("none has crossed for {gap:?}");
+    assert!(gap < FOUND + ASKED, "{gap:?}");
     let gap = world.crossing(from, || {
         world.unplug(two);
         std::thread::sleep(WITHOUT);
@@ -243,6 +247,7 @@ fn what_is_inside_a_router_that_gets_another_uplink_is_found_there() {
         world.await_found(&id, one, &anchor);
     });
     println!("none has crossed for {gap:?}, of which {WITHOUT:?} without an uplink");
+    assert!(gap < WITHOUT + FOUND + ASKED, "{gap:?}");
     assert!(world.held() >= held, "it keeps what it holds");
     world.running.iter_mut().for_each(|process| process.check().unwrap());
 }

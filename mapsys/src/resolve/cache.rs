@@ -21,6 +21,7 @@ pub struct Cache {
 #[derive(Debug)]
 struct Entry {
     found: Found,
+    put: Instant,
     refresh_at: Instant,
     expires: Instant,
 }
@@ -51,6 +52,11 @@ impl Cache {
         Some(Hit::Refresh(entry.found.clone()))
     }
 
+    /// Whether what is known about `eid` was looked up after `then`.
+    pub fn is_from_after(&self, then: Instant, eid: &EidPrefix) -> bool {
+        self.entries.longest(eid).is_some_and(|(_, entry)| entry.put > then)
+    }
+
     /// Keeps an answer in place of all that was known inside its prefix.
     pub fn put(&mut self, now: Instant, found: Found) {
         let lifetime = found.lifetime(now);
@@ -63,7 +69,7 @@ impl Cache {
             self.entries.remove(&inner);
         }
         let refresh_at = now + lifetime * REFRESH_AHEAD_PERCENT / 100;
-        self.entries.insert(prefix, Entry { found, refresh_at, expires: now + lifetime });
+        self.entries.insert(prefix, Entry { found, put: now, refresh_at, expires: now + lifetime });
         self.order.push_back(prefix);
         self.shrink();
     }

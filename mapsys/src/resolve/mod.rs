@@ -3,6 +3,7 @@
 
 mod ask;
 pub mod cache;
+mod doubted;
 pub mod foreign;
 pub mod found;
 mod label;
@@ -27,13 +28,14 @@ use wire::record::MappingRecord;
 
 use crate::engine::Output;
 use crate::limit::{Foreign, Limiter};
-use crate::limits::{ANSWER_WITHIN, LATE_AT_ONCE, LOOKUPS, WAITING_REQUESTS};
+use crate::limits::{ANSWER_WITHIN, LATE_AT_ONCE, LOOKED_UP_LATELY, LOOKUPS, WAITING_REQUESTS};
 use crate::refusal::{Refusal, Served, Tally};
 use crate::register::MapServer;
 use crate::subscribe::Subscriptions;
 use crate::transport::{Now, Sockets, Via, is_private, may_send_to};
 use ask::{Ask, ReplyTo, inner_request};
 use cache::{Cache, Hit};
+use doubted::Doubted;
 use foreign::Ddt;
 use found::{Audience, Found, ask_again};
 use lispsec::Associations;
@@ -50,6 +52,7 @@ pub struct Resolver {
     limiter: Limiter,
     cache: Cache,
     lookups: Lookups,
+    doubted: Doubted,
     requests: Requests,
     associations: Associations,
     /// Whether the node's own xTR has ever asked.
@@ -80,8 +83,8 @@ impl Resolver {
     pub fn new(sockets: Sockets, limiter: Limiter, lookups: Lookups, associations: Associations) -> Self {
         let (cache, requests) = (Cache::default(), Requests::default());
         let ddt = Ddt::new(&crate::ddt::Config::default(), &sockets);
-        let turns = Turns::default();
-        Self { sockets, limiter, cache, lookups, associations, requests, has_pipe: false, asked: 0, turns, ddt }
+        let (turns, doubted, has_pipe, asked) = (Turns::default(), Doubted::default(), false, 0);
+        Self { sockets, limiter, cache, lookups, doubted, associations, requests, has_pipe, asked, turns, ddt }
     }
 
     /// Takes an ECM, decoded and whole.
@@ -170,6 +173,10 @@ impl Resolver {
     /// Does what is due.
     pub fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         self.lookups.expire(cx.now);
+        while let Some(host) = self.doubted.poll(cx.now.monotonic) {
+            // Where there is no room it is tried again in its turn.
+            let _ = self.lookups.start(cx.now, host);
+        }
         self.read_again(cx);
         self.pump(cx);
         self.search_timeout(cx);
@@ -181,8 +188,8 @@ impl Resolver {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let deadlines = [self.requests.next_deadline(), self.lookups.next_deadline(), self.ddt.next_deadline()];
-        deadlines.into_iter().flatten().min()
+        let deadlines = [self.requests.next_deadline(), self.lookups.next_deadline(), self.doubted.next_deadline()];
+        deadlines.into_iter().chain([self.ddt.next_deadline()]).flatten().min()
     }
 
     /// Forgets what the DHT said about a prefix that is registered here now.
@@ -302,6 +309,11 @@ impl Resolver {
             // In the own process absence is asked again, so that start order does not matter.
             Some(Hit::Fresh(Found::CgeidAbsent(_)) | Hit::Refresh(Found::CgeidAbsent(_)))
                 if ask.audience() == Audience::Pipe => {}
+            Some(Hit::Fresh(said) | Hit::Refresh(said))
+                if request.smr_invoked && self.look_anew(cx, ask, host, &said) =>
+            {
+                return Ok(Slot::Waiting(host));
+            }
             Some(Hit::Fresh(found)) => return self.conclude(cx, ask, host, &found),
             Some(Hit::Refresh(found)) => {
                 // A refresh that finds no room is no loss yet.
@@ -313,6 +325,19 @@ impl Resolver {
         self.admit_miss(now, ask.via, &host)?;
         self.lookups.start(cx.now, host)?;
         Ok(Slot::Waiting(host))
+    }
+
+    /// Whoever was told by an SMR that a mapping has changed is not told what was `said` before, unless there is no room to look it up, or
+    /// that was just done.
+    fn look_anew(&mut self, cx: &Context<'_>, ask: &Ask, host: EidPrefix, said: &Found) -> bool {
+        let now = cx.now.monotonic;
+        if ask.audience() == Audience::Pipe {
+            self.doubted.note(now, host, said);
+        }
+        if now.checked_sub(LOOKED_UP_LATELY).is_some_and(|then| self.cache.is_from_after(then, &host)) {
+            return false;
+        }
+        self.admit_miss(now, ask.via, &host).is_ok() && self.lookups.start(cx.now, host).is_ok()
     }
 
     /// A lookup in the DHT costs others more than it costs who asks for it: strangers get few, and never more than half of the
@@ -430,11 +455,14 @@ impl Resolver {
             self.cache.put(cx.now.monotonic, found.clone());
             cx.subscriptions.heard(cx.now, &found);
             let is_news = said.is_some_and(|said| found.is_news_after(&said));
-            if (is_repeat || is_news) && self.has_pipe {
+            let waiters = self.requests.waiters(&host);
+            // Who waits for it is answered with it.
+            let has_changed = self.doubted.is_news(&host, &found) && waiters.is_empty();
+            if (is_repeat || is_news || has_changed) && self.has_pipe {
                 cx.outputs.extend(solicit(host).map(|bytes| Output::Pipe { bytes }));
             }
             let found = self.with_stale(cx, host, found);
-            for id in self.requests.waiters(&host) {
+            for id in waiters {
                 self.settle(cx, id, host, &found);
             }
         }
@@ -493,14 +521,16 @@ impl Resolver {
             return Ok(Slot::Silent);
         }
         match self.cache.get(cx.now.monotonic, &host) {
-            Some(Hit::Stale(said)) => {
-                let said = said.for_a_minute();
+            Some(hit) => {
+                let said = match hit {
+                    Hit::Stale(said) => said.for_a_minute(),
+                    Hit::Refresh(said) | Hit::Fresh(said) => said,
+                };
                 if ask.audience() == Audience::Pipe {
                     self.lookups.told(&host, said.clone());
                 }
                 self.conclude(cx, ask, host, &said)
             }
-            Some(Hit::Refresh(said) | Hit::Fresh(said)) => self.conclude(cx, ask, host, &said),
             // A DDT client asks again by itself, and takes no Map-Reply.
             None if ask.ddt => Ok(Slot::Silent),
             None => Ok(Slot::Records(vec![ask_again(host)])),

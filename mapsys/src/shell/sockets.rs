@@ -288,15 +288,22 @@ mod tests {
     /// Where the way is too narrow for one of them the system divides nothing, and fragments.
     #[test]
     fn answers_of_one_length_come_by_a_narrow_way_too() {
-        let run = || {
+        in_namespace(&["link set lo up mtu 600"], || send_in_turns(IpAddr::from([127, 0, 0, 1]), &[900; 40], 20));
+    }
+
+    /// Runs what `work` gives in a network namespace after these commands of `ip`. The namespace is of one thread, and goes with it.
+    fn in_namespace<F: Future<Output = ()>>(commands: &'static [&str], work: impl FnOnce() -> F + Send + 'static) {
+        let run = move || {
             if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
                 assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "no network namespace: {error}");
                 println!("SKIP: no network namespace: {error}");
                 return;
             }
-            assert!(Command::new("ip").args("link set lo up mtu 600".split(' ')).status().unwrap().success());
+            for command in commands {
+                assert!(Command::new("ip").args(command.split(' ')).status().unwrap().success(), "ip {command}");
+            }
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(send_in_turns(IpAddr::from([127, 0, 0, 1]), &[900; 40], 20));
+            runtime.block_on(work());
         };
         std::thread::spawn(run).join().unwrap();
     }
@@ -381,24 +388,13 @@ mod tests {
     /// In a network namespace, since loopback has one IPv6 address.
     #[test]
     fn the_same_of_ipv6() {
-        let run = || {
-            if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-                assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "no network namespace: {error}");
-                println!("SKIP: no network namespace: {error}");
-                return;
-            }
-            for command in
-                ["link set lo up", "address add fd00:7::1/128 dev lo nodad", "address add fd00:7::2/128 dev lo nodad"]
-            {
-                assert!(Command::new("ip").args(command.split(' ')).status().unwrap().success(), "ip {command}");
-            }
-            ["fd00:7::1", "fd00:7::2"].map(|face| await_address(face.parse().unwrap()));
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        const COMMANDS: [&str; 3] =
+            ["link set lo up", "address add fd00:7::1/128 dev lo nodad", "address add fd00:7::2/128 dev lo nodad"];
+        in_namespace(&COMMANDS, || {
             let faces = ["fd00:7::1", "fd00:7::2"].map(|face| face.parse().unwrap());
-            runtime.block_on(ask_at_both(faces, "fd00:7::3".parse().unwrap()));
-        };
-        // The namespace is of one thread, and goes with it.
-        std::thread::spawn(run).join().unwrap();
+            faces.into_iter().for_each(await_address);
+            ask_at_both(faces, "fd00:7::3".parse().unwrap())
+        });
     }
 
     #[test]

@@ -7,7 +7,7 @@ use cgeid::{Cn, Network};
 use dht::record::RecordKey;
 use mapsys::engine::{Input, Output};
 use mapsys::refusal::Refusal;
-use wire::control::ControlMessage;
+use wire::control::{ControlMessage, MapRequest};
 use wire::record::{Action, MappingRecord, Ttl};
 
 use crate::common::*;
@@ -204,4 +204,65 @@ fn values_that_nobody_asked_for_are_counted() {
     let key = RecordKey::node(Network::LAB, Cn([1; 12]));
     world.benches[1].engine.handle(world.now, Input::DhtValues { key, values: Some(vec![b"junk".to_vec()]) });
     assert_eq!(world.benches[1].only_refused(Refusal::ValuesUnasked), 1);
+}
+
+#[test]
+fn a_map_request_that_an_smr_has_invoked_is_answered_with_what_is_published_now() {
+    let mut world = registered();
+    let eid = host("2001:db8:a::2");
+    let mut nonce = 0;
+    let mut told = |world: &mut World, smr_invoked| {
+        nonce += 1;
+        let message = MapRequest { smr_invoked, ..request(nonce, &[eid], &[RLOC]) };
+        locators(&reply(&world.datagram(1, ITR, &ecm(&message))).1.records[0]).remove(0)
+    };
+    assert_eq!(told(&mut world, false), "198.51.100.1");
+    world.datagram(0, ETR, &sealed(2, vec![record(prefix(SITE), &["198.51.100.9"])]));
+    world.pass(Duration::from_secs(20));
+    assert_eq!(told(&mut world, false), "198.51.100.1", "from the cache");
+    assert_eq!(told(&mut world, true), "198.51.100.9");
+    let asked = world.gets.len();
+    assert_eq!([true, false].map(|invoked| told(&mut world, invoked)), ["198.51.100.9"; 2]);
+    assert_eq!(world.gets.len(), asked, "it was just looked up");
+    world.mode = Mode::Unreachable;
+    world.pass(Duration::from_secs(3));
+    assert_eq!(told(&mut world, true), "198.51.100.9", "no answer is no news");
+    assert!(world.gets.len() > asked);
+}
+
+/// A Map-Server confirms a change before it has published it.
+#[test]
+fn what_is_published_after_an_smr_is_solicited_and_looked_for_three_times() {
+    let mut world = registered();
+    let eid = host("2001:db8:a::2");
+    let messages = |outputs: Vec<Output>| -> Vec<_> {
+        let piped = outputs.into_iter().filter_map(|output| match output {
+            Output::Pipe { bytes } => Some(ControlMessage::decode(&bytes).unwrap()),
+            _ => None,
+        });
+        piped.collect()
+    };
+    let told = |heard: &[ControlMessage]| match heard {
+        [ControlMessage::MapReply(reply)] => locators(&reply.records[0]).remove(0),
+        _ => panic!("{heard:?}"),
+    };
+    let ask = |world: &mut World, smr_invoked| {
+        let message = MapRequest { smr_invoked, ..request(1, &[eid], &[RLOC]) };
+        messages(world.pipe(1, &ecm(&message)))
+    };
+    assert_eq!(told(&ask(&mut world, false)), "198.51.100.1");
+    world.pass(Duration::from_secs(60));
+    assert_eq!(told(&ask(&mut world, true)), "198.51.100.1", "not published yet");
+    assert_eq!(messages(world.pass(Duration::from_secs(4))), []);
+    world.datagram(0, ETR, &sealed(2, vec![record(prefix(SITE), &["198.51.100.9"])]));
+    let heard = messages(world.pass(Duration::from_secs(60)));
+    let [ControlMessage::MapRequest(smr)] = heard.as_slice() else { panic!("{heard:?}") };
+    assert!(smr.smr && smr.source_eid.ip() == Some(eid.net.addr()));
+    assert_eq!(told(&ask(&mut world, true)), "198.51.100.9");
+
+    let asked = world.gets.len();
+    assert_eq!(messages(world.pass(Duration::from_secs(60))), []);
+    let again = world.gets.len() - asked;
+    assert_eq!(messages(world.pass(Duration::from_secs(60))), []);
+    assert_eq!((again, world.gets.len() - asked), (3, 3), "a forged SMR is not followed for ever");
 }

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The engine: one packet in, one verdict out.
 
+mod refusals;
+mod reports;
+
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,16 +19,12 @@ use super::miss_queue::{Held, Lost, MissQueue};
 use super::own::OwnRlocs;
 use super::peer;
 use super::proven::Proven;
-use super::quoted;
 use super::rate::IcmpRate;
 use crate::counters::{Count, Counters, DropReason};
 use crate::ecn::EcnCompatibility;
 use crate::eid_set::EidSet;
 use crate::limits;
-use crate::map_cache::{
-    Event, Families, Form, Learned, LocatorIndex, MapCache, OwnMapping, SetIndex, Update, Way, is_unicast,
-    smallest_path_mtu,
-};
+use crate::map_cache::{Event, Families, Form, LocatorIndex, MapCache, OwnMapping, SetIndex, Update, Way, is_unicast};
 use crate::reply::RateTable;
 use crate::trust::Trust;
 
@@ -35,9 +34,6 @@ const SOURCE_PORT_MASK: u64 = 0x3fff;
 /// The bits of the flow label lie above those of the port.
 const FLOW_LABEL_SHIFT: u32 = 14;
 const FLOW_LABEL_MASK: u64 = 0x000f_ffff;
-/// Where ICMPv4 errors come from if we have no IPv4 EID-side address: the dummy address of RFC 7600, section 4.8.
-const DUMMY_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 8));
-
 /// What an ITR is made of.
 #[derive(Debug, Clone)]
 pub struct ItrConfig {
@@ -241,78 +237,6 @@ impl Itr {
             // For the ETR.
             Update::Source { .. } | Update::Relayed { .. } | Update::Rtrs(_) | Update::Behind(_) => {}
         }
-    }
-
-    /// Takes a report of a router that `quoted`, the start of an encapsulated packet with its outer IP header, was longer than `mtu`
-    /// octets. It is believed, as what our own kernel says ([`Self::handle_too_big`]), unless a long probe has lately shown the opposite: then
-    /// probes decide (RFC 8899, section 4.6.1), as anybody can send one who guesses a port.
-    pub fn handle_report(&mut self, now: Instant, quoted: &[u8], mtu: usize) {
-        let Some(quoted::Way::Rloc(rloc)) = self.quoted_way(quoted).filter(|way| self.is_proven(now, *way)) else {
-            return self.handle_too_big(now, quoted, mtu);
-        };
-        self.counters.add(Count::PathMtuDoubted, 1);
-        if self.events.len() < limits::EVENTS && self.proven.is_to_be_looked_into(now, rloc) {
-            let mtu = u16::try_from(mtu).unwrap_or(u16::MAX).max(smallest_path_mtu(rloc));
-            self.events.push_back(Event::MtuReported { rloc, mtu });
-        }
-    }
-
-    fn is_proven(&self, now: Instant, way: quoted::Way) -> bool {
-        // Ways through NATs are not probed.
-        matches!(way, quoted::Way::Rloc(rloc) if self.proven.holds(now, rloc))
-    }
-
-    /// Takes what our own kernel says, or a router, if that is to be believed: that `quoted`, the start of an encapsulated packet with its
-    /// outer IP header, was longer than `mtu` octets. What fits nothing we send is refused (RFC 9300, section 7.2).
-    pub fn handle_too_big(&mut self, now: Instant, quoted: &[u8], mtu: usize) {
-        self.handle_timeout(now);
-        let way = self.quoted_way(quoted);
-        let learned = match way {
-            Some(quoted::Way::Rloc(rloc)) => self.cache.learn_mtu(rloc, mtu),
-            Some(quoted::Way::Binding(binding)) => self.cache.learn_binding_mtu(binding, mtu),
-            None => Learned::Stranger,
-        };
-        match learned {
-            Learned::Changed(mtu) => {
-                self.counters.add(Count::PathMtu, 1);
-                // Without room the long probes of control find it.
-                if let (Some(quoted::Way::Rloc(rloc)), true) = (way, self.events.len() < limits::EVENTS) {
-                    self.events.push_back(Event::PathMtu { rloc, mtu });
-                }
-            }
-            Learned::Known => {}
-            Learned::Stranger => self.counters.add(Count::PathMtuRefused, 1),
-        }
-    }
-
-    /// Takes a report of a router or host that `quoted`, the start of an encapsulated packet with its outer IP header, cannot
-    /// reach its locator, or that nobody takes LISP there. Anybody can send one, so it is a hint: probes decide (RFC 9301,
-    /// section 7, items 1 and 3).
-    pub fn handle_unreachable(&mut self, now: Instant, quoted: &[u8]) {
-        self.handle_timeout(now);
-        match self.quoted_way(quoted) {
-            // Ways through NATs are not probed.
-            Some(quoted::Way::Rloc(rloc))
-                if self.cache.has_locator(rloc)
-                    && self.events.len() < limits::EVENTS
-                    && self.unreachable.allow(now, rloc) =>
-            {
-                self.counters.add(Count::Unreachable, 1);
-                self.events.push_back(Event::Silent { rloc });
-            }
-            _ => self.counters.add(Count::UnreachableRefused, 1),
-        }
-    }
-
-    fn quoted_way(&self, quoted: &[u8]) -> Option<quoted::Way> {
-        quoted::way(quoted, self.rlocs.all(), self.config.iid, &self.config.gpe_peers, &self.trust)
-    }
-
-    /// A packet that was to be encapsulated behind `header` has not left, and is handled once more: it is not counted twice.
-    pub fn take_back(&mut self, header: &OuterHeader, inner: &[u8]) {
-        self.counters.take_back_alone(Count::Encapsulated, 1);
-        self.counters.take_back_alone(Count::EncapsulatedBytes, inner.len());
-        self.cache.locators_mut().not_sent(header.destination, inner.len());
     }
 
     /// What else is to be sent: drained after each call of another method.
@@ -715,79 +639,6 @@ impl Itr {
         self.counters.add_alone(Count::EncapsulatedBytes, octets);
         let now = self.cache.tick();
         self.cache.locators_mut().sent(now, locator, packets, octets);
-    }
-
-    fn give_up(&mut self, now: Instant, lost: impl IntoIterator<Item = Lost>) {
-        for Lost { packet, reason } in lost {
-            match IpPacket::parse(&packet) {
-                Ok(packet) => self.refuse(now, &packet, reason, Some(IcmpError::Unreachable)),
-                Err(_) => self.counters.count_drop(reason),
-            }
-        }
-    }
-
-    /// No kernel gives us packets without hops: what an RTR relays comes so, when it is the last hop, and its source is told (RFC 9300,
-    /// section 5.3).
-    #[cold]
-    fn reject<'p>(&mut self, now: Instant, octets: &[u8], reason: DropReason) -> Verdict<'p> {
-        match IpPacket::parse(octets) {
-            Ok(packet) if reason == DropReason::SiteTtl && self.relays.is_some() => {
-                self.refuse(now, &packet, DropReason::CoreTtl, Some(IcmpError::TimeExceeded));
-                Verdict::Dropped(DropReason::CoreTtl)
-            }
-            _ => {
-                self.counters.count_drop(reason);
-                Verdict::Dropped(reason)
-            }
-        }
-    }
-
-    /// Counts a drop, and tells the source of the packet if it may be told.
-    fn refuse(&mut self, now: Instant, packet: &IpPacket<'_>, reason: DropReason, error: Option<IcmpError>) {
-        self.counters.count_drop(reason);
-        let Some(error) = error else { return };
-        let message = self.icmp_source(packet).and_then(|source| error.about(packet, source));
-        match message.filter(|_| self.icmp_rate.permit(now, packet.source())) {
-            Some(message) => {
-                self.counters.add(Count::IcmpSent, 1);
-                self.tell(now, packet.source(), message);
-            }
-            None => self.counters.add(Count::IcmpSuppressed, 1),
-        }
-    }
-
-    /// An RTR's error about what it relays goes through the tunnel too: its kernel knows no way to that source.
-    fn tell(&mut self, now: Instant, to: IpAddr, message: Vec<u8>) {
-        let is_elsewhere = self.relays.is_some() && !self.local_eids.contains(self.config.iid, to);
-        let error = IpPacket::parse(&message).ok().filter(|_| is_elsewhere);
-        let decision = error.as_ref().map_or(Decision::Native, |error| self.decide(error));
-        match (error, decision) {
-            (
-                Some(error),
-                decision @ (Decision::Core(..) | Decision::Minimum(..) | Decision::Split(..) | Decision::Ask),
-            ) => {
-                self.carry_out(now, &error, decision);
-            }
-            // It is no EID, and has sent without a tunnel.
-            (_, Decision::Native | Decision::Drop(DropReason::RelayNative, _)) | (None, _) => {
-                self.outputs.push_back(Output::Site(message));
-            }
-            // There is no error about an error.
-            (Some(_), Decision::Drop(reason, _)) => self.counters.count_drop(reason),
-        }
-    }
-
-    fn icmp_source(&self, packet: &IpPacket<'_>) -> Option<IpAddr> {
-        let wants_v4 = matches!(packet, IpPacket::V4(_));
-        let configured = self.config.icmp_sources.iter().copied().find(|address| address.is_ipv4() == wants_v4);
-        configured.or_else(|| match wants_v4 {
-            true => Some(DUMMY_V4),
-            false => {
-                let of_site = self.local_eids.prefixes().iter().map(|prefix| prefix.net.addr()).find(IpAddr::is_ipv6);
-                // An RTR need not have a site.
-                of_site.or_else(|| self.relays.as_ref().and(self.rlocs.v6).map(IpAddr::V6))
-            }
-        })
     }
 }
 

@@ -286,9 +286,7 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
         let mut has_learned = packets.first().is_some_and(|packet| self.learn(now, &header, packet, error));
         for (index, packet) in packets.iter().enumerate() {
             if has_learned {
-                // The packets meet the MTU that they have just taught us: they are split, or their source is told.
-                self.itr.take_back(&header, packet);
-                self.send_again(now, packet);
+                self.take_back(now, &header, packet);
                 continue;
             }
             let Err(error) = self.send_one(&header, packet) else { continue };
@@ -298,11 +296,17 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
             }
             has_learned = self.learn(now, &header, packet, &error);
             if has_learned {
-                self.itr.take_back(&header, packet);
-                self.send_again(now, packet);
+                self.take_back(now, &header, packet);
             } else {
                 self.count_failure(&error);
             }
+        }
+    }
+
+    /// The packet meets the MTU that was just learned: it is split, or its source is told.
+    fn take_back(&mut self, now: Instant, header: &OuterHeader, packet: &[u8]) {
+        if self.itr.take_back(header, packet) {
+            self.send_again(now, packet);
         }
     }
 
@@ -321,9 +325,7 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
     /// Whether the error has taught a path MTU.
     fn learn(&mut self, now: Instant, header: &OuterHeader, inner: &[u8], error: &SendError) -> bool {
         let SendError::TooBig(mtu) = error else { return false };
-        let mut buffer = [0; OuterHeader::LONGEST];
-        let Some(quoted) = header.emit(inner.len(), &mut buffer) else { return false };
-        self.itr.handle_too_big(now, quoted, *mtu);
+        self.itr.handle_refused(now, header, inner.len(), *mtu);
         true
     }
 
@@ -344,8 +346,10 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
 
     fn send_or_count(&mut self, now: Instant, header: &OuterHeader, inner: &[u8]) {
         if let Err(error) = self.send_one(header, inner) {
-            self.learn(now, header, inner, &error);
-            self.count_failure(&error);
+            // It is not handled once more.
+            if !self.learn(now, header, inner, &error) || self.itr.take_back(header, inner) {
+                self.count_failure(&error);
+            }
         }
     }
 

@@ -184,12 +184,11 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
         match self.itr.handle(now, packet) {
             Verdict::Encapsulate(header, inner) => {
                 let Err(error) = self.core.send(&header, inner) else { return };
-                if self.learn(now, &header, inner, &error) {
+                match self.learn(now, &header, inner, &error) {
                     // The packet meets the MTU it has just taught us: it is split, or its source is told.
-                    self.itr.take_back(&header, inner);
-                    self.encapsulate_again(now, packet);
-                } else {
-                    self.count_failure(&error);
+                    true if self.itr.take_back(&header, inner) => self.encapsulate_again(now, packet),
+                    true => {}
+                    false => self.count_failure(&error),
                 }
             }
             Verdict::Native(inner) => self.give_to_site(inner),
@@ -202,16 +201,21 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
         if let Verdict::Encapsulate(header, inner) = self.itr.handle(now, packet)
             && let Err(error) = self.core.send(&header, inner)
         {
-            self.count_failure(&error);
+            self.fail(now, &header, inner, &error);
+        }
+    }
+
+    /// What is not handled once more.
+    fn fail(&mut self, now: Instant, header: &OuterHeader, inner: &[u8], error: &SendError) {
+        if !self.learn(now, header, inner, error) || self.itr.take_back(header, inner) {
+            self.count_failure(error);
         }
     }
 
     /// Whether the error has taught a path MTU.
     fn learn(&mut self, now: Instant, header: &OuterHeader, inner: &[u8], error: &SendError) -> bool {
         let SendError::TooBig(mtu) = error else { return false };
-        let mut buffer = [0; OuterHeader::LONGEST];
-        let Some(quoted) = header.emit(inner.len(), &mut buffer) else { return false };
-        self.itr.handle_too_big(now, quoted, *mtu);
+        self.itr.handle_refused(now, header, inner.len(), *mtu);
         true
     }
 
@@ -220,8 +224,7 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
             match output {
                 Output::Core(header, inner) => {
                     if let Err(error) = self.core.send(&header, &inner) {
-                        self.learn(now, &header, &inner, &error);
-                        self.count_failure(&error);
+                        self.fail(now, &header, &inner, &error);
                     }
                 }
                 Output::Site(packet) => self.give_to_site(&packet),

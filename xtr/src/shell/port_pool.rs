@@ -3,8 +3,8 @@
 //! many source ports as sockets.
 //!
 //! The kernel writes the outer headers. TTL, DSCP, ECN and flow label go with each message; DF is set (IP_PMTUDISC_PROBE,
-//! but IP_PMTUDISC_INTERFACE for a message without DF), whatever ICMP the kernel itself believes: path MTUs are ours to learn. The UDP checksum is not zero: UDP_SEGMENT wants one, and
-//! RFC 9300, section 5.3, lets an ITR send one that is right.
+//! but IP_PMTUDISC_INTERFACE for a message without DF), whatever ICMP the kernel itself believes: path MTUs are ours to
+//! learn. The UDP checksum is not zero: UDP_SEGMENT wants one, and RFC 9300, section 5.3, lets an ITR send one that is right.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};

@@ -18,13 +18,13 @@ use crate::demo::binaries::Binaries;
 use crate::hold::Keep;
 use crate::lab::workspace::Workspace;
 use crate::lab::{Lab, LabError};
-use crate::probe::crossing::{ECHO, Echo, SOON, crossing};
-use crate::sites::{Family, Place, SITES, moving, two_providers};
+use crate::probe::crossing::{ECHO, Echo, SOON, Ways, crossing, rerouted};
+use crate::sites::{CORE, Family, Place, SITES, moving, two_providers};
 
 /// Rounds, of however many the other tests have.
 const MOST_ROUNDS: usize = 3;
 /// What a round takes, about.
-const ROUND: Duration = Duration::from_secs(15);
+const ROUND: Duration = Duration::from_secs(16);
 /// By then packets cross a network that was just built.
 const CROSSING_TIME: Duration = Duration::from_secs(30);
 /// How long packets are watched before a change, and when none of them came back in a row.
@@ -72,6 +72,11 @@ impl Change {
         if self == Self::EidMoved { moving::stand(place, inner, keep) } else { two_providers::stand(place, keep) }
     }
 
+    /// The ports of the core by which packets leave it before and behind the change.
+    fn ports(self) -> [&'static str; 2] {
+        if self == Self::EidMoved { moving::PORTS } else { two_providers::PORTS }
+    }
+
     /// Lets it come about. A host that has moved sends back what it gets there, as long as what is given is kept.
     fn happen(self, place: &Place<'_>, inner: Family) -> anyhow::Result<Option<Echo>> {
         match self {
@@ -115,7 +120,7 @@ pub(super) fn estimate(asked: usize) -> Duration {
 /// Measures all changes in each round; `inner` is the family of what the hosts send.
 ///
 /// # Errors
-/// When a lab cannot be had, or nothing crosses it before the change.
+/// When a lab cannot be had, nothing crosses it before the change, or packets go the same way behind it.
 pub(super) fn measure(
     (asked, inner): (usize, Family),
     binaries: &Binaries,
@@ -155,7 +160,8 @@ fn gap(change: Change, place: &Place<'_>, inner: Family) -> anyhow::Result<Durat
         let to = SocketAddr::new(host, ECHO);
         await_crossing(&socket, to, check)?;
         let times = (Duration::from_secs(change.promised().into()), LONGEST);
-        let (changed, _, longest) = crossing(&socket, to, times, || change.happen(place, inner))?;
+        let ways = Ways { node: lab.namespace(CORE)?, ports: change.ports() };
+        let (changed, _, longest) = rerouted(&socket, to, times, ways, || change.happen(place, inner))?;
         drop((echo, changed?));
         gap.set(longest);
         Ok(check()?)

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use dht::record::RecordKey;
 use dht::shell::lookup::Read;
-use dht::shell::node::{Clock, Node, NodeStats, PutReport};
+use dht::shell::node::{Clock, Node, NodeStats, PeerSet, PutReport};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use super::journal::{Journal, Release, Written};
 use super::status::{self, Cursor, Part, Question};
 use super::{Addresses, FromService, Request};
-use crate::engine::{Engine, Input, Output};
+use crate::engine::{ConfigError, Engine, Input, Output, Reconfiguration, Reconfigured};
 use crate::register::pace::PutOutcome;
 use crate::shell::identity::KeyState;
 use crate::shell::sockets;
@@ -67,27 +67,16 @@ struct Running {
     key_states: watch::Receiver<Vec<KeyState>>,
     dropped: Arc<AtomicU64>,
     clock: Clock,
+    has_clients: bool,
+    /// Peers of the node when everything was published.
+    published_to: usize,
 }
 
 /// Runs until the inputs end.
-pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
-    let Ends {
-        mut inputs,
-        mut strangers,
-        mut has_clients,
-        outputs,
-        mut questions,
-        mut reconfigurations,
-        mut addresses,
-        key_states,
-        dropped,
-        clock,
-    } = ends;
+pub(super) async fn run(engine: Engine, node: Node, state: State, mut ends: Ends) {
     let (answers, mut answered) = mpsc::channel(ANSWERS);
     let mut peers = node.subscribe();
-    let mut published_to = 0;
-    let journal = Journal::new(move |marks| state.write(marks));
-    let mut running = Running { engine, node, journal, outputs, answers, key_states, dropped, clock };
+    let mut running = Running::new(engine, node, state, answers, &ends);
     // One for all times: to make and drop one for each input costs a system call each time, with which the runtime wakes itself.
     let mut alarm = std::pin::pin!(tokio::time::sleep(IDLE));
     let (mut at_once, mut of_strangers) = (Vec::with_capacity(AT_ONCE), Vec::with_capacity(AT_ONCE));
@@ -95,23 +84,22 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
     running.engine.handle_timeout(running.now());
     loop {
         running.drain();
-        let strangers_at_once = if has_clients { STRANGERS_AT_ONCE } else { AT_ONCE };
-        let now = Instant::now();
-        let deadlines = [running.engine.next_deadline(), running.journal.next_begin(now)];
-        let deadline = deadlines.into_iter().flatten().min().unwrap_or(now + IDLE).into();
+        let strangers_at_once = if running.has_clients { STRANGERS_AT_ONCE } else { AT_ONCE };
+        let deadline = running.next_deadline().into();
         // One that rings before its time does no harm.
         if alarm.is_elapsed() || deadline < alarm.deadline() {
             alarm.as_mut().reset(deadline);
         }
         tokio::select! {
-            count = inputs.recv_many(&mut at_once, AT_ONCE) => {
+            count = ends.inputs.recv_many(&mut at_once, AT_ONCE) => {
                 if count == 0 {
                     break;
                 }
                 running.take(&mut at_once);
             }
             // Not before those that came from clients meanwhile.
-            count = strangers.recv_many(&mut of_strangers, strangers_at_once), if !strangers_ended && inputs.is_empty() => {
+            count = ends.strangers.recv_many(&mut of_strangers, strangers_at_once),
+                if !strangers_ended && ends.inputs.is_empty() => {
                 strangers_ended = count == 0;
                 running.take(&mut of_strangers);
                 running.drain();
@@ -120,30 +108,18 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
             }
             Some(input) = answered.recv() => running.engine.handle(running.now(), input),
             written = running.journal.written() => running.on_written(written),
-            Some(Question { what, from, stats, answer }) = questions.recv() => {
-                // Whoever asked may have gone.
+            // Whoever asked may have gone.
+            Some(Question { what, from, stats, answer }) = ends.questions.recv() => {
                 let _ = answer.send(running.show(&what, from, stats));
             }
-            Some((newer, answer)) = reconfigurations.recv() => {
-                let are_clients = !newer.clients.is_empty();
-                let done = running.engine.reconfigure(running.now(), newer);
-                has_clients = if done.is_ok() { are_clients } else { has_clients };
-                let _ = answer.send(done);
-            }
-            Ok(()) = addresses.changed() => {
-                let (bound, own) = addresses.borrow_and_update().clone();
+            Some((newer, answer)) = ends.reconfigurations.recv() => { let _ = answer.send(running.reconfigure(newer)); }
+            Ok(()) = ends.addresses.changed() => {
+                let (bound, own) = ends.addresses.borrow_and_update().clone();
                 running.readdress(bound, &own);
             }
             Ok(()) = peers.changed() => {
                 let set = *peers.borrow_and_update();
-                running.engine.trust_clock(running.now(), set.is_clock_right);
-                let now = set.peers;
-                if has_grown(published_to, now) {
-                    running.engine.handle(running.now(), Input::DhtChanged);
-                }
-                if now < published_to || has_grown(published_to, now) {
-                    published_to = now;
-                }
+                running.on_peers(set);
             }
             () = &mut alarm => {
                 running.engine.handle_timeout(running.now());
@@ -152,7 +128,7 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
             }
         }
     }
-    of_strangers.extend(std::iter::from_fn(|| strangers.try_recv().ok()));
+    of_strangers.extend(std::iter::from_fn(|| ends.strangers.try_recv().ok()));
     running.take(&mut of_strangers);
     // Those who wait longer than this for a withdrawal find the record's lifetime at its end.
     let _ = tokio::time::timeout(FAREWELL, running.close(&mut answered)).await;
@@ -164,8 +140,30 @@ fn has_grown(published_to: usize, now: usize) -> bool {
 }
 
 impl Running {
+    fn new(engine: Engine, node: Node, state: State, answers: mpsc::Sender<Input>, ends: &Ends) -> Self {
+        Self {
+            engine,
+            node,
+            journal: Journal::new(move |marks| state.write(marks)),
+            outputs: ends.outputs.clone(),
+            answers,
+            key_states: ends.key_states.clone(),
+            dropped: Arc::clone(&ends.dropped),
+            clock: ends.clock,
+            has_clients: ends.has_clients,
+            published_to: 0,
+        }
+    }
+
     fn now(&self) -> Now {
         Now::at(self.clock.now())
+    }
+
+    /// When something is due, or it is looked all the same.
+    fn next_deadline(&self) -> Instant {
+        let now = Instant::now();
+        let deadlines = [self.engine.next_deadline(), self.journal.next_begin(now)];
+        deadlines.into_iter().flatten().min().unwrap_or(now + IDLE)
     }
 
     /// Takes inputs that came together, and does what is due.
@@ -173,6 +171,25 @@ impl Running {
         let now = self.now();
         inputs.drain(..).for_each(|input| self.engine.take(now, input));
         self.engine.handle_timeout(now);
+    }
+
+    fn reconfigure(&mut self, newer: Reconfiguration) -> Result<Reconfigured, ConfigError> {
+        let are_clients = !newer.clients.is_empty();
+        let done = self.engine.reconfigure(self.now(), newer)?;
+        self.has_clients = are_clients;
+        Ok(done)
+    }
+
+    /// Others are connected to the node, or say something else of its clock.
+    fn on_peers(&mut self, set: PeerSet) {
+        self.engine.trust_clock(self.now(), set.is_clock_right);
+        let (before, now) = (self.published_to, set.peers);
+        if has_grown(before, now) {
+            self.engine.handle(self.now(), Input::DhtChanged);
+        }
+        if now < before || has_grown(before, now) {
+            self.published_to = now;
+        }
     }
 
     /// The machine has other addresses, perhaps.
@@ -399,6 +416,8 @@ mod tests {
             key_states: watch::channel(Vec::new()).1,
             dropped: Arc::default(),
             clock: Clock::default(),
+            has_clients: false,
+            published_to: 0,
         };
         running.journal.note(Mark::Sequence(Cn([1; 12]), Sequence(1)));
         let any = SocketAddr::from(([192, 0, 2, 1], 4342));

@@ -40,6 +40,7 @@ for_both_tiers! {
     segments_that_miss_wait_and_leave_in_order,
     segments_too_long_for_the_path_teach_it_and_their_source_hears,
     ipv6_packets_of_1280_leave_by_a_way_that_is_said_to_be_narrow,
+    ipv6_packets_of_1280_that_the_kernel_refuses_are_not_offered_again,
     ipv4_segments_that_may_be_split_are_split,
     a_native_connection_goes_back_to_the_kernel,
     congestion_on_the_way_reaches_the_segments_it_met,
@@ -536,6 +537,28 @@ fn ipv6_packets_of_1280_leave_by_a_way_that_is_said_to_be_narrow<T: Tier>() {
     }
     assert_eq!((b.packets.got().len(), a.counters.get(Count::Encapsulated)), (10, 10));
     assert_eq!(a.packets.got(), Vec::<Vec<u8>>::new(), "nothing is said about what leaves");
+}
+
+fn ipv6_packets_of_1280_that_the_kernel_refuses_are_not_offered_again<T: Tier>() {
+    let now = Instant::now();
+    // Over IPv4 the first one is offered with DF, and without.
+    for (ours, locator, first) in [("192.0.2.1", "192.0.2.2", 2), ("2001:db8:f::1", "2001:db8:f::2", 1)] {
+        let mut node = Node::<T>::new(now, ours, &["2001:db8:a::/48"], 8);
+        node.map(now, "2001:db8:b::/48", locator);
+        node.packets.set_mtu(1300);
+        for refused in [first, first + 1] {
+            node.offer([packet(9, 1240)]);
+            node.packets.turn(now);
+            assert_eq!(node.packets.refused(), refused);
+        }
+        node.packets.offer(Offered::segments(connection(false, true, 4, 1220)));
+        node.packets.turn(now);
+        assert_eq!(node.packets.refused(), first + 4);
+        // The last segment is half as long.
+        assert_eq!((node.packets.take_sent().len(), node.counters.get(Count::Encapsulated)), (1, 1));
+        let dropped = [DropReason::PathTooNarrow, DropReason::CoreSend].map(|reason| node.counters.dropped(reason));
+        assert_eq!((dropped, node.packets.got().len()), ([5, 0], 0));
+    }
 }
 
 fn ipv4_segments_that_may_be_split_are_split<T: Tier>() {

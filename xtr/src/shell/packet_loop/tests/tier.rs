@@ -68,6 +68,8 @@ pub(super) trait Tier: Sized {
     fn report(&mut self, report: TooBig);
     fn report_unreachable(&mut self, quoted: Vec<u8>);
     fn rlocs(&self) -> Vec<IpAddr>;
+    /// Packets that were too long for the way out, as often as they were offered.
+    fn refused(&self) -> usize;
 }
 
 /// One end of the wire, of this MTU. What it sends waits to be carried to the other end.
@@ -76,6 +78,7 @@ pub(super) struct End {
     sent: Vec<Vec<u8>>,
     arrived: VecDeque<Vec<u8>>,
     mtu: usize,
+    refused: usize,
     reports: Vec<TooBig>,
     unreachable: Vec<Vec<u8>>,
     rlocs: Vec<IpAddr>,
@@ -91,12 +94,13 @@ impl End {
     fn new() -> Self {
         let (sent, arrived, reports, rlocs) = (vec![], VecDeque::new(), vec![], vec![]);
         let (refuses_groups_to, ungrouped, taken) = (vec![], Ungrouped::default(), vec![]);
-        let (unreachable, mtu, calls) = (vec![], 1500, 0);
-        Self { sent, arrived, mtu, reports, unreachable, rlocs, refuses_groups_to, ungrouped, taken, calls }
+        let (unreachable, mtu, refused, calls) = (vec![], 1500, 0, 0);
+        Self { sent, arrived, mtu, refused, reports, unreachable, rlocs, refuses_groups_to, ungrouped, taken, calls }
     }
 
     fn transmit(&mut self, header: &OuterHeader, inner: &[u8]) -> Result<(), SendError> {
         if inner.len() + overhead(header.destination) > self.mtu {
+            self.refused += 1;
             return Err(SendError::TooBig(self.mtu));
         }
         let mut buffer = [0; OuterHeader::LONGEST];
@@ -291,6 +295,10 @@ impl Tier for TierZero {
     fn rlocs(&self) -> Vec<IpAddr> {
         self.packets.devices().1.rlocs.clone()
     }
+
+    fn refused(&self) -> usize {
+        self.packets.devices().1.refused
+    }
 }
 
 pub(super) struct TierOne {
@@ -376,6 +384,10 @@ impl Tier for TierOne {
 
     fn report_unreachable(&mut self, quoted: Vec<u8>) {
         self.encap.devices_mut().1.unreachable.push(quoted);
+    }
+
+    fn refused(&self) -> usize {
+        self.encap.devices().1.refused
     }
 
     fn rlocs(&self) -> Vec<IpAddr> {
