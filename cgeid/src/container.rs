@@ -22,7 +22,7 @@ use crate::cn::{Cn, Network};
 use crate::error::ContainerError;
 use crate::identity::Identity;
 use crate::key::PrivateKey;
-use crate::limits::{ENCRYPTION_ROUNDS, MAC_ROUNDS, MAX_BAGS, MAX_CONTAINER};
+use crate::limits::{ENCRYPTION_ROUNDS, MAC_ROUNDS, MAX_BAGS, MAX_CONTAINER, QUICK_ROUNDS};
 use crate::operational::OperationalKey;
 
 pub use import::{Imported, Origin, import};
@@ -35,6 +35,15 @@ pub enum Accept {
     Modern,
     /// Also what is too weak to be written today: RC2 with 40 bits, 3DES, MACs by SHA-1. For importing an old file.
     Legacy,
+}
+
+/// How a password came about, and so what one guess of it has to cost: whoever opens the file pays it too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Password {
+    /// A person has chosen it.
+    Chosen,
+    /// It has 128 random bits or more, which nobody guesses, or guards nothing.
+    Random,
 }
 
 /// The name of an identity's file.
@@ -56,22 +65,39 @@ pub enum Content {
     Operational(OperationalKey),
 }
 
-/// Writes an identity key with its certificate.
+/// Writes an identity key with its certificate, under a password that a person has chosen.
 ///
 /// # Errors
 /// [`ContainerError::PasswordCharacter`]; [`ContainerError::Write`] if the file cannot be composed.
 pub fn save_identity(identity: &Identity, password: &str) -> Result<Vec<u8>, ContainerError> {
-    let chain = [identity.certificate().der()];
-    save(identity.cn(), &identity.cn().to_string(), &identity.pkcs8(), &chain, password)
+    save_identity_under(Password::Chosen, identity, password)
 }
 
-/// Writes an operational key with its certificate and, as its issuer, the certificate of the identity.
+/// [`save_identity`], under a password of either kind.
+///
+/// # Errors
+/// As there.
+pub fn save_identity_under(kind: Password, identity: &Identity, password: &str) -> Result<Vec<u8>, ContainerError> {
+    let chain = [identity.certificate().der()];
+    save(identity.cn(), &identity.cn().to_string(), &identity.pkcs8(), &chain, (kind, password))
+}
+
+/// Writes an operational key with its certificate and, as its issuer, the certificate of the identity, under a password that a
+/// person has chosen.
 ///
 /// # Errors
 /// [`ContainerError::PasswordCharacter`]; [`ContainerError::Write`] if the file cannot be composed.
 pub fn save_operational(key: &OperationalKey, password: &str) -> Result<Vec<u8>, ContainerError> {
+    save_operational_under(Password::Chosen, key, password)
+}
+
+/// [`save_operational`], under a password of either kind.
+///
+/// # Errors
+/// As there.
+pub fn save_operational_under(kind: Password, key: &OperationalKey, password: &str) -> Result<Vec<u8>, ContainerError> {
     let chain = [key.certificate_der(), key.identity_certificate_der()];
-    save(key.cn(), &format!("{} operational", key.cn()), &key.pkcs8(), &chain, password)
+    save(key.cn(), &format!("{} operational", key.cn()), &key.pkcs8(), &chain, (kind, password))
 }
 
 /// Reads a file that must hold an identity key.
@@ -249,8 +275,18 @@ fn refusal(error: Error) -> ContainerError {
     }
 }
 
-fn save(cn: Cn, alias: &str, pkcs8: &[u8], chain: &[&[u8]], password: &str) -> Result<Vec<u8>, ContainerError> {
+fn save(
+    cn: Cn,
+    alias: &str,
+    pkcs8: &[u8],
+    chain: &[&[u8]],
+    (kind, password): (Password, &str),
+) -> Result<Vec<u8>, ContainerError> {
     check_password(password)?;
+    let (encryption, mac) = match kind {
+        Password::Chosen => (ENCRYPTION_ROUNDS, MAC_ROUNDS),
+        Password::Random => (QUICK_ROUNDS, QUICK_ROUNDS),
+    };
     let key = p12_keystore::PrivateKey::from_der(pkcs8).map_err(unwritten)?;
     let certificates = chain.iter().map(|der| Certificate::from_der(der)).collect::<Result<Vec<_>, _>>();
     let chain = PrivateKeyChain::new(&cn.0[..], key, certificates.map_err(unwritten)?);
@@ -259,9 +295,9 @@ fn save(cn: Cn, alias: &str, pkcs8: &[u8], chain: &[&[u8]], password: &str) -> R
     store
         .writer(password)
         .encryption_algorithm(EncryptionAlgorithm::PbeWithHmacSha256AndAes256)
-        .encryption_iterations(ENCRYPTION_ROUNDS)
+        .encryption_iterations(encryption)
         .mac_algorithm(MacAlgorithm::HmacSha256)
-        .mac_iterations(MAC_ROUNDS)
+        .mac_iterations(mac)
         .write()
         .map_err(unwritten)
 }

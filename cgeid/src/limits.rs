@@ -23,6 +23,9 @@ pub const ENCRYPTION_ROUNDS: u32 = 600_000;
 /// must not be the cheaper way to try passwords; this is also the most that the reader below accepts.
 pub const MAC_ROUNDS: u32 = 1_000_000;
 
+/// The same of all of a file whose password nobody guesses: the least that RFC 8018, section 4.2, recommends.
+pub const QUICK_ROUNDS: u32 = 1_000;
+
 /// Most key-derivation rounds that one bag or MAC may ask of us, so that a file cannot keep a daemon busy for hours.
 pub const MAX_ROUNDS: u32 = 1_000_000;
 

@@ -462,7 +462,11 @@ fn a_later_operational_key_beside_the_one_given_is_taken_at_sighup() {
     let write = |name: String, revision| {
         let key = identity.delegate_revision(now, 0, revision).unwrap();
         let path = folder.path().join(name);
-        std::fs::write(&path, cgeid::container::save_operational(&key, "pw").unwrap()).unwrap();
+        std::fs::write(
+            &path,
+            cgeid::container::save_operational_under(cgeid::container::Password::Random, &key, "pw").unwrap(),
+        )
+        .unwrap();
         (path.display().to_string(), key)
     };
     let (given, key) = write(cgeid::container::operational_file_name(identity.cn()), 0);

@@ -259,7 +259,9 @@ fn a_key_of_a_lower_or_equal_epoch_is_refused_and_the_same_one_is_no_news() {
     world.input(Input::AddIdentity(operational(&first, 1)));
     assert_eq!(world.refused(Refusal::IdentityOldEpoch), 2, "also another key of the same epoch");
     let now = std::time::SystemTime::now();
-    let file = cgeid::container::save_operational(&operational(&second, 3), "pw").unwrap();
+    let file =
+        cgeid::container::save_operational_under(cgeid::container::Password::Random, &operational(&second, 3), "pw")
+            .unwrap();
     let load = || cgeid::container::load_operational(&file, "pw", Network::LAB, now).unwrap();
     world.input(Input::AddIdentity(load()));
     world.input(Input::AddIdentity(load()));

@@ -79,10 +79,19 @@ fn identities_that_cannot_be_opened_are_named() {
     let directory = tempfile::tempdir().unwrap();
     let now = std::time::SystemTime::now();
     let identity = cgeid::Identity::generate_ed25519(cgeid::Network::LAB, now).unwrap();
-    let operational = cgeid::container::save_operational(&identity.delegate(now, 0).unwrap(), "right").unwrap();
+    let operational = cgeid::container::save_operational_under(
+        cgeid::container::Password::Random,
+        &identity.delegate(now, 0).unwrap(),
+        "right",
+    )
+    .unwrap();
     let good = file(directory.path(), "good.op.p12", &operational);
     let bad = file(directory.path(), "bad.op.p12", &operational[..operational.len() / 2]);
-    let whole = file(directory.path(), "whole.p12", cgeid::container::save_identity(&identity, "right").unwrap());
+    let whole = file(
+        directory.path(),
+        "whole.p12",
+        cgeid::container::save_identity_under(cgeid::container::Password::Random, &identity, "right").unwrap(),
+    );
     let right = file(directory.path(), "right", "right\n");
     let wrong = file(directory.path(), "wrong", "wrong\n");
     let check =

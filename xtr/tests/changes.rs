@@ -105,7 +105,11 @@ impl Lab {
 
     fn write_key(&self, name: &str, revision: u8) -> u32 {
         let key = self.key(revision);
-        std::fs::write(self.folder.join(name), container::save_operational(&key, PASSWORD).unwrap()).unwrap();
+        std::fs::write(
+            self.folder.join(name),
+            container::save_operational_under(container::Password::Random, &key, PASSWORD).unwrap(),
+        )
+        .unwrap();
         key.epoch()
     }
 

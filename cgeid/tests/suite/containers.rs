@@ -124,6 +124,18 @@ fn ours_ask_for_the_promised_work() {
 }
 
 #[test]
+fn under_a_random_password_they_ask_for_little_and_are_read_all_the_same() {
+    let key = operational();
+    let bytes = container::save_operational_under(container::Password::Random, &key, PASSWORD).unwrap();
+    let count = |pattern: &[u8]| bytes.windows(pattern.len()).filter(|window| *window == pattern).count();
+    assert_eq!(count(&hex("020203e8")), 3, "the certificates, the key and the MAC");
+    assert_eq!(count(&hex("060960864801650304012a")), 2, "AES-256-CBC");
+    assert!(matches!(load(&bytes), Ok(Content::Operational(read)) if read.certificate() == key.certificate()));
+    let wrong = container::load(&bytes, "wrong", Network::LAB, now());
+    assert_eq!(wrong.unwrap_err(), ContainerError::Password);
+}
+
+#[test]
 fn it_holds_one_key_and_its_certificates() {
     let (key, other) = (operational(), operational());
     let (own, identity) = (key.certificate_der(), key.identity_certificate_der());

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use cgeid::container::{self, Content};
+use cgeid::container::{self, Content, Password};
 use cgeid::{ContainerError, Identity, KeyError, Network};
 use tempfile::TempDir;
 
@@ -35,7 +35,11 @@ fn openssl_derives_the_same_name() {
     let Some(folder) = workshop() else { return };
     let folder = folder.path();
     for identity in identities() {
-        std::fs::write(folder.join("id.p12"), container::save_identity(&identity, PASSWORD).unwrap()).unwrap();
+        std::fs::write(
+            folder.join("id.p12"),
+            container::save_identity_under(Password::Random, &identity, PASSWORD).unwrap(),
+        )
+        .unwrap();
         openssl(folder, "pkcs12 -in id.p12 -passin pass:witness -nodes -nocerts -out k.pem");
         openssl(folder, "pkey -in k.pem -pubout -outform DER -out spki.der");
         let digest = openssl(folder, "dgst -sha512 -binary spki.der");
@@ -88,8 +92,16 @@ fn we_read_files_of_openssl() {
     let folder = folder.path();
     for identity in identities() {
         let key = identity.delegate(SystemTime::now(), 0).unwrap();
-        std::fs::write(folder.join("ours.id.p12"), container::save_identity(&identity, PASSWORD).unwrap()).unwrap();
-        std::fs::write(folder.join("ours.op.p12"), container::save_operational(&key, PASSWORD).unwrap()).unwrap();
+        std::fs::write(
+            folder.join("ours.id.p12"),
+            container::save_identity_under(Password::Random, &identity, PASSWORD).unwrap(),
+        )
+        .unwrap();
+        std::fs::write(
+            folder.join("ours.op.p12"),
+            container::save_operational_under(Password::Random, &key, PASSWORD).unwrap(),
+        )
+        .unwrap();
         for kind in ["id", "op"] {
             openssl(folder, &format!("pkcs12 -in ours.{kind}.p12 -passin pass:witness -nodes -out {kind}.pem"));
             openssl(folder, &format!("pkcs12 -export -in {kind}.pem -out {kind}.p12 -passout pass:witness"));

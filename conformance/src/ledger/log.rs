@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What `cargo test --workspace` printed: which Rust tests ran, and how they came out.
 //!
-//! Cargo names each test program before its tests, and sorts them by package, of which the library comes first. With `-q` it
-//! names neither programs nor tests. What other programs print meanwhile may stand between a test and its result; then the
+//! Cargo names each test program before its tests, and sorts them by package, of which the library comes first; where not all of a
+//! package runs, a runner says whose program it is (`package NAME`, as `.ci/runner` does). With `-q` cargo names neither programs nor tests. What other programs print meanwhile may stand between a test and its result; then the
 //! last line of the test program says whether all held.
 
 use anyhow::{bail, ensure};
@@ -47,6 +47,8 @@ impl Log {
                     package = program.to_owned();
                 }
                 open = Some((root.to_owned(), log.ran.len()));
+            } else if let Some(name) = line.strip_prefix("package ").filter(|_| open.is_some()) {
+                name.trim_end().clone_into(&mut package);
             } else if let Some((root, first)) = open.take_if(|_| line.contains("test result: ")) {
                 let all_held = line.contains("test result: ok. ") && line.contains(" 0 failed; 0 ignored;");
                 let unclear = log.ran[first..].iter_mut().filter(|ran| ran.outcome.is_none());
@@ -183,6 +185,17 @@ test b/src/lib.rs - f (line 3) ... ok
         assert_eq!(Log::read(LOG).unwrap().result("b/tests/cli.rs", "one"), "pass");
         let failed = LOG.replace("ok. 1 passed; 0 failed", "FAILED. 0 passed; 1 failed");
         assert_eq!(Log::read(&failed).unwrap().result("b/tests/cli.rs", "one"), "fail");
+    }
+
+    #[test]
+    fn a_runner_names_the_package_where_its_library_does_not_run() {
+        let part = "     Running tests/cli.rs (target/debug/deps/cli-0123456789abcdef)\npackage c\ntest one ... ok\n\
+                    test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n";
+        for text in [part.to_owned(), format!("{LOG}{part}"), format!("{part}{LOG}")] {
+            let log = Log::read(&text).unwrap();
+            assert_eq!((log.result("c/tests/cli.rs", "one"), log.result("d/tests/cli.rs", "one")), ("pass", "absent"));
+        }
+        assert!(Log::read(&part.replace("package c\n", "")).is_err());
     }
 
     #[test]

@@ -135,7 +135,8 @@ impl Fleet {
     pub(super) fn keep(&self, person: &Person) -> Result<String, Fault> {
         let name = format!("{}.op.p12", person.key.cn());
         if !self.path(&name).exists() {
-            let octets = container::save_operational(&person.key, PASSWORD).map_err(broken)?;
+            let octets = container::save_operational_under(container::Password::Random, &person.key, PASSWORD)
+                .map_err(broken)?;
             std::fs::write(self.path(&name), octets).map_err(missing)?;
         }
         Ok(name)

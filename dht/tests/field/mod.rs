@@ -50,8 +50,11 @@ impl Field {
         let now = SystemTime::now();
         let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
         let key = identity.delegate(now, 0).unwrap();
-        std::fs::write(self.path(&format!("{name}.op.p12")), container::save_operational(&key, PASSWORD).unwrap())
-            .unwrap();
+        std::fs::write(
+            self.path(&format!("{name}.op.p12")),
+            container::save_operational_under(container::Password::Random, &key, PASSWORD).unwrap(),
+        )
+        .unwrap();
         identity.cn()
     }
 

@@ -70,7 +70,11 @@ async fn a_node_publishes_what_its_settings_say_reads_them_again_and_withdraws_i
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let key = key();
-    std::fs::write(path("me.op.p12"), container::save_operational(&key, PASSWORD).unwrap()).unwrap();
+    std::fs::write(
+        path("me.op.p12"),
+        container::save_operational_under(container::Password::Random, &key, PASSWORD).unwrap(),
+    )
+    .unwrap();
     std::fs::write(path("password"), PASSWORD).unwrap();
     let said = "service = \"192.0.2.1:43420,boot\"\nptr = \"one.example.net\"\nposition = \"52.52,13.405\"\n";
     std::fs::write(path("node.toml"), said).unwrap();
@@ -106,7 +110,11 @@ async fn a_node_publishes_what_its_settings_say_reads_them_again_and_withdraws_i
 #[test]
 fn what_a_node_cannot_say_is_refused_before_it_starts() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("me.op.p12"), container::save_operational(&key(), PASSWORD).unwrap()).unwrap();
+    std::fs::write(
+        folder.path().join("me.op.p12"),
+        container::save_operational_under(container::Password::Random, &key(), PASSWORD).unwrap(),
+    )
+    .unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-dht"));
     command.current_dir(folder.path()).env("CGEID_PASSWORD", PASSWORD);
     let output = command.args(["node", "--identity", "me.op.p12", "--service", "192.0.2.1,king"]).output().unwrap();

@@ -69,7 +69,9 @@ fn a_revocation_is_put_by_whoever_has_the_file_and_ends_the_address() {
     }
     let now = SystemTime::now();
     let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
-    let key = container::save_operational(&identity.delegate(now, 0).unwrap(), PASSWORD).unwrap();
+    let key =
+        container::save_operational_under(container::Password::Random, &identity.delegate(now, 0).unwrap(), PASSWORD)
+            .unwrap();
     std::fs::write(desk.path("owner.op.p12"), key).unwrap();
     let statement = Revocation::issue(&identity, Reason::KEY_COMPROMISE, now).unwrap();
     std::fs::write(desk.path("owner.revoke"), format!("Keep it safe.\n{}", statement.to_pem().unwrap())).unwrap();

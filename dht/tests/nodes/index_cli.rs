@@ -70,7 +70,11 @@ impl Desk {
     fn key(&self, name: &str) -> Cn {
         let now = SystemTime::now();
         let key = Identity::generate_ed25519(Network::LAB, now).unwrap().delegate(now, 0).unwrap();
-        std::fs::write(self.path(name), container::save_operational(&key, PASSWORD).unwrap()).unwrap();
+        std::fs::write(
+            self.path(name),
+            container::save_operational_under(container::Password::Random, &key, PASSWORD).unwrap(),
+        )
+        .unwrap();
         key.cn()
     }
 

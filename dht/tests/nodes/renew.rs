@@ -211,7 +211,11 @@ async fn a_daemon_takes_a_later_key_that_is_put_beside_its_own_and_finds_it_agai
     let (owner, now) = (identity(), SystemTime::now());
     let keep = |key: &OperationalKey, end: &str| {
         let name = format!("{}.op{end}.p12", key.cn());
-        std::fs::write(folder.path().join(&name), container::save_operational(key, "pw").unwrap()).unwrap();
+        std::fs::write(
+            folder.path().join(&name),
+            container::save_operational_under(container::Password::Random, key, "pw").unwrap(),
+        )
+        .unwrap();
         name
     };
     let old = owner.delegate(now, 0).unwrap();

@@ -23,7 +23,11 @@ fn key() -> OperationalKey {
 fn desk() -> (tempfile::TempDir, OperationalKey) {
     let (folder, key) = (tempfile::tempdir().unwrap(), key());
     std::fs::write(folder.path().join("password"), PASSWORD).unwrap();
-    std::fs::write(folder.path().join("key.op.p12"), container::save_operational(&key, PASSWORD).unwrap()).unwrap();
+    std::fs::write(
+        folder.path().join("key.op.p12"),
+        container::save_operational_under(container::Password::Random, &key, PASSWORD).unwrap(),
+    )
+    .unwrap();
     (folder, key)
 }
 

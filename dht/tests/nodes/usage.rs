@@ -18,7 +18,11 @@ fn wrong_usage_is_named() {
     let now = SystemTime::now();
     desk.key("owner.op.p12");
     let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
-    std::fs::write(desk.path("identity.p12"), container::save_identity(&identity, PASSWORD).unwrap()).unwrap();
+    std::fs::write(
+        desk.path("identity.p12"),
+        container::save_identity_under(container::Password::Random, &identity, PASSWORD).unwrap(),
+    )
+    .unwrap();
     std::fs::write(desk.path("wrong"), "wrong").unwrap();
     std::fs::write(desk.path("junk.p12"), "junk").unwrap();
     std::fs::write(desk.path("unknown.toml"), "port = 1\nrlok = [\"192.0.2.1\"]\n").unwrap();

@@ -12,7 +12,8 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
-use cgeid::{Identity, Network, OperationalKey, PuzzleBits, container, epoch};
+use cgeid::container::{self, Password};
+use cgeid::{Identity, Network, OperationalKey, PuzzleBits, epoch};
 use zeroize::Zeroizing;
 
 pub use files::{KeyFiles, KeyState, Remaining};
@@ -44,7 +45,7 @@ pub fn own(
         let password = Zeroizing::new(password);
         let identity = Identity::generate_ed25519(network, now).context("cannot make an identity")?;
         write_secret(&path(OWN_PASSWORD), password.as_bytes())?;
-        write_secret(&path(OWN_IDENTITY), &container::save_identity(&identity, &password)?)?;
+        write_secret(&path(OWN_IDENTITY), &container::save_identity_under(Password::Random, &identity, &password)?)?;
     }
     let password = password(Some(&path(OWN_PASSWORD)))?;
     let kept = files::open(&path(OWN_OPERATIONAL), &password, network, now);
@@ -64,8 +65,14 @@ pub fn own(
     let identity = identity.with_context(|| format!("identity {}", file.display()))?;
     let mined = cgeid::puzzle::mine(identity.epoch_ahead(now, 0, revision)?, puzzle)?;
     let key = identity.delegate_mined(now, mined)?;
-    write_secret(&path(OWN_OPERATIONAL), &container::save_operational(&key, &password)?)?;
+    write_secret(&path(OWN_OPERATIONAL), &container::save_operational_under(kind(&password), &key, &password)?)?;
     Ok((key, made))
+}
+
+/// Whether a password is one that we made; an operator may have put files of another one in their place.
+fn kind(password: &str) -> Password {
+    let is_ours = password.len() == 64 && password.bytes().all(|octet| octet.is_ascii_hexdigit());
+    if is_ours { Password::Random } else { Password::Chosen }
 }
 
 /// Writes a file that only its owner can read, whole or not at all.
@@ -117,6 +124,26 @@ mod tests {
             let mode = folder.path().join(file).metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o077, 0, "{file} is for its owner only");
         }
+    }
+
+    #[test]
+    fn only_under_a_password_of_ours_a_file_asks_for_little() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name| folder.path().join(name);
+        // INTEGER 1000, and the 600,000 and the million of a password of a person.
+        let rounds = |name| {
+            let bytes = std::fs::read(path(name)).unwrap();
+            let of = |octets: &[u8]| bytes.windows(octets.len()).filter(|window| *window == octets).count();
+            (of(&[2, 2, 3, 0xe8]), of(&[2, 3, 9, 0x27, 0xc0]) + of(&[2, 3, 15, 0x42, 0x40]))
+        };
+        let made = || drop(own(folder.path(), Network::LAB, PuzzleBits::LAB, SystemTime::now()).unwrap());
+        made();
+        assert_eq!((rounds(OWN_IDENTITY), rounds(OWN_OPERATIONAL)), ((3, 0), (3, 0)));
+        let identity = Identity::generate_ed25519(Network::LAB, SystemTime::now()).unwrap();
+        std::fs::write(path(OWN_IDENTITY), container::save_identity(&identity, "chosen").unwrap()).unwrap();
+        std::fs::write(path(OWN_PASSWORD), "chosen").unwrap();
+        made();
+        assert_eq!((rounds(OWN_IDENTITY), rounds(OWN_OPERATIONAL)), ((0, 3), (0, 3)));
     }
 
     #[test]

@@ -25,6 +25,8 @@ use crate::{progress, target};
 
 /// Networks that are there at once: each has tens of nodes in one process.
 const NETWORKS: usize = 2;
+/// Their priority: they have work for all processors, and what waits for an answer meanwhile, here or beside this run, comes first.
+const NICE: i32 = 10;
 
 /// A node that is attacked.
 pub(super) struct Arena {
@@ -111,7 +113,11 @@ pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
     let fleet = if crowds.is_empty() { None } else { Some(Fleet::open()?) };
     std::thread::scope(|scope| {
         let crowds = fleet.map(|fleet| {
-            scope.spawn(move || probe::run_some_beside(NETWORKS, "adversary", &crowds, &|_| true, &[("", fleet)]))
+            scope.spawn(move || {
+                // Of this thread, and of what it starts; where it is refused they work all the same.
+                let _ = rustix::process::setpriority_process(None, NICE);
+                probe::run_some_beside(NETWORKS, "adversary", &crowds, &|_| true, &[("", fleet)])
+            })
         });
         let mut checks = at_the_node(wanted)?;
         let crowds = crowds.map(ScopedJoinHandle::join).transpose();

@@ -33,7 +33,11 @@ impl Desk {
         let now = SystemTime::now();
         let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
         let key = identity.delegate(now, 0).unwrap();
-        std::fs::write(self.path(name), container::save_operational(&key, PASSWORD).unwrap()).unwrap();
+        std::fs::write(
+            self.path(name),
+            container::save_operational_under(container::Password::Random, &key, PASSWORD).unwrap(),
+        )
+        .unwrap();
         key
     }
 

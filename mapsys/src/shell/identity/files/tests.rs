@@ -57,7 +57,7 @@ impl Folder {
     fn write(&self, month: u32, revision: u8) {
         let now = self.begin + Duration::from_secs(600);
         let key = self.identity.delegate_revision(now, month, revision).unwrap();
-        let bytes = container::save_operational(&key, PASSWORD).unwrap();
+        let bytes = container::save_operational_under(container::Password::Random, &key, PASSWORD).unwrap();
         std::fs::write(self.path(month, revision), bytes).unwrap();
     }
 
@@ -153,7 +153,7 @@ fn a_bad_file_gives_way_to_the_next_best() {
 #[test]
 fn an_identity_key_is_refused_with_what_to_give_instead() {
     let folder = Folder::new(&[]);
-    let bytes = container::save_identity(&folder.identity, PASSWORD).unwrap();
+    let bytes = container::save_identity_under(container::Password::Random, &folder.identity, PASSWORD).unwrap();
     std::fs::write(folder.path(0, 0), bytes).unwrap();
     let error = format!("{:#}", folder.open(folder.month(0) + DAY).unwrap_err());
     assert!(error.contains("op.p12") && error.contains("offline"), "{error}");
