@@ -251,9 +251,11 @@ pub const SERVE_STALE: Duration = Duration::from_secs(600);
 /// An answer that was looked up this long ago, or later, is new enough for who was told by an SMR that it has changed: SMRs can be forged,
 /// and SMR-invoked Map-Requests for one EID come no oftener than each third second (RFC 9301, section 6.1).
 pub const LOOKED_UP_LATELY: Duration = Duration::from_secs(2);
-/// How long after an SMR, and after that, an answer is looked up once more of which the SMR has said that it has changed: within half a minute
-/// a node that has got another uplink has published where it is.
+/// Pauses before a mapping is looked up again that an SMR has called outdated, while the DHT has nothing newer: a node that has got another
+/// uplink publishes where it is within half a minute.
 pub const LOOKED_UP_AGAIN: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(15)];
+/// An xTR takes no second SMR for an EID-prefix within this time (RFC 9301, section 6.1).
+pub const SMR_PAUSE: Duration = Duration::from_secs(3);
 /// EIDs that are looked up so at once: with four lookups each in half a minute that is 17 a second.
 pub const DOUBTED: usize = 128;
 /// Longest life of a cached positive answer, whatever its TTL: readers of the DHT must see a new sequence.

@@ -37,6 +37,15 @@ pub enum Hit {
     Stale(Found),
 }
 
+impl Hit {
+    /// The answer.
+    pub fn found(&self) -> &Found {
+        match self {
+            Self::Fresh(found) | Self::Refresh(found) | Self::Stale(found) => found,
+        }
+    }
+}
+
 impl Cache {
     /// What is known about `eid`. [`Hit::Refresh`] is said once in the time of a lookup: many EIDs share an entry.
     pub fn get(&mut self, now: Instant, eid: &EidPrefix) -> Option<Hit> {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use wire::address::EidPrefix;
 
 use super::found::Found;
-use crate::limits::{DOUBTED, LOOKED_UP_AGAIN, LOOKUP_TIMEOUT};
+use crate::limits::{DOUBTED, LOOKED_UP_AGAIN, LOOKUP_TIMEOUT, SMR_PAUSE};
 
 /// The EIDs, and when each is due.
 #[derive(Debug, Default)]
@@ -19,22 +19,33 @@ pub(super) struct Doubted {
 
 #[derive(Debug)]
 struct Doubt {
-    said: Found,
+    /// What the xTR was told last; `None` while it waits for that.
+    said: Option<Found>,
+    /// An SMR for it has come to the xTR by then, of others or ours: it takes no other one for a while.
+    solicited: Instant,
+    /// Whether that one was ours.
+    by_us: bool,
     due: Instant,
     /// How often it was looked up again.
     again: usize,
 }
 
 impl Doubted {
-    /// `said` is in doubt from now on; what is so already begins anew. Where there is no room nothing is looked up again.
-    pub(super) fn note(&mut self, now: Instant, host: EidPrefix, said: &Found) {
+    /// The xTR has asked because of an SMR, and is told what was `said` before, or waits. A doubt begins, or begins anew unless the SMR was
+    /// ours: what we say leads to no more than three lookups. Where there is no room nothing is looked up again.
+    pub(super) fn note(&mut self, now: Instant, host: EidPrefix, said: Option<&Found>) {
+        if let Some(doubt) = self.hosts.get_mut(&host).filter(|doubt| doubt.by_us && now < doubt.solicited + SMR_PAUSE)
+        {
+            doubt.said = said.cloned();
+            return;
+        }
         if let Some(former) = self.hosts.remove(&host) {
             self.due.remove(&(former.due, host));
         }
         if self.hosts.len() < DOUBTED {
             let due = now + LOOKED_UP_AGAIN[0];
             self.due.insert((due, host));
-            self.hosts.insert(host, Doubt { said: said.clone(), due, again: 0 });
+            self.hosts.insert(host, Doubt { said: said.cloned(), solicited: now, by_us: false, due, again: 0 });
         }
     }
 
@@ -61,9 +72,26 @@ impl Doubted {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// Whether this is something else than what was said. It need not be the last change.
-    pub(super) fn is_news(&mut self, host: &EidPrefix, found: &Found) -> bool {
-        let news = self.hosts.get_mut(host).filter(|doubt| found.is_news_after(&doubt.said));
-        news.map(|doubt| doubt.said = found.clone()).is_some()
+    /// A lookup has ended, and the xTR is told what it found if it waits for that. Otherwise: whether it has to hear that it is something
+    /// else than what it was told. It need not be the last change.
+    pub(super) fn hears(&mut self, now: Instant, host: EidPrefix, found: &Found, is_waiting: bool) -> bool {
+        let Some(doubt) = self.hosts.get_mut(&host) else { return false };
+        if is_waiting {
+            doubt.said = Some(found.clone());
+            return false;
+        }
+        if !doubt.said.as_ref().is_some_and(|said| found.is_news_after(said)) {
+            return false;
+        }
+        let takes_smrs = doubt.solicited + SMR_PAUSE;
+        if now < takes_smrs {
+            // It is looked up once more when the xTR listens.
+            self.due.remove(&(doubt.due, host));
+            doubt.due = takes_smrs;
+            self.due.insert((takes_smrs, host));
+            return false;
+        }
+        (doubt.said, doubt.solicited, doubt.by_us) = (Some(found.clone()), now, true);
+        true
     }
 }

@@ -305,13 +305,15 @@ impl Resolver {
             }
         }
         let now = cx.now.monotonic;
-        match self.cache.get(now, &host) {
+        let hit = self.cache.get(now, &host);
+        if request.smr_invoked && ask.audience() == Audience::Pipe {
+            self.doubted.note(now, host, hit.as_ref().map(Hit::found));
+        }
+        match hit {
             // In the own process absence is asked again, so that start order does not matter.
             Some(Hit::Fresh(Found::CgeidAbsent(_)) | Hit::Refresh(Found::CgeidAbsent(_)))
                 if ask.audience() == Audience::Pipe => {}
-            Some(Hit::Fresh(said) | Hit::Refresh(said))
-                if request.smr_invoked && self.look_anew(cx, ask, host, &said) =>
-            {
+            Some(Hit::Fresh(_) | Hit::Refresh(_)) if request.smr_invoked && self.look_anew(cx, ask, host) => {
                 return Ok(Slot::Waiting(host));
             }
             Some(Hit::Fresh(found)) => return self.conclude(cx, ask, host, &found),
@@ -327,12 +329,12 @@ impl Resolver {
         Ok(Slot::Waiting(host))
     }
 
-    /// Whoever was told by an SMR that a mapping has changed is not told what was `said` before, unless there is no room to look it up, or
-    /// that was just done.
-    fn look_anew(&mut self, cx: &Context<'_>, ask: &Ask, host: EidPrefix, said: &Found) -> bool {
+    /// Whoever was told by an SMR that a mapping has changed is not told what was said before, unless that was just looked up, or there is
+    /// no room: anybody can send an SMR, so that these lookups leave most of the places to what is not known at all.
+    fn look_anew(&mut self, cx: &Context<'_>, ask: &Ask, host: EidPrefix) -> bool {
         let now = cx.now.monotonic;
-        if ask.audience() == Audience::Pipe {
-            self.doubted.note(now, host, said);
+        if !self.lookups.runs(&host) && self.lookups.len() >= LOOKUPS / 4 {
+            return false;
         }
         if now.checked_sub(LOOKED_UP_LATELY).is_some_and(|then| self.cache.is_from_after(then, &host)) {
             return false;
@@ -456,8 +458,8 @@ impl Resolver {
             cx.subscriptions.heard(cx.now, &found);
             let is_news = said.is_some_and(|said| found.is_news_after(&said));
             let waiters = self.requests.waiters(&host);
-            // Who waits for it is answered with it.
-            let has_changed = self.doubted.is_news(&host, &found) && waiters.is_empty();
+            let is_waiting = waiters.iter().any(|id| self.requests.audience(*id) == Some(Audience::Pipe));
+            let has_changed = self.doubted.hears(cx.now.monotonic, host, &found, is_waiting);
             if (is_repeat || is_news || has_changed) && self.has_pipe {
                 cx.outputs.extend(solicit(host).map(|bytes| Output::Pipe { bytes }));
             }

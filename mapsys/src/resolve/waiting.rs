@@ -8,6 +8,7 @@ use wire::address::EidPrefix;
 use wire::record::MappingRecord;
 
 use crate::resolve::ask::Ask;
+use crate::resolve::found::Audience;
 
 /// The requests whose answer is not complete, in the order of their deadlines: an input costs no walk through them.
 #[derive(Debug, Default)]
@@ -65,6 +66,11 @@ impl Requests {
     /// Who waited for the lookup of a host, which has ended.
     pub(super) fn waiters(&mut self, host: &EidPrefix) -> BTreeSet<RequestId> {
         self.waiters.remove(host).unwrap_or_default()
+    }
+
+    /// Who has asked, if he still waits.
+    pub(super) fn audience(&self, id: RequestId) -> Option<Audience> {
+        self.waiting.get(&id).map(|waiting| waiting.ask.audience())
     }
 
     /// Takes a request out.

@@ -266,3 +266,83 @@ fn what_is_published_after_an_smr_is_solicited_and_looked_for_three_times() {
     assert_eq!(messages(world.pass(Duration::from_secs(60))), []);
     assert_eq!((again, world.gets.len() - asked), (3, 3), "a forged SMR is not followed for ever");
 }
+
+/// What an engine says through the pipe when each of its questions to the DHT is answered.
+fn heard_when_all_is_answered(
+    world: &mut World,
+    mut asked: usize,
+    values: impl Fn(&World, RecordKey) -> Vec<Input>,
+) -> Vec<ControlMessage> {
+    let mut outputs = Vec::new();
+    while let Some(key) = world.gets.get(asked).copied() {
+        asked += 1;
+        for input in values(world, key) {
+            world.benches[1].engine.handle(world.now, input);
+            let more = world.benches[1].drain();
+            outputs.extend(world.settle(1, more));
+        }
+    }
+    let piped = outputs.into_iter().filter_map(|output| match output {
+        Output::Pipe { bytes } => Some(ControlMessage::decode(&bytes).unwrap()),
+        _ => None,
+    });
+    piped.collect()
+}
+
+fn invoked() -> Vec<u8> {
+    ecm(&MapRequest { smr_invoked: true, ..request(1, &[host("2001:db8:a::2")], &[RLOC]) })
+}
+
+#[test]
+fn somebody_else_who_waits_keeps_no_news_from_the_xtr() {
+    let mut world = registered();
+    world.pipe(1, &invoked());
+    world.pass(Duration::from_secs(60));
+    world.pipe(1, &invoked());
+    world.datagram(0, ETR, &sealed(2, vec![record(prefix(SITE), &["198.51.100.9"])]));
+    world.pass(Duration::from_secs(4));
+    let asked = world.gets.len();
+    world.mode = Mode::Silent;
+    world.pass(Duration::from_secs(2));
+    assert!(world.gets.len() > asked, "it is looked up again");
+    assert_eq!(world.datagram(1, ITR, &invoked()), [], "waits for that");
+    let heard = heard_when_all_is_answered(&mut world, asked, |world, key| {
+        vec![Input::DhtValues { key, values: Some(world.dht.get(world.now.wall, &key)) }]
+    });
+    assert!(matches!(heard.as_slice(), [ControlMessage::MapRequest(smr)] if smr.smr), "{heard:?}");
+}
+
+#[test]
+fn first_copies_that_stay_old_have_the_xtr_asked_a_few_times_and_no_more() {
+    let mut world = registered();
+    world.pipe(1, &invoked());
+    let record_key = *world.gets.last().unwrap();
+    let old = world.dht.get(world.now.wall, &record_key);
+    world.datagram(0, ETR, &sealed(2, vec![record(prefix(SITE), &["198.51.100.9"])]));
+    world.pass(Duration::from_secs(20));
+    world.mode = Mode::Silent;
+    let (mut asked, mut solicited, mut last) = (world.gets.len(), Vec::new(), 0);
+    world.pipe(1, &invoked());
+    for second in 0..180 {
+        let heard = heard_when_all_is_answered(&mut world, asked, |world, key| {
+            let newest = world.dht.get(world.now.wall, &key);
+            if key != record_key {
+                return vec![Input::DhtValues { key, values: Some(newest) }];
+            }
+            let first = Input::DhtValues { key, values: Some(old.clone()) };
+            vec![first, Input::DhtNewer { key, values: [old.clone(), newest].concat() }]
+        });
+        if world.gets.len() > asked {
+            (asked, last) = (world.gets.len(), second);
+        }
+        let is_smr = |message: &ControlMessage| matches!(message, ControlMessage::MapRequest(smr) if smr.smr);
+        // As the xTR does, which takes none within three seconds of the last one.
+        if heard.iter().any(is_smr) && solicited.last().is_none_or(|at| second >= at + 3) {
+            solicited.push(second);
+            world.pipe(1, &invoked());
+        }
+        world.pass(Duration::from_secs(1));
+    }
+    assert!((1..=8).contains(&solicited.len()), "{solicited:?}");
+    assert!(last < 90, "nothing is looked up any more: {last}");
+}
