@@ -378,11 +378,10 @@ fn replicating(receivers: &[(u8, &str)], priority: u8, reachable: bool) -> Mappi
 #[test]
 fn replication_lists_of_xtrs_that_merge_are_one_with_each_receiver_once() {
     let mut bench = Bench::new(config(vec![site_a()]));
-    let mut own = replicating(&[(128, "198.51.100.3"), (128, "198.51.100.1")], 2, false);
+    let mut own = replicating(&[(128, "198.51.100.3"), (128, "198.51.100.1")], 1, true);
     own.locators.push(one_rloc("198.51.100.9").locators[0].clone());
     bench.datagram(ONE, &from_xtr(1, 1, own));
     let known = |bench: &Bench| bench.engine.server().registrations().get(&prefix(SITE)).unwrap().merged().locators;
-    assert_eq!(known(&bench).iter().map(|locator| locator.rloc.to_string()).collect::<Vec<_>>().len(), 2);
     bench.datagram(TWO, &from_xtr(2, 1, replicating(&[(128, "198.51.100.2"), (0, "198.51.100.3")], 1, true)));
     let list = |receivers| replicating(receivers, 1, true).locators[0].rloc.clone();
     let both = known(&bench);
@@ -393,6 +392,28 @@ fn replication_lists_of_xtrs_that_merge_are_one_with_each_receiver_once() {
     bench.datagram(TWO, &from_xtr(2, 2, replicating(&[(128, "198.51.100.4")], 1, true)));
     let all = list(&[(128, "198.51.100.1"), (128, "198.51.100.3"), (128, "198.51.100.4")]);
     assert!(known(&bench).iter().any(|locator| locator.rloc == all), "{:?}", known(&bench));
+}
+
+#[test]
+fn replication_lists_that_are_alternatives_or_are_not_to_be_used_stay_apart() {
+    let lists = |ours: &[(u8, bool)]| {
+        let mut bench = Bench::new(config(vec![site_a()]));
+        let mut own = one_rloc("198.51.100.1");
+        own.locators = (1..)
+            .zip(ours)
+            .map(|(n, (priority, reachable))| {
+                replicating(&[(128, &format!("198.51.100.{n}"))], *priority, *reachable).locators.remove(0)
+            })
+            .collect();
+        bench.datagram(ONE, &from_xtr(1, 1, own));
+        bench.datagram(TWO, &from_xtr(2, 1, replicating(&[(128, "198.51.100.9")], 1, true)));
+        bench.engine.server().registrations().get(&prefix(SITE)).unwrap().merged().locators.len()
+    };
+    assert_eq!(lists(&[(1, true)]), 1);
+    assert_eq!(lists(&[(2, true)]), 2, "of another priority");
+    assert_eq!(lists(&[(255, true)]), 2);
+    assert_eq!(lists(&[(1, false)]), 2, "not reached");
+    assert_eq!(lists(&[(1, true), (1, true)]), 3, "RFC 8378, section 9: an xTR that has two means either");
 }
 
 /// RFC 8378, section 5.3.

@@ -15,7 +15,8 @@ use crate::resolve::found::positive;
 
 /// IPv4's groups of one link (RFC 5771, section 4).
 const LINK_LOCAL_GROUPS: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 24);
-/// The widest scope of one link of IPv6's groups (RFC 4291, section 2.7).
+/// The scope of a group of IPv6 in its first 16 bits, and the widest one of one link (RFC 4291, section 2.7).
+const SCOPE: u16 = 0xf;
 const LINK_SCOPE: u16 = 2;
 
 /// What becomes of a locator.
@@ -60,7 +61,7 @@ impl Of {
             Address::None => false,
             Address::V4(a) if a.is_multicast() => self == Self::Group && !LINK_LOCAL_GROUPS.contains(a),
             Address::V4(a) => !(a.is_broadcast() || a.is_unspecified()),
-            Address::V6(a) if a.is_multicast() => self == Self::Group && a.segments()[0] & 0xf > LINK_SCOPE,
+            Address::V6(a) if a.is_multicast() => self == Self::Group && a.segments()[0] & SCOPE > LINK_SCOPE,
             Address::V6(a) => !(a.is_unspecified() || a.is_unicast_link_local()),
             Address::Ieee802(_) | Address::Name(_) | Address::Mac(_) => true,
             Address::Lcaf(lcaf) => match lcaf.as_ref() {

@@ -453,7 +453,7 @@ impl Registration {
                 None => locators.push(locator.clone()),
             }
         }
-        if self.parts.as_slice().len() > 1 {
+        if self.is_one_list_each() {
             consolidate(&mut locators);
         }
         locators.sort_by(|a, b| a.rloc.cmp(&b.rloc));
@@ -467,6 +467,12 @@ impl Registration {
             proxy: self.is_proxied(),
             identities: self.parts().filter_map(|part| part.identity.as_deref().copied()).collect(),
         }
+    }
+
+    /// Whether several xTRs have a Replication List, and none has several: those of one xTR are alternatives (RFC 8378, section 9).
+    fn is_one_list_each(&self) -> bool {
+        let lists = |part: &Part| part.locators.iter().filter(|locator| receivers(locator).is_some()).count();
+        self.parts.as_slice().len() > 1 && self.parts().all(|part| lists(part) <= 1)
     }
 
     /// The part whose ETR should get a forwarded Map-Request, and the locator to send it to: the best reachable one of
@@ -496,17 +502,17 @@ impl Registration {
     }
 }
 
-/// Makes the Replication Lists one (RFC 8378, section 5.1.3): each receiver once, next to the ITR where two have it at different levels.
-/// The best priority stands for all, and it is reachable as long as one of them is.
+/// Makes the Replication Lists of one priority one (RFC 8378, section 5.1.3), each receiver once, next to the ITR where two have it at
+/// different levels. One that is not to be used, or not reached, lends its receivers to no other.
 fn consolidate(locators: &mut Vec<LocatorRecord>) {
-    let Some(first) = locators.iter().position(|locator| receivers(locator).is_some()) else { return };
-    let lists = locators.extract_if(first.., |locator| receivers(locator).is_some());
-    let one = lists.reduce(|one, other| LocatorRecord {
-        reachable: one.reachable || other.reachable,
-        rloc: Address::from(Lcaf::ReplicationList(together(&one, &other))),
-        ..if other.priority < one.priority { other } else { one }
-    });
-    locators.extend(one);
+    let mut lists: BTreeMap<(u8, bool), LocatorRecord> = BTreeMap::new();
+    for list in locators.extract_if(.., |locator| receivers(locator).is_some()) {
+        lists
+            .entry((list.priority, list.reachable))
+            .and_modify(|one| one.rloc = Lcaf::ReplicationList(together(one, &list)).into())
+            .or_insert(list);
+    }
+    locators.extend(lists.into_values());
 }
 
 /// Who is in a Replication List.

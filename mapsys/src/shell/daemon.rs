@@ -298,7 +298,7 @@ pub fn run(plan: Plan, reloading: (Reloader, Reloads)) -> anyhow::Result<()> {
 
 /// What sockets, engine and senders take turns in. One thread is the best on two processors: handing each datagram from one thread to
 /// another costs more than the engine spends on it. Where there are more, several do these parts at the same time; the engine is
-/// one of them. DHT node and disk have threads of their own.
+/// one of them, and who writes to the disk has short turns too then.
 fn runtime(workers: usize) -> io::Result<Runtime> {
     if workers == 1 {
         return Builder::new_current_thread().enable_all().build();

@@ -40,7 +40,7 @@ pub use status::{Parts, Status};
 
 /// Messages waiting for the engine, of clients and of strangers each; what comes beyond is dropped, as a full socket would.
 const WAITING: usize = 1024;
-/// Messages waiting for their sockets. The engine and the sockets share a thread: at one time all may come that wait for a transaction
+/// Messages waiting for their sockets. The engine and the sockets share a thread, as a rule: at one time all may come that wait for a transaction
 /// of the journal, at some 300 octets each, and all Map-Notifies for merged xTRs.
 const WAITING_OUT: usize = JOURNAL_WAITING + NOTIFICATIONS;
 

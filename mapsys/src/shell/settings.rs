@@ -431,6 +431,11 @@ impl SiteSetting {
             bail!("eid-prefix, eid-name, eid-mac, eid-multicast and eid-source-dest are all empty");
         }
         ensure!(!self.key.is_empty(), "no key is given");
+        if let Some(MoreSpecificsSetting::ByFamily(LengthsSetting { ipv4, ipv6 })) = self.accept_more_specifics {
+            let has = |is_v4: bool| self.eid_prefix.iter().any(|net| net.addr().is_ipv4() == is_v4);
+            ensure!(ipv4.is_none() || has(true), "accept-more-specifics: there is no IPv4 eid-prefix");
+            ensure!(ipv6.is_none() || has(false), "accept-more-specifics: there is no IPv6 eid-prefix");
+        }
         let prefixes = self.eid_prefix.iter().map(|net| self.prefix(*net)).collect::<anyhow::Result<_>>()?;
         let keys = self.key.iter().map(|key| key.build(self.legacy)).collect::<anyhow::Result<_>>()?;
         let notify = match (self.notify_port, self.legacy) {
@@ -538,6 +543,11 @@ mod tests {
         assert_eq!(lengths("{ ipv4 = 28, ipv6 = 64 }").unwrap(), [64, 28]);
         assert_eq!(lengths("{ ipv6 = 64 }").unwrap(), [64, 24]);
         assert_eq!(lengths("{ ipv4 = 24 }").unwrap(), [48, 24]);
+        let family = read(
+            "[[site]]\nname = \"a\"\neid-prefix = [\"10.1.0.0/16\"]\naccept-more-specifics = { ipv6 = 64 }\nkey = [{ secret = \"x\" }]\n",
+            Flags::default(),
+        );
+        assert!(family.unwrap().site[0].build().is_err());
         for wrong in ["64", "{ ipv4 = 33 }", "{ ipv6 = 40 }", "{ ipv5 = 64 }", "\"64\""] {
             assert!(lengths(wrong).is_err(), "{wrong}");
         }
