@@ -195,7 +195,7 @@ impl Nonces {
         }
         let of_site = self.per_site.get(&owner.site).copied().unwrap_or_default();
         let no_room = self.last.len() >= NONCE_MEMORIES || of_site >= NONCE_MEMORIES_PER_SITE;
-        let full = no_room && !self.last.contains_key(owner) || legacy && !self.legacy.has_room(owner);
+        let full = no_room && !self.last.contains_key(owner) || legacy && !self.legacy.has_room(now, owner);
         let seen = if legacy {
             // The last one is remembered for ever.
             let last = self.last.get(owner).is_some_and(|last| last.nonce == message.nonce);

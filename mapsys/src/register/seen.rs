@@ -15,6 +15,8 @@ pub(super) struct SeenNonces {
     queue: VecDeque<(Instant, NonceOwner)>,
     /// How many are remembered of each site.
     per_site: HashMap<String, usize>,
+    /// How many are remembered of all of them.
+    count: usize,
 }
 
 /// The nonces of one owner.
@@ -35,11 +37,11 @@ impl SeenNonces {
         self.by_owner.contains_key(owner)
     }
 
-    /// Whether [`Self::insert`] has room for one more of that owner, or makes it.
-    pub(super) fn has_room(&self, owner: &NonceOwner) -> bool {
-        let of_owner = self.by_owner.get(owner).map_or(0, |seen| seen.order.len());
+    /// Whether there is room for one more of that owner, or [`Self::insert`] makes it because its oldest one has had its time.
+    pub(super) fn has_room(&self, now: Instant, owner: &NonceOwner) -> bool {
         let of_site = self.per_site.get(&owner.site).copied().unwrap_or_default();
-        of_site < LEGACY_NONCES_PER_SITE || of_owner >= LEGACY_NONCES
+        let is_free = of_site < LEGACY_NONCES_PER_SITE && self.count < LEGACY_NONCES;
+        is_free || self.by_owner.get(owner).is_some_and(|seen| seen.is_oldest_over(now))
     }
 
     /// Remembers a nonce from `at` on, which is `now` or was before; names those of its owner that need not be remembered any more.
@@ -49,7 +51,7 @@ impl SeenNonces {
         }
         let seen = self.by_owner.entry(owner.clone()).or_default();
         let before = seen.at.len();
-        let forgotten = seen.insert(at, nonce);
+        let forgotten = seen.insert(now, at, nonce);
         let after = seen.at.len();
         self.count(&owner.site, before, after);
         forgotten
@@ -67,7 +69,7 @@ impl SeenNonces {
             let Some((_, owner)) = self.queue.pop_front() else { break };
             let Some(seen) = self.by_owner.get_mut(&owner) else { continue };
             let before = seen.at.len();
-            let old = seen.forget(now, usize::MAX);
+            let old = seen.forget(now);
             let after = seen.at.len();
             forgotten.extend(old.into_iter().map(|nonce| (owner.clone(), nonce)));
             self.count(&owner.site, before, after);
@@ -86,6 +88,7 @@ impl SeenNonces {
     }
 
     fn count(&mut self, site: &str, before: usize, after: usize) {
+        self.count = (self.count + after).saturating_sub(before);
         match self.per_site.get_mut(site) {
             Some(count) => *count = (*count + after).saturating_sub(before),
             None => drop(self.per_site.insert(site.to_owned(), after.saturating_sub(before))),
@@ -101,23 +104,25 @@ impl Seen {
         self.at.get(&nonce).is_some_and(|at| now.saturating_duration_since(*at) < LEGACY_NONCE_MEMORY)
     }
 
-    /// Gives what had to make room for it.
-    fn insert(&mut self, now: Instant, nonce: u64) -> Vec<u64> {
-        let mut forgotten = self.forget(now, LEGACY_NONCES);
+    /// Whether the oldest of them need not be remembered any more.
+    fn is_oldest_over(&self, now: Instant) -> bool {
+        self.order.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) >= LEGACY_NONCE_MEMORY)
+    }
+
+    /// Gives those that had their time by then.
+    fn insert(&mut self, now: Instant, at: Instant, nonce: u64) -> Vec<u64> {
+        let mut forgotten = self.forget(now);
         forgotten.retain(|old| *old != nonce);
-        self.at.insert(nonce, now);
-        self.order.push_back((now, nonce));
+        self.at.insert(nonce, at);
+        self.order.push_back((at, nonce));
         forgotten
     }
 
-    /// Forgets what is older than its time, and the oldest as long as there are `most`.
-    fn forget(&mut self, now: Instant, most: usize) -> Vec<u64> {
+    /// Forgets what is older than its time.
+    fn forget(&mut self, now: Instant) -> Vec<u64> {
         let mut forgotten = Vec::new();
-        while let Some((at, oldest)) = self.order.front().copied() {
-            if self.order.len() < most && now.saturating_duration_since(at) < LEGACY_NONCE_MEMORY {
-                break;
-            }
-            self.order.pop_front();
+        while self.is_oldest_over(now) {
+            let Some((at, oldest)) = self.order.pop_front() else { break };
             // One that came again later has a second place in the order.
             if self.at.get(&oldest) == Some(&at) {
                 self.at.remove(&oldest);
@@ -144,14 +149,53 @@ mod tests {
         Duration::from_secs(n)
     }
 
+    /// One nonce more each millisecond as long as there is room; how many there was room for.
+    fn fill(all: &mut SeenNonces, owner: &NonceOwner, begin: Instant, first: u64) -> u64 {
+        let at = |n| begin + Duration::from_millis(n);
+        let all_at_once = LEGACY_NONCES_PER_SITE as u64;
+        let taken = (0..=all_at_once).take_while(|n| {
+            let has_room = all.has_room(at(*n), owner);
+            if has_room {
+                all.insert(at(*n), at(*n), owner.clone(), first + n);
+            }
+            has_room
+        });
+        taken.count() as u64
+    }
+
     #[test]
-    fn the_memory_of_an_owner_is_bounded() {
-        let now = Instant::now();
-        let mut seen = Seen::default();
-        for nonce in 0..10 * LEGACY_NONCES as u64 {
-            seen.insert(now, nonce);
+    fn an_owner_has_the_share_of_its_site_and_of_it_nothing_is_forgotten_before_its_time() {
+        let begin = Instant::now();
+        let mut all = SeenNonces::default();
+        let share = LEGACY_NONCES_PER_SITE as u64;
+        assert_eq!(fill(&mut all, &owner(1), begin, 0), share);
+        let last = begin + Duration::from_millis(share);
+        assert!((0..share).all(|nonce| all.contains(last, &owner(1), nonce)), "each of them");
+        // As one has had its time there is room for one more, and no sooner.
+        let over = begin + LEGACY_NONCE_MEMORY;
+        assert!(!all.has_room(over - Duration::from_nanos(1), &owner(1)) && all.has_room(over, &owner(1)));
+        assert!(!all.has_room(over, &owner(2)), "of another owner nothing makes room");
+        assert_eq!(all.insert(over, over, owner(1), share), [0]);
+        assert_eq!((all.count, all.has_room(over, &owner(1))), (LEGACY_NONCES_PER_SITE, false));
+        let Seen { at, order } = &all.by_owner[&owner(1)];
+        assert_eq!((at.len(), order.len()), (LEGACY_NONCES_PER_SITE, LEGACY_NONCES_PER_SITE));
+    }
+
+    #[test]
+    fn sites_together_have_no_more_than_the_whole() {
+        let begin = Instant::now();
+        let mut all = SeenNonces::default();
+        let of = |site: usize| NonceOwner { site: site.to_string(), ..owner(1) };
+        let sites = LEGACY_NONCES / LEGACY_NONCES_PER_SITE;
+        for site in 0..sites {
+            assert_eq!(fill(&mut all, &of(site), begin, 0), LEGACY_NONCES_PER_SITE as u64);
         }
-        assert_eq!((seen.order.len(), seen.at.len()), (LEGACY_NONCES, LEGACY_NONCES));
+        assert!(!all.has_room(begin, &of(sites)));
+        let later = begin + 2 * LEGACY_NONCE_MEMORY;
+        while all.next_deadline().is_some() {
+            all.expire(later);
+        }
+        assert!(all.count == 0 && all.has_room(later, &of(sites)));
     }
 
     #[test]
@@ -189,19 +233,18 @@ mod tests {
     fn a_site_whose_memory_is_full_has_room_again_when_its_owners_fell_silent() {
         let begin = Instant::now();
         let mut all = SeenNonces::default();
-        let of_each = LEGACY_NONCES as u64 - 1;
         let mut number = 0;
-        while all.has_room(&owner(number)) {
-            for nonce in 0..of_each {
-                if all.has_room(&owner(number)) {
+        while all.has_room(begin, &owner(number)) {
+            for nonce in 0..599 {
+                if all.has_room(begin, &owner(number)) {
                     all.insert(begin, begin, owner(number), nonce);
                 }
             }
             number += 1;
         }
         assert_eq!(all.per_site["a"], LEGACY_NONCES_PER_SITE);
-        assert!(all.has_room(&NonceOwner { site: "b".into(), ..owner(0) }));
+        assert!(all.has_room(begin, &NonceOwner { site: "b".into(), ..owner(0) }));
         while !all.expire(begin + LEGACY_NONCE_MEMORY).is_empty() {}
-        assert!(all.has_room(&owner(number)) && all.per_site.is_empty());
+        assert!(all.has_room(begin, &owner(number)) && all.per_site.is_empty());
     }
 }
