@@ -84,6 +84,8 @@ pub const NONCE_MEMORIES_PER_SITE: usize = 4096;
 /// Pairs of a site and a key, neither of them configured any more, of which the highest nonce is remembered when the last nonces of their
 /// xTRs have made room for others. Only who writes the configuration makes such pairs.
 pub const NONCE_FLOORS: usize = 65_536;
+/// Keys of sites that are known under another name, at some 100 octets each, beyond which those of sites that are not configured are forgotten.
+pub const KNOWN_SITE_KEYS: usize = 65_536;
 /// How long a legacy site's nonces are remembered: OpenOverlayRouter draws them at random, so order says nothing.
 pub const LEGACY_NONCE_MEMORY: Duration = Duration::from_secs(600);
 /// Nonces remembered of all legacy sites, at about 70 octets each: as many as sixteen of them may have.

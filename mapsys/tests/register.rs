@@ -63,11 +63,11 @@ fn the_map_notify_goes_from_4342_to_4342_unless_the_site_is_behind_a_nat() {
 #[test]
 fn nonce_and_registration_are_persisted_before_the_map_notify() {
     let outputs = bench().datagram(ETR, &sealed(1, "198.51.100.1"));
-    let [Output::Persist(Mark::Nonce(owner, _)), Output::Persist(Mark::Registration(eid, _)), Output::Send { .. }] =
-        outputs.as_slice()
+    let [Output::Persist(Mark::Nonce(owner, _)), Output::Persist(Mark::SiteKey(_)), then @ ..] = outputs.as_slice()
     else {
         panic!("{outputs:?}")
     };
+    let [Output::Persist(Mark::Registration(eid, _)), Output::Send { .. }] = then else { panic!("{then:?}") };
     assert_eq!((owner.site.as_str(), *eid), ("a", AnyEid::Prefix(prefix(SITE))));
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The nonces of legacy owners within [`LEGACY_NONCE_MEMORY`]: they come in no order, so that each is remembered for a while.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
 use super::nonces::NonceOwner;
@@ -24,6 +24,19 @@ pub(super) struct SeenNonces {
 struct Seen {
     at: HashMap<u64, Instant>,
     order: VecDeque<(Instant, u64)>,
+}
+
+/// A nonce that was of another owner.
+#[derive(Debug)]
+pub(super) struct Moved {
+    /// Whose it was.
+    pub(super) former: NonceOwner,
+    /// Whose it is.
+    pub(super) owner: NonceOwner,
+    /// The nonce.
+    pub(super) nonce: u64,
+    /// When the message was accepted.
+    pub(super) at: Instant,
 }
 
 impl SeenNonces {
@@ -55,6 +68,33 @@ impl SeenNonces {
         let after = seen.at.len();
         self.count(&owner.site, before, after);
         forgotten
+    }
+
+    /// Gives what is remembered of owners to others; names each nonce, since when it is remembered, of whom it was and whose it is.
+    pub(super) fn rename(&mut self, renamed: impl Fn(&NonceOwner) -> Option<NonceOwner>) -> Vec<Moved> {
+        let owners: Vec<_> = self.by_owner.keys().filter_map(|owner| Some((owner.clone(), renamed(owner)?))).collect();
+        let taken: Vec<_> = owners.into_iter().map(|(former, owner)| (self.take(&former), former, owner)).collect();
+        let mut moved = Vec::new();
+        for (seen, former, owner) in taken {
+            let nonces = seen.at.iter().map(|(nonce, at)| (*nonce, *at));
+            moved.extend(nonces.map(|(nonce, at)| Moved { former: former.clone(), owner: owner.clone(), nonce, at }));
+            let known = self.by_owner.entry(owner.clone()).or_default();
+            let before = known.at.len();
+            known.merge(seen);
+            let after = known.at.len();
+            self.count(&owner.site, before, after);
+        }
+        let mut queued = HashSet::new();
+        let all = std::mem::take(&mut self.queue).into_iter();
+        let all = all.map(|(due, owner)| (due, renamed(&owner).unwrap_or(owner)));
+        self.queue = all.filter(|(_, owner)| queued.insert(owner.clone())).collect();
+        moved
+    }
+
+    fn take(&mut self, owner: &NonceOwner) -> Seen {
+        let seen = self.by_owner.remove(owner).unwrap_or_default();
+        self.count(&owner.site, seen.at.len(), 0);
+        seen
     }
 
     /// Forgets what is older than its time of owners that have fallen silent, and names it. Of very much it does a part, and leaves
@@ -116,6 +156,16 @@ impl Seen {
         self.at.insert(nonce, at);
         self.order.push_back((at, nonce));
         forgotten
+    }
+
+    /// Takes up those of another memory.
+    fn merge(&mut self, other: Self) {
+        self.order.extend(other.order);
+        self.order.make_contiguous().sort_unstable();
+        for (nonce, at) in other.at {
+            let known = self.at.entry(nonce).or_insert(at);
+            *known = at.max(*known);
+        }
     }
 
     /// Forgets what is older than its time.
