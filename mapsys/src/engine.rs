@@ -396,8 +396,8 @@ impl Engine {
         let nonces = Nonces::restore(now, memory.nonces, memory.seen).with_floors(memory.nonce_floors);
         let mut server = MapServer::new(config.network, sites, cns, nonces, memory.notify_nonce);
         // xTRs refresh what is there already, which changes nothing: it is published from now on. What is not there any more is withdrawn.
-        let kept = (memory.registrations, memory.site_keys, memory.salt);
-        for prefix in server.restore(now, kept, (memory.age, memory.away)) {
+        let renamed = server.recognize(now, memory.site_keys, memory.salt);
+        for prefix in server.restore(now.monotonic, memory.registrations, &renamed, (memory.age, memory.away)) {
             publisher.changed(now.monotonic, prefix, &server);
         }
         Ok(Self {

@@ -365,7 +365,7 @@ impl MapServer {
     }
 
     /// Takes up the keys of sites that were known in the run before; says which sites have another name now.
-    fn recognize(&mut self, now: Now, known: Vec<KnownKey>, salt: Salt) -> Renamed {
+    pub fn recognize(&mut self, now: Now, known: Vec<KnownKey>, salt: Salt) -> Renamed {
         self.known_keys = KnownKeys::restore(salt, known);
         self.rename(now)
     }

@@ -40,7 +40,7 @@ pub(super) struct KnownKeys {
 
 /// Sites that have another name.
 #[derive(Debug, Default)]
-pub(super) struct Renamed {
+pub struct Renamed {
     /// The new name, by former name and Key ID.
     by_key: BTreeMap<(String, u8), String>,
     /// The new name, by former name.

@@ -16,13 +16,12 @@ use super::label::AnyEid;
 use super::lapsed::Lapsed;
 use super::locators;
 use super::registration::{Part, Source};
-use super::renaming::{KnownKey, Salt};
+use super::renaming::Renamed;
 use super::site::SiteId;
 use super::{LONGEST_SILENCE, MapServer};
 use crate::engine::Mark;
 use crate::limits::REGISTRATION_SILENCE;
 use crate::refusal::Tally;
-use crate::transport::Now;
 
 /// What becomes of a row.
 enum TakenUp {
@@ -35,18 +34,17 @@ enum TakenUp {
 }
 
 impl MapServer {
-    /// Takes up the keys that are known ([`Mark::SiteKey`]), and rows of [`Mark::Registration`] that are of such an `age`; for the time `away` nobody was heard. What the site of that name
-    /// may not register any more is forgotten: what the run before has published of it is to be withdrawn, unless it is the node's own now,
-    /// whose xTR registers in a moment. So is what finds no room on an INDEX page, and a row that cannot be read. Names the EID-prefixes to publish
-    /// or to withdraw: those that are registered, and those that are forgotten.
+    /// Takes up rows of [`Mark::Registration`] that are of such an `age`; for the time `away` nobody was heard. What the site of that name, or
+    /// of the name that it has now, may not register any more is forgotten: what the run before has published of it is to be withdrawn, unless
+    /// it is the node's own now, whose xTR registers in a moment. So is what finds no room on an INDEX page, and a row that cannot be read.
+    /// Names the EID-prefixes to publish or to withdraw: those that are registered, and those that are forgotten.
     pub fn restore(
         &mut self,
-        now: Now,
-        (rows, known, salt): (Vec<(Box<[u8]>, Box<[u8]>)>, Vec<KnownKey>, Salt),
+        now: Instant,
+        rows: Vec<(Box<[u8]>, Box<[u8]>)>,
+        renamed: &Renamed,
         (age, away): (Duration, Duration),
     ) -> Vec<EidPrefix> {
-        let renamed = self.recognize(now, known, salt);
-        let now = now.monotonic;
         self.began = Some((now, age));
         self.lapsed = Lapsed::found_at(now);
         let (mut changed, mut unreadable) = (Vec::new(), 0_usize);
