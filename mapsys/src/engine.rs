@@ -27,6 +27,7 @@ use crate::register::nonces::{Floor, Last, NonceOwner, Nonces, SeenNonce};
 use crate::register::notifier::Telling;
 use crate::register::pace::PutOutcome;
 use crate::register::publisher::{self, Publisher};
+use crate::register::renaming::{KnownKey, Salt};
 use crate::register::signers::{Added, Signers};
 use crate::register::site::{LispSec, NotifyPort, Publish, Site, SiteError, SiteKey, SitePrefix, SiteTable, host_of};
 use crate::register::{MapServer, Notify, Origin, Registered};
@@ -101,6 +102,10 @@ pub struct Memory {
     pub key_floors: Vec<KeyFloor>,
     /// Registrations, as [`Mark::Registration`] has them, each behind the key of its row, whatever that is.
     pub registrations: Vec<(Box<[u8]>, Box<[u8]>)>,
+    /// Keys of sites under which something is remembered.
+    pub site_keys: Vec<KnownKey>,
+    /// What these are made with: drawn when the memory begins.
+    pub salt: Salt,
     /// How old all this is: the time of all runs before and between them, as far as it is known.
     pub age: Duration,
     /// For how long nobody was heard before this run, as far as it is known.
@@ -218,6 +223,10 @@ pub enum Mark {
     ForgottenNonce(NonceOwner),
     /// What is left of xTRs of that kind.
     NonceFloor(Floor),
+    /// A key of a site of which something is remembered.
+    SiteKey(KnownKey),
+    /// Nothing is remembered under a site's name and Key ID any more.
+    ForgottenSiteKey(String, u8),
     /// A nonce of a legacy site, which comes in no order.
     Seen(SeenNonce),
     /// A nonce that is older than what is remembered.
@@ -263,6 +272,8 @@ pub enum Subject {
     Nonce(NonceOwner),
     /// Nonces of a site that were forgotten, under this Key ID.
     NonceFloor(String, u8),
+    /// The key of a site, under this Key ID.
+    SiteKey(String, u8),
     /// One nonce of a legacy site.
     Seen(NonceOwner, u64),
     /// The sequence of an identity.
@@ -293,6 +304,8 @@ impl Mark {
         match self {
             Self::Nonce(owner, _) | Self::ForgottenNonce(owner) => Subject::Nonce(owner.clone()),
             Self::NonceFloor(floor) => Subject::NonceFloor(floor.site.clone(), floor.key_id),
+            Self::SiteKey(key) => Subject::SiteKey(key.site.clone(), key.key_id),
+            Self::ForgottenSiteKey(site, key_id) => Subject::SiteKey(site.clone(), *key_id),
             Self::Seen(seen) => Subject::Seen(seen.owner.clone(), seen.nonce),
             Self::ForgottenSeen(owner, nonce) => Subject::Seen(owner.clone(), *nonce),
             Self::Sequence(cn, _) | Self::ForgottenSequence(cn) => Subject::Sequence(*cn),
@@ -379,17 +392,18 @@ impl Engine {
         let lookups = Lookups::new(config.network, anchors, memory.pages, &memory.pins);
         let limiter = Limiter::new(config.clients, config.foreign);
         let subscribers = Subscribers::new(config.subscribers)?;
-        let kept = memory.subscriptions;
+        let subscriptions = memory.subscriptions;
         let nonces = Nonces::restore(now, memory.nonces, memory.seen).with_floors(memory.nonce_floors);
         let mut server = MapServer::new(config.network, sites, cns, nonces, memory.notify_nonce);
         // xTRs refresh what is there already, which changes nothing: it is published from now on. What is not there any more is withdrawn.
-        for prefix in server.restore(now.monotonic, memory.registrations, (memory.age, memory.away)) {
+        let renamed = server.recognize(now, memory.site_keys, memory.salt);
+        for prefix in server.restore(now.monotonic, memory.registrations, &renamed, (memory.age, memory.away)) {
             publisher.changed(now.monotonic, prefix, &server);
         }
         Ok(Self {
             network: config.network,
             server,
-            subscriptions: Subscriptions::restore(now, subscribers, config.pubsub, sockets.clone(), kept)
+            subscriptions: Subscriptions::restore(now, subscribers, config.pubsub, sockets.clone(), subscriptions)
                 .having_used(memory.used_keys, memory.key_floors),
             resolver: Resolver::new(sockets.clone(), limiter, lookups, associations)
                 .with_ddt(Ddt::new(&config.ddt, &sockets)),

@@ -84,12 +84,14 @@ pub const NONCE_MEMORIES_PER_SITE: usize = 4096;
 /// Pairs of a site and a key, neither of them configured any more, of which the highest nonce is remembered when the last nonces of their
 /// xTRs have made room for others. Only who writes the configuration makes such pairs.
 pub const NONCE_FLOORS: usize = 65_536;
+/// Keys of sites that are known under another name, at some 100 octets each, beyond which those of sites that are not configured are forgotten.
+pub const KNOWN_SITE_KEYS: usize = 65_536;
 /// How long a legacy site's nonces are remembered: OpenOverlayRouter draws them at random, so order says nothing.
 pub const LEGACY_NONCE_MEMORY: Duration = Duration::from_secs(600);
-/// Nonces remembered for one legacy site: ten minutes of one registration a second.
-pub const LEGACY_NONCES: usize = 600;
-/// Those of one legacy site, at about 70 octets each: ten minutes of [`NONCE_MEMORIES_PER_SITE`] xTRs that register once a minute, and
-/// half as much again. A site that makes up xTR-IDs is refused beyond it, and not remembered less of.
+/// Nonces remembered of all legacy sites, at about 70 octets each: as many as sixteen of them may have.
+pub const LEGACY_NONCES: usize = 16 * LEGACY_NONCES_PER_SITE;
+/// Those of one legacy site: ten minutes of [`NONCE_MEMORIES_PER_SITE`] EID-prefixes that are registered once a minute, each in a message of
+/// its own, and half as much again. Beyond it a Map-Register is refused: what is younger than its time is never forgotten.
 pub const LEGACY_NONCES_PER_SITE: usize = 65_536;
 
 // --- subscriptions (RFC 9437)
@@ -396,7 +398,7 @@ pub const JOURNAL_WAITING: usize = 16_384;
 /// anew and hands over all marks.
 pub const DISK_PAUSE: Duration = Duration::from_secs(1);
 /// Marks that a disk which takes nothing may leave in memory before those are dropped that only make room, at about 150
-/// octets. Of the others there is one for each thing that is remembered anyway ([`NONCE_MEMORIES`], [`LEGACY_NONCES`] of each owner,
+/// octets. Of the others there is one for each thing that is remembered anyway ([`NONCE_MEMORIES`], [`LEGACY_NONCES`],
 /// [`SEQUENCES`], [`REGISTRATIONS`]): a nonce that is forgotten before it was written leaves none.
 pub const JOURNAL_MARKS: usize = 131_072;
 /// Marks beyond which also those are dropped that end a registration or take away the last nonce of an xTR: one for each that there may be.

@@ -63,11 +63,11 @@ fn the_map_notify_goes_from_4342_to_4342_unless_the_site_is_behind_a_nat() {
 #[test]
 fn nonce_and_registration_are_persisted_before_the_map_notify() {
     let outputs = bench().datagram(ETR, &sealed(1, "198.51.100.1"));
-    let [Output::Persist(Mark::Nonce(owner, _)), Output::Persist(Mark::Registration(eid, _)), Output::Send { .. }] =
-        outputs.as_slice()
+    let [Output::Persist(Mark::Nonce(owner, _)), Output::Persist(Mark::SiteKey(_)), then @ ..] = outputs.as_slice()
     else {
         panic!("{outputs:?}")
     };
+    let [Output::Persist(Mark::Registration(eid, _)), Output::Send { .. }] = then else { panic!("{then:?}") };
     assert_eq!((owner.site.as_str(), *eid), ("a", AnyEid::Prefix(prefix(SITE))));
 }
 
@@ -458,6 +458,37 @@ fn a_clock_that_is_set_while_the_server_runs_makes_a_legacy_site_lose_no_nonce_a
         }
         assert_eq!(bench.only_refused(Refusal::RegisterReplayed), 3);
     }
+}
+
+#[test]
+fn a_legacy_site_that_registers_often_is_open_to_no_replay_within_ten_minutes_nor_after_a_restart() {
+    let legacy = || config(vec![Site { legacy: true, ..site_a() }]);
+    let mut bench = Bench::new(legacy());
+    let mut memory = Memory::default();
+    let first = sealed(1, "198.51.100.66");
+    let mut seen = Vec::new();
+    let mut note = |outputs: Vec<Output>| {
+        for output in outputs {
+            match output {
+                Output::Persist(Mark::Nonce(owner, last)) => memory.nonces = vec![(owner, last)],
+                Output::Persist(Mark::Seen(one)) => seen.push(one),
+                Output::Persist(Mark::ForgottenSeen(_, nonce)) => seen.retain(|one| one.nonce != nonce),
+                _ => {}
+            }
+        }
+    };
+    note(bench.datagram(ETR, &first));
+    // Two a second, of one owner: xTRs without xTR-ID that register each EID-prefix by itself.
+    for nonce in 2..1198 {
+        note(bench.pass(Duration::from_millis(500)));
+        note(bench.datagram(ETR, &sealed(nonce, "198.51.100.1")));
+    }
+    assert_eq!(bench.datagram(OTHER, &first), [], "almost ten minutes later");
+    assert_eq!(bench.only_refused(Refusal::RegisterReplayed), 1);
+    assert_eq!(seen.len(), 1197);
+    let mut bench = Bench::with(legacy(), Memory { seen, ..memory });
+    assert_eq!(bench.datagram(OTHER, &first), []);
+    assert_eq!(bench.only_refused(Refusal::RegisterReplayed), 1);
 }
 
 #[test]

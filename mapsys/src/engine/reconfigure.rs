@@ -44,7 +44,7 @@ pub struct Reconfigured {
     pub sites: usize,
     /// Registered EIDs that stay.
     pub kept: usize,
-    /// Registered EIDs that ended: no site of the name that registered them may have them any more.
+    /// Registered EIDs that ended: the site that registered them may not have them any more.
     pub ended: usize,
 }
 

@@ -18,6 +18,7 @@ pub mod pace;
 mod parts;
 pub mod publisher;
 pub mod registration;
+pub mod renaming;
 mod restore;
 pub mod schedule;
 mod seen;
@@ -49,6 +50,7 @@ use named::Budget;
 use nonces::{Freshness, Last, NonceOwner, Nonces, SeenNonce};
 use notifier::{Notifier, Reach};
 use registration::{Change, Part, Registration, Registrations};
+use renaming::{KnownKey, KnownKeys, Renamed, Salt};
 use silence::SilenceLog;
 use site::{NotifyPort, Site, SiteId, SiteTable};
 
@@ -77,6 +79,8 @@ pub struct MapServer {
     registrations: Registrations,
     labels: LabelRegistrations,
     nonces: Nonces,
+    /// What a site is known by under another name.
+    known_keys: KnownKeys,
     /// By EID and xTR-ID: those that merge.
     notifier: Notifier<(AnyEid, [u8; 16])>,
     /// xTRs whose EID-prefixes others have now.
@@ -129,6 +133,7 @@ impl MapServer {
             registrations: Registrations::default(),
             labels: LabelRegistrations::default(),
             nonces,
+            known_keys: KnownKeys::default(),
             notifier: Notifier::new(NOTIFICATIONS, NOTIFICATIONS_PER_SITE),
             displaced: Displaced::default(),
             notify_nonce,
@@ -203,6 +208,9 @@ impl MapServer {
         }
         let changed = changed.into_iter().filter_map(AnyEid::prefix).collect();
         let mut persist = self.remember(now, owner, legacy, last);
+        if !self.sites.is_pipe(site_id) {
+            persist.extend(self.known_keys.note(self.sites.get(site_id), message.auth.key_id));
+        }
         persist.extend(self.marks_of_registrations());
         Ok(Registered { notify, persist, changed })
     }
@@ -356,16 +364,32 @@ impl MapServer {
         self.registrations.remove(&prefix);
     }
 
-    /// Takes other sites. What is registered stays if the site of the same name may still register it, with whatever key, and an INDEX page has
+    /// Takes up the keys of sites that were known in the run before; says which sites have another name now.
+    pub fn recognize(&mut self, now: Now, known: Vec<KnownKey>, salt: Salt) -> Renamed {
+        self.known_keys = KnownKeys::restore(salt, known);
+        self.rename(now)
+    }
+
+    /// Lets sites that have another name now keep what is remembered of them.
+    fn rename(&mut self, now: Now) -> Renamed {
+        let (renamed, marks) = self.known_keys.compare(&self.sites);
+        let nonces = self.nonces.rename(now, &renamed);
+        self.marks.extend(nonces.into_iter().chain(marks));
+        renamed
+    }
+
+    /// Takes other sites. What is registered stays if the site of the same name, or of the same key and EIDs, may still register it, with whatever key, and an INDEX page has
     /// room for it if it stands there from now on; names the prefixes, and the names, MAC addresses and pairs, of which nothing stays.
     pub fn reconfigure(&mut self, now: Now, sites: SiteTable, tally: &mut Tally) -> (Vec<EidPrefix>, Vec<Label>) {
         let older = std::mem::replace(&mut self.sites, sites);
+        let renamed = self.rename(now);
         self.nonces.note_change();
         self.named.renumber();
         self.notifier.tell_none_too();
         let newer = &self.sites;
         // Once for each site: there may be a hundred times as many registrations, and nobody is answered meanwhile.
-        let renumbered: Vec<Option<SiteId>> = older.iter().map(|(_, site)| newer.named(&site.name)).collect();
+        let renumbered: Vec<Option<SiteId>> =
+            older.iter().map(|(_, site)| newer.named(renamed.name_of(&site.name))).collect();
         let mut ended = self.registrations.assign(|prefix, id| {
             let site = renumbered[id.index()]?;
             newer.find(prefix).is_some_and(|grant| grant.site == site && grant.registrable).then_some(site)
@@ -374,6 +398,10 @@ impl MapServer {
             let site = renumbered[id.index()]?;
             newer.labels().find(label).is_some_and(|grant| grant.site == site).then_some(site)
         });
+        // On disk they are of the former name.
+        let renamed: HashSet<SiteId> = renamed.names().filter_map(|name| newer.named(name)).collect();
+        self.registrations.save_again(&renamed);
+        self.labels.save_again(&renamed);
         ended.extend(self.end_surplus());
         let registrations = &self.registrations;
         self.displaced.assign(|prefix| registrations.get(prefix).map(|entry| entry.site));

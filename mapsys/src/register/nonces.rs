@@ -7,7 +7,9 @@ use std::time::{Instant, SystemTime};
 use sha2::{Digest, Sha256};
 use wire::control::Nonce;
 
-use super::seen::SeenNonces;
+use super::renaming::Renamed;
+use super::seen::{Moved, SeenNonces};
+use crate::engine::Mark;
 use crate::limits::{LEGACY_NONCE_MEMORY, NONCE_FLOORS, NONCE_MEMORIES, NONCE_MEMORIES_PER_SITE};
 use crate::transport::Now;
 
@@ -100,10 +102,7 @@ impl Nonces {
         seen: impl IntoIterator<Item = SeenNonce>,
     ) -> Self {
         let last: HashMap<NonceOwner, Last> = marks.into_iter().take(NONCE_MEMORIES).collect();
-        let mut per_site = HashMap::new();
-        for owner in last.keys() {
-            *per_site.entry(owner.site.clone()).or_default() += 1;
-        }
+        let per_site = of_each_site(&last);
         let mut seen: Vec<SeenNonce> = seen.into_iter().filter(|seen| last.contains_key(&seen.owner)).collect();
         seen.sort_by_key(|seen| seen.at);
         let youngest = seen.last().map_or(now.wall, |seen| seen.at);
@@ -171,6 +170,54 @@ impl Nonces {
         (forgotten, raised.collect())
     }
 
+    /// Lets sites that have another name keep what is remembered of them; says what must be on disk for that. Where something is remembered under
+    /// the new name too, the higher nonce counts.
+    pub(super) fn rename(&mut self, now: Now, renamed: &Renamed) -> Vec<Mark> {
+        if renamed.is_empty() {
+            return Vec::new();
+        }
+        let with_name = |owner: &NonceOwner| {
+            let site = renamed.of_key(&owner.site, owner.key_id)?.to_owned();
+            Some(NonceOwner { site, ..owner.clone() })
+        };
+        let owners: Vec<_> = self.last.keys().filter_map(|owner| Some((owner.clone(), with_name(owner)?))).collect();
+        let taken = owners.into_iter().filter_map(|(former, owner)| Some((self.last.remove(&former)?, former, owner)));
+        let taken: Vec<_> = taken.collect();
+        let (mut marks, mut gone) = (self.rename_floors(renamed), Vec::new());
+        for (last, former, owner) in taken {
+            let known = self.last.get(&owner).copied().filter(|known| known.nonce > last.nonce).unwrap_or(last);
+            self.last.insert(owner.clone(), known);
+            marks.push(Mark::Nonce(owner, known));
+            gone.push(former);
+        }
+        let forgotten = gone.into_iter().filter(|owner| !self.last.contains_key(owner));
+        let forgotten: Vec<Mark> = forgotten.map(Mark::ForgottenNonce).collect();
+        self.per_site = of_each_site(&self.last);
+        let moved = self.legacy.rename(with_name);
+        for Moved { owner, nonce, at, .. } in &moved {
+            let age = now.monotonic.saturating_duration_since(*at);
+            let at = self.steady(now).checked_sub(age).unwrap_or(now.wall);
+            marks.push(Mark::Seen(SeenNonce { owner: owner.clone(), nonce: *nonce, at }));
+        }
+        marks.extend(forgotten);
+        let old = moved.into_iter().filter(|moved| !self.legacy.contains(now.monotonic, &moved.former, moved.nonce));
+        marks.extend(old.map(|moved| Mark::ForgottenSeen(moved.former, moved.nonce)));
+        marks
+    }
+
+    /// Has what is left of owners that were forgotten count under the new name too.
+    fn rename_floors(&mut self, renamed: &Renamed) -> Vec<Mark> {
+        let all = renamed.keys();
+        let of: Vec<_> = all.filter_map(|(of, name)| Some((name.clone(), of.1, *self.floors.get(of)?))).collect();
+        let mut marks = Vec::new();
+        for (site, key_id, nonce) in of {
+            let floor = self.floors.entry((site.clone(), key_id)).or_default();
+            *floor = nonce.max(*floor);
+            marks.push(Mark::NonceFloor(Floor { site, key_id, nonce: *floor }));
+        }
+        marks
+    }
+
     /// What a strict owner's nonce must exceed.
     fn bound(&self, owner: &NonceOwner) -> Option<u64> {
         let last = self.last.get(owner).map(|last| last.nonce);
@@ -195,7 +242,7 @@ impl Nonces {
         }
         let of_site = self.per_site.get(&owner.site).copied().unwrap_or_default();
         let no_room = self.last.len() >= NONCE_MEMORIES || of_site >= NONCE_MEMORIES_PER_SITE;
-        let full = no_room && !self.last.contains_key(owner) || legacy && !self.legacy.has_room(owner);
+        let full = no_room && !self.last.contains_key(owner) || legacy && !self.legacy.has_room(now, owner);
         let seen = if legacy {
             // The last one is remembered for ever.
             let last = self.last.get(owner).is_some_and(|last| last.nonce == message.nonce);
@@ -231,6 +278,15 @@ impl Nonces {
     pub fn next_deadline(&self) -> Option<Instant> {
         self.legacy.next_deadline()
     }
+}
+
+/// How many owners each site has.
+fn of_each_site(last: &HashMap<NonceOwner, Last>) -> HashMap<String, usize> {
+    let mut per_site = HashMap::new();
+    for owner in last.keys() {
+        *per_site.entry(owner.site.clone()).or_default() += 1;
+    }
+    per_site
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What is registered: one entry an EID-prefix, one part of it an xTR.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
@@ -245,6 +245,14 @@ impl Registrations {
     /// Names those that are otherwise on disk than here, or are on disk only.
     pub(super) fn take_unsaved(&mut self) -> Vec<EidPrefix> {
         std::mem::take(&mut self.unsaved)
+    }
+
+    /// Has all of these sites written to disk again.
+    pub(super) fn save_again(&mut self, sites: &HashSet<SiteId>) {
+        if !sites.is_empty() {
+            let all = self.table.iter().filter(|(_, entry)| sites.contains(&entry.site));
+            self.unsaved.extend(all.map(|(prefix, _)| prefix));
+        }
     }
 
     /// Gives each registration the site that `site_of` says it belongs to; ends and names those of no site.

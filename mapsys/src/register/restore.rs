@@ -16,6 +16,7 @@ use super::label::AnyEid;
 use super::lapsed::Lapsed;
 use super::locators;
 use super::registration::{Part, Source};
+use super::renaming::Renamed;
 use super::site::SiteId;
 use super::{LONGEST_SILENCE, MapServer};
 use crate::engine::Mark;
@@ -33,29 +34,35 @@ enum TakenUp {
 }
 
 impl MapServer {
-    /// Takes up rows of [`Mark::Registration`] that are of such an `age`; for the time `away` nobody was heard. What the site of that name
-    /// may not register any more is forgotten: what the run before has published of it is to be withdrawn, unless it is the node's own now,
-    /// whose xTR registers in a moment. So is what finds no room on an INDEX page, and a row that cannot be read. Names the EID-prefixes to publish
-    /// or to withdraw: those that are registered, and those that are forgotten.
+    /// Takes up rows of [`Mark::Registration`] that are of such an `age`; for the time `away` nobody was heard. What the site of that name, or
+    /// of the name that it has now, may not register any more is forgotten: what the run before has published of it is to be withdrawn, unless
+    /// it is the node's own now, whose xTR registers in a moment. So is what finds no room on an INDEX page, and a row that cannot be read.
+    /// Names the EID-prefixes to publish or to withdraw: those that are registered, and those that are forgotten.
     pub fn restore(
         &mut self,
         now: Instant,
         rows: Vec<(Box<[u8]>, Box<[u8]>)>,
+        renamed: &Renamed,
         (age, away): (Duration, Duration),
     ) -> Vec<EidPrefix> {
         self.began = Some((now, age));
         self.lapsed = Lapsed::found_at(now);
         let (mut changed, mut unreadable) = (Vec::new(), 0_usize);
         for (key, row) in rows {
-            let Some(kept) = kept::decode(&row) else {
+            let Some(mut kept) = kept::decode(&row) else {
                 unreadable += 1;
                 self.marks.push(Mark::UnreadableRegistration(key));
                 continue;
             };
             let eid = kept.eid;
+            let name = renamed.name_of(&kept.site);
+            let is_renamed = name != kept.site;
+            if is_renamed {
+                kept.site = name.to_owned();
+            }
             match self.take_up(now, kept, (age, away)) {
-                TakenUp::Whole => changed.extend(eid.prefix()),
-                TakenUp::Part => {
+                TakenUp::Whole if !is_renamed => changed.extend(eid.prefix()),
+                TakenUp::Whole | TakenUp::Part => {
                     changed.extend(eid.prefix());
                     let mark = self.mark_of(eid);
                     self.marks.extend(mark);

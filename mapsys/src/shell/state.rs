@@ -29,6 +29,7 @@ use crate::engine::{Mark, Memory};
 use crate::limits::{LEGACY_NONCE_MEMORY, STATE_CACHE};
 use crate::register::label::AnyEid;
 use crate::register::nonces::{Floor, Last, NonceOwner, SeenNonce};
+use crate::register::renaming::{self, KnownKey, Salt};
 use crate::subscribe::association::{KeyFloor, UsedKey};
 use crate::subscribe::subscription::{Kept, SubscriptionKey};
 use moment::Moment;
@@ -37,6 +38,10 @@ use moment::Moment;
 const NONCES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("nonces");
 /// Key ID 1 ‖ site name -> the highest nonce of those that were forgotten.
 const NONCE_FLOORS: TableDefinition<'_, &[u8], u64> = TableDefinition::new("nonce-floors");
+/// Key ID 1 ‖ site name -> what the key is known by under another name, 16.
+const SITE_KEYS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("site-keys");
+/// `last` -> what these are made with, 16.
+const SALT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("salt");
 /// As the key of [`NONCES`] ‖ nonce 8 -> when it was accepted, in seconds since 1970.
 const SEEN: TableDefinition<'_, &[u8], u64> = TableDefinition::new("seen");
 /// CN 12 -> sequence.
@@ -84,6 +89,7 @@ impl State {
                 Database::builder().set_cache_size(STATE_CACHE).create_with_backend(FileBackend::new(file)?)?;
             let transaction = database.begin_write()?;
             renew_ages(&mut Tables::open(&transaction)?.seen, now)?;
+            draw_salt(&mut transaction.open_table(SALT)?)?;
             transaction.commit()?;
             let memory = read(&database, Moment::now())?;
             let began = (Instant::now(), memory.age);
@@ -130,6 +136,12 @@ fn read(database: &Database, now: Moment) -> Result<Memory, redb::Error> {
         nonces: rows(transaction, NONCES, |owner, last| decode_owner(owner).zip(decode_last(last)))?,
         nonce_floors: rows(transaction, NONCE_FLOORS, decode_floor)?,
         seen: rows(transaction, SEEN, decode_seen)?,
+        site_keys: rows(transaction, SITE_KEYS, decode_site_key)?,
+        salt: transaction
+            .open_table(SALT)?
+            .get(LAST)?
+            .and_then(|salt| salt.value().try_into().ok())
+            .unwrap_or_default(),
         sequences: rows(transaction, SEQUENCES, |cn, sequence| Some((Cn(cn.try_into().ok()?), Sequence(sequence))))?,
         live_pages: rows(transaction, LIVE_PAGES, |key, sequence| Some((page(key)?, Sequence(sequence))))?,
         pages: rows(transaction, PAGES, |key, version| page(key).zip(decode_version(version)))?,
@@ -174,6 +186,7 @@ fn times(transaction: &ReadTransaction, now: Moment) -> Result<(Duration, Durati
 struct Tables<'t> {
     nonces: Rows<'t, &'static [u8]>,
     nonce_floors: Rows<'t, u64>,
+    site_keys: Rows<'t, &'static [u8]>,
     seen: Rows<'t, u64>,
     sequences: Rows<'t, u64>,
     live_pages: Rows<'t, u64>,
@@ -195,6 +208,7 @@ impl<'t> Tables<'t> {
         Ok(Self {
             nonces: transaction.open_table(NONCES)?,
             nonce_floors: transaction.open_table(NONCE_FLOORS)?,
+            site_keys: transaction.open_table(SITE_KEYS)?,
             seen: transaction.open_table(SEEN)?,
             sequences: transaction.open_table(SEQUENCES)?,
             live_pages: transaction.open_table(LIVE_PAGES)?,
@@ -221,7 +235,13 @@ impl<'t> Tables<'t> {
         match mark {
             Mark::Nonce(owner, last) => put(&mut self.nonces, &encode_owner(owner), &*encode_last(last)),
             Mark::ForgottenNonce(owner) => take(&mut self.nonces, &encode_owner(owner)),
-            Mark::NonceFloor(floor) => put(&mut self.nonce_floors, &encode_floor(floor), floor.nonce),
+            Mark::NonceFloor(floor) => {
+                put(&mut self.nonce_floors, &encode_site_key(&floor.site, floor.key_id), floor.nonce)
+            }
+            Mark::SiteKey(key) => {
+                put(&mut self.site_keys, &encode_site_key(&key.site, key.key_id), &key.fingerprint.0[..])
+            }
+            Mark::ForgottenSiteKey(site, key_id) => take(&mut self.site_keys, &encode_site_key(site, *key_id)),
             Mark::Seen(seen) => put(&mut self.seen, &encode_seen(&seen.owner, seen.nonce), seconds(seen.at)),
             Mark::ForgottenSeen(owner, nonce) => take(&mut self.seen, &encode_seen(owner, *nonce)),
             Mark::Sequence(cn, sequence) => put(&mut self.sequences, &cn.0, sequence.0),
@@ -380,13 +400,27 @@ fn decode_pin(bytes: &[u8]) -> Option<(Fingerprint, SystemTime)> {
     Some((*fingerprint, UNIX_EPOCH.checked_add(used)?))
 }
 
-fn encode_floor(floor: &Floor) -> Vec<u8> {
-    [&[floor.key_id], floor.site.as_bytes()].concat()
+fn encode_site_key(site: &str, key_id: u8) -> Vec<u8> {
+    [&[key_id], site.as_bytes()].concat()
 }
 
 fn decode_floor(bytes: &[u8], nonce: u64) -> Option<Floor> {
     let (key_id, site) = bytes.split_first()?;
     Some(Floor { site: String::from_utf8(site.to_vec()).ok()?, key_id: *key_id, nonce })
+}
+
+fn decode_site_key(bytes: &[u8], fingerprint: &[u8]) -> Option<KnownKey> {
+    let (key_id, site) = bytes.split_first()?;
+    let fingerprint = renaming::Fingerprint(fingerprint.try_into().ok()?);
+    Some(KnownKey { site: String::from_utf8(site.to_vec()).ok()?, key_id: *key_id, fingerprint })
+}
+
+/// Draws what the fingerprints of site keys are made with, if there is none.
+fn draw_salt(table: &mut Table<'_, &str, &[u8]>) -> Result<(), redb::Error> {
+    if table.get(LAST)?.is_none() {
+        table.insert(LAST, &rand::random::<Salt>()[..])?;
+    }
+    Ok(())
 }
 
 fn encode_last(last: &Last) -> Vec<u8> {
@@ -421,6 +455,13 @@ mod tests {
         let version = Version { epoch: 256, sequence: 7 };
         let (pin, gone) = ([4; 64], [5; 64]);
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let known = |site: &str, key_id| KnownKey {
+            site: site.into(),
+            key_id,
+            fingerprint: renaming::Fingerprint([key_id; 16]),
+        };
+        let site_key = |site, key_id| Mark::SiteKey(known(site, key_id));
+        let salt;
         {
             let (state, memory) = State::open(&path, SystemTime::now()).unwrap();
             assert!(memory.nonces.is_empty() && memory.sequences.is_empty());
@@ -431,9 +472,14 @@ mod tests {
             state.write(&[Mark::ForgottenLivePage(other)]).unwrap();
             state.write(&[Mark::Page(page, version), Mark::Pin(pin, at(1)), Mark::Pin(gone, at(2))]).unwrap();
             state.write(&[Mark::Pin(pin, at(3)), Mark::ForgottenPin(Cn::of_fingerprint(&gone))]).unwrap();
+            state.write(&[site_key("a site", 3), site_key("another", 3), site_key("another", 4)]).unwrap();
+            state.write(&[Mark::ForgottenSiteKey("another".into(), 3)]).unwrap();
+            salt = memory.salt;
         }
         let (_, memory) = State::open(&path, SystemTime::now()).unwrap();
         assert_eq!(memory.nonces, [(owner, last)]);
+        assert_eq!(memory.site_keys, [known("a site", 3), known("another", 4)]);
+        assert!(memory.salt == salt && salt != Salt::default());
         assert_eq!(memory.sequences, BTreeMap::from([(cn, Sequence(42))]));
         assert_eq!(memory.live_pages, [(page, Sequence(43))]);
         assert_eq!(memory.pages, [(page, version)]);

@@ -75,9 +75,10 @@ fn what_a_site_may_not_have_any_more_is_withdrawn_for_everybody() {
 #[test]
 fn a_prefix_that_moves_to_another_site_is_registered_anew() {
     let mut world = registered();
-    assert_eq!(reload(&mut world, vec![site("b", 1, "secret of a", &[prefix(SITE)])]), (0, 1));
+    assert_eq!(reload(&mut world, vec![site("b", 1, "secret of b", &[prefix(SITE)])]), (0, 1));
     assert!(world.benches[0].registered().is_empty());
-    notify(&world.datagram(0, ETR, &sealed(1, vec![record(prefix(SITE), &["198.51.100.2"])])));
+    let anew = register(1, vec![record(prefix(SITE), &["198.51.100.2"])]);
+    notify(&world.datagram(0, ETR, &seal(anew, &key_of(1, "secret of b"))));
 }
 
 #[test]

@@ -84,10 +84,12 @@ fn ttl_0_withdraws_and_so_do_an_empty_locator_set_and_three_minutes_of_silence()
 fn replays_are_refused_also_over_a_restart() {
     let mut bench = bench();
     let outputs = bench.datagram(ETR, &sealed(5, name("printer"), RLOC));
-    let [Output::Persist(Mark::Nonce(owner, last)), Output::Persist(Mark::Registration(_, row)), Output::Send { .. }] =
-        outputs.as_slice()
+    let [Output::Persist(Mark::Nonce(owner, last)), Output::Persist(Mark::SiteKey(_)), then @ ..] = outputs.as_slice()
     else {
-        panic!("nonce and registration are not on disk before the Map-Notify: {outputs:?}")
+        panic!("the nonce is not on disk before the Map-Notify: {outputs:?}")
+    };
+    let [Output::Persist(Mark::Registration(_, row)), Output::Send { .. }] = then else {
+        panic!("the registration is not on disk before the Map-Notify: {then:?}")
     };
     let (nonces, registrations) = (vec![(owner.clone(), *last)], vec![(Box::default(), row.clone())]);
     let memory = Memory { nonces, registrations, ..Memory::default() };

@@ -2,7 +2,7 @@
 //! Registered names, MAC addresses and pairs, beside the registered EID-prefixes and by the same rules.
 
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Instant;
 
 use super::Label;
@@ -100,6 +100,14 @@ impl LabelRegistrations {
     /// Names those that are otherwise on disk than here, or are on disk only.
     pub(in crate::register) fn take_unsaved(&mut self) -> Vec<Label> {
         std::mem::take(&mut self.unsaved)
+    }
+
+    /// Has all of these sites written to disk again.
+    pub(in crate::register) fn save_again(&mut self, sites: &HashSet<SiteId>) {
+        if !sites.is_empty() {
+            let all = self.table.iter().filter(|(_, entry)| sites.contains(&entry.registration.site));
+            self.unsaved.extend(all.map(|(label, _)| label));
+        }
     }
 
     /// Gives each registration the site that `site_of` says it belongs to; ends and names those of no site.

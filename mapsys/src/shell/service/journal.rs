@@ -202,7 +202,7 @@ mod tests {
     use dht::record::RecordKey;
 
     use super::*;
-    use crate::limits::{JOURNAL_MARKS, LEGACY_NONCES};
+    use crate::limits::JOURNAL_MARKS;
     use crate::register::label::AnyEid;
     use crate::register::nonces::{Last, NonceOwner, SeenNonce};
 
@@ -324,7 +324,7 @@ mod tests {
         let (mut journal, _) = slow(answers);
         let owner = NonceOwner { site: "legacy".into(), xtr_id: [0; 16], key_id: 1 };
         let seen = |nonce| Mark::Seen(SeenNonce { owner: owner.clone(), nonce, at: std::time::UNIX_EPOCH });
-        let window = LEGACY_NONCES as u64;
+        let window = 600;
         for nonce in 0..20 * window {
             journal.note(nonce_mark(1, nonce));
             journal.note(seen(nonce));
@@ -332,12 +332,12 @@ mod tests {
                 journal.note(Mark::ForgottenSeen(owner.clone(), old));
             }
         }
-        assert_eq!(journal.unwritten.len(), LEGACY_NONCES + 1);
+        assert_eq!(journal.unwritten.len(), 601);
         begin(&mut journal);
         journal.note(Mark::ForgottenSeen(owner.clone(), 20 * window - 1));
         answer.send(false).unwrap();
         journal.written().await;
-        assert_eq!(journal.unwritten.len(), LEGACY_NONCES);
+        assert_eq!(journal.unwritten.len(), 600);
     }
 
     fn nonce_mark(site: u32, nonce: u64) -> Mark {
