@@ -282,7 +282,7 @@ impl Running {
 
     fn show(&self, what: &str, from: Cursor, stats: Option<NodeStats>) -> Option<Part> {
         Some(Part::whole(match what {
-            "sites" => return Some(status::sites(&self.engine, from)),
+            "sites" => return Some(status::sites(&self.engine, Instant::now(), from)),
             "identities" => status::identities(&self.engine, &self.key_states.borrow(), self.clock.now()),
             "registrations" => return Some(status::registrations(&self.engine, Instant::now(), from)),
             "subscriptions" => return Some(status::subscriptions(&self.engine, Instant::now(), from)),
