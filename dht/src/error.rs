@@ -170,7 +170,11 @@ pub enum PublishError {
     #[error("{0:?} section of {1} octets is more than its class may have")]
     TooLarge(Class, usize),
     /// The sequence is ahead of the clock by more than anybody accepts: the clock went back, or the state is not ours.
-    #[error("the last sequence is ahead of the clock by {0:?}; set the clock")]
+    #[error(
+        "the clock was {} s ahead of now when something was signed last, or is behind now: \
+         nothing is signed before that time is over or peers say that the clock is right",
+        .0.as_secs()
+    )]
     ClockBehind(Duration),
     /// The operational certificate is not valid at this time.
     #[error("the operational certificate has expired; delegate a new one")]

@@ -15,7 +15,7 @@ use dht::resolve::TrustAnchor;
 use ipnet::IpNet;
 use wire::address::EidPrefix;
 use wire::control::auth::AuthKey;
-use wire::control::{ControlMessage, Ecm, Info, MapRegister, MapRequest, XtrIdentity, message_type};
+use wire::control::{ControlMessage, Ecm, Info, MapNotify, MapRegister, MapRequest, XtrIdentity, message_type};
 
 use crate::ddt::{self, chain::Received};
 use crate::limit::{Foreign, Limiter};
@@ -181,6 +181,8 @@ pub enum Output {
         remote: SocketAddr,
         /// The UDP payload.
         bytes: Vec<u8>,
+        /// What counts when it has left ([`Engine::count_left`]).
+        counts: Option<Served>,
     },
     /// Send a request of our own from a socket that listens on all addresses of a family.
     SendOwn(OwnRequest),
@@ -212,6 +214,17 @@ pub enum Output {
     /// Write this to disk before anything after it is done that vouches for it: a PUT, a Map-Notify to the network. What else
     /// there is does not wait.
     Persist(Mark),
+}
+
+impl Output {
+    /// What counts when it has left.
+    pub fn counts(&self) -> Option<Served> {
+        match self {
+            Self::Send { counts, .. } => *counts,
+            Self::Pipe { bytes } => (message_type(bytes) == Some(MapNotify::TYPE)).then_some(Served::NotifySent),
+            _ => None,
+        }
+    }
 }
 
 /// What must survive a restart.
@@ -468,10 +481,7 @@ impl Engine {
         self.outputs.extend(self.server.take_marks().into_iter().map(Output::Persist));
         while let Some(telling) = self.server.poll_telling(now.monotonic, &mut self.tally) {
             match self.through_rtr(telling) {
-                Ok(output) => {
-                    self.tally.serve(Served::NotifySent);
-                    self.outputs.push_back(output);
-                }
+                Ok(output) => self.outputs.push_back(output),
                 Err(refusal) => self.tally.count(refusal),
             }
         }
@@ -489,6 +499,11 @@ impl Engine {
     /// The next thing to do.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    /// Counts what has left: what waits for the disk may never leave.
+    pub fn count_left(&mut self, counts: Option<Served>) {
+        counts.into_iter().for_each(|served| self.tally.serve(served));
     }
 
     /// When [`Self::handle_timeout`] has something to do.
@@ -649,7 +664,7 @@ impl Engine {
         if let Some(notify) = self.take_register(now, (via, origin), &ecm.message, &message)? {
             let bytes = nat::to_rtr(relay, notify.bytes, &key)?;
             let remote = SocketAddr::new(remote.ip(), wire::CONTROL_PORT);
-            self.outputs.push_back(Output::Send { local, remote, bytes });
+            self.outputs.push_back(Output::Send { local, remote, bytes, counts: Some(Served::NotifySent) });
         }
         Ok(())
     }
@@ -661,13 +676,13 @@ impl Engine {
             Some(relay) => nat::to_rtr(relay, bytes, self.rtrs.key_of(remote.ip()).ok_or(Refusal::RelayUnknownRtr)?)?,
             None => bytes,
         };
-        Ok(Output::Send { local, remote, bytes })
+        Ok(Output::Send { local, remote, bytes, counts: Some(Served::NotifySent) })
     }
 
     fn on_info(&mut self, now: Now, via: Via, bytes: &[u8], message: &Info) -> Result<(), Refusal> {
         let Via::Socket { local, remote } = via else { return Err(Refusal::NotForMapSystem) };
         let reply = self.rtrs.answer(now.monotonic, (local, remote), bytes, message, self.server.sites())?;
-        self.outputs.push_back(Output::Send { local, remote, bytes: reply });
+        self.outputs.push_back(Output::Send { local, remote, bytes: reply, counts: None });
         Ok(())
     }
 
@@ -681,7 +696,6 @@ impl Engine {
     ) -> Result<Option<Notify>, Refusal> {
         let registered = self.server.register(now, origin, bytes, message, &mut self.tally)?;
         let Registered { notify, persist, changed } = registered;
-        notify.iter().for_each(|_| self.tally.serve(Served::NotifySent));
         // A retransmission, which brings nothing to be kept, may be a replay from anywhere.
         if !persist.is_empty() {
             self.tally.serve(Served::RegisterTaken);
@@ -714,7 +728,7 @@ impl Engine {
                 if port == NotifyPort::Control {
                     remote.set_port(wire::CONTROL_PORT);
                 }
-                Output::Send { local, remote, bytes }
+                Output::Send { local, remote, bytes, counts: Some(Served::NotifySent) }
             }
         });
     }

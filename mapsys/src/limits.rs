@@ -177,6 +177,8 @@ pub const LOG_PAUSE: Duration = Duration::from_secs(10);
 
 /// Registrations that fell silent and are named in the log within [`LOG_PAUSE`]; of the others it says how many.
 pub const NAMED_SILENT: usize = 16;
+/// Sites of which one refused Map-Register is named in the log within [`LOG_PAUSE`]; of all others it says how many.
+pub const NAMED_REFUSED: usize = 16;
 
 // --- publishing into the DHT
 

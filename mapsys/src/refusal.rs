@@ -236,9 +236,10 @@ refusals! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Served {
-    /// A Map-Register was taken, whatever changed by it.
+    /// A Map-Register was taken, whatever changed by it, and whether or not the disk takes it: it is answered for at once.
     RegisterTaken,
-    /// A Map-Notify went to an xTR of a site, as an answer or of our own accord; repetitions too.
+    /// A Map-Notify went to an xTR of a site, as an answer or of our own accord; repetitions too. One that waits for the disk counts when it
+    /// leaves.
     NotifySent,
     /// A Map-Reply went out in which a record has locators.
     RequestAnswered,

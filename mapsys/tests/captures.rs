@@ -245,7 +245,7 @@ fn is_forwarded_unchanged(name: &str) {
     let asked: Vec<_> = of_t(name, ECM).into_iter().filter(|d| d.from.ip() == address("10.20.5.2:0").ip()).collect();
     assert!(asked.len() >= 2, "{name}");
     for (datagram, outputs) in asked.iter().zip(play(&mut bench, &asked)) {
-        let [Output::Send { local, remote, bytes }, referral @ ..] = outputs.as_slice() else { panic!("{name}") };
+        let [Output::Send { local, remote, bytes, .. }, referral @ ..] = outputs.as_slice() else { panic!("{name}") };
         assert_eq!(*remote, address("10.20.2.2:4342"), "{name}");
         assert_eq!(local.port(), 4342, "{name}");
         assert_eq!(bytes[1..], datagram.payload[1..], "{name}: inner message unchanged");

@@ -8,7 +8,9 @@ mod log;
 
 use common::*;
 use log::logged;
+use mapsys::limits::{LIVE_MORE_SPECIFICS, LOG_PAUSE};
 use mapsys::refusal::Refusal;
+use mapsys::register::site::{Site, SitePrefix};
 use wire::address::{Eid, Lcaf};
 use wire::control::auth::Algorithm;
 use wire::control::{Ecm, EidRequest, MapRequest};
@@ -90,7 +92,8 @@ fn a_replayed_map_register_is_logged() {
     let mut bench = bench();
     bench.datagram(ETR, &sealed(5, record(prefix(SITE), &["198.51.100.1"])));
     let lines = logged(|| assert_eq!(bench.datagram(ETR, &sealed(4, record(prefix(SITE), &["198.51.100.9"]))), []));
-    assert!(lines.iter().any(|line| line.starts_with("WARN Map-Register replayed")), "{lines:?}");
+    let expected = "WARN Map-Register replayed site=\"a\" eid=2001:db8:a::/48 from=198.51.100.1:4342 nonce=4";
+    assert!(lines.iter().any(|line| line == expected), "{lines:?}");
 }
 
 #[test]
@@ -102,4 +105,57 @@ fn an_older_map_version_is_logged() {
     bench.datagram(ETR, &versioned(1, 9));
     let lines = logged(|| assert_eq!(bench.datagram(ETR, &versioned(2, 8)), []));
     assert!(lines.iter().any(|line| line.starts_with("WARN Map-Register with an older Map-Version")), "{lines:?}");
+}
+
+fn warnings(run: impl FnOnce()) -> Vec<String> {
+    logged(run).into_iter().filter(|line| line.starts_with("WARN")).collect()
+}
+
+#[test]
+fn a_map_register_with_a_wrong_key_is_logged_with_its_site_eid_and_source_and_shown() {
+    let mut bench = bench();
+    let wrong = |nonce| {
+        seal(
+            register(nonce, vec![record(prefix(SITE), &["198.51.100.1"])]),
+            &key(1, Algorithm::HmacSha256, "a typing error"),
+        )
+    };
+    let lines = warnings(|| assert_eq!(bench.datagram(ETR, &wrong(1)), []));
+    let expected = "WARN Map-Register refused site=\"a\" eid=2001:db8:a::/48 from=198.51.100.1:4342 \
+                    reason=\"register-bad-tag\"";
+    assert_eq!(lines, [expected]);
+    let (id, _) = bench.engine.server().sites().iter().next().unwrap();
+    let last = bench.engine.server().last_refused(id).unwrap();
+    assert_eq!((last.refusal, last.eid), (Refusal::RegisterBadTag, Some(prefix(SITE).into())));
+    assert_eq!((last.from, last.at), (address(ETR), bench.now.monotonic));
+
+    // A flood of them, of this site and of none.
+    let lines = warnings(|| {
+        for nonce in 0..1000 {
+            bench.datagram("198.51.100.9:4342", &wrong(nonce));
+            bench.datagram("198.51.100.9:4342", &sealed(nonce, record(prefix("2001:db8:b::/48"), &["198.51.100.1"])));
+        }
+    });
+    let expected = "WARN Map-Register refused eid=2001:db8:b::/48 from=198.51.100.9:4342 \
+                    reason=\"register-eid-not-configured\"";
+    assert_eq!(lines, [expected], "the other one was named already");
+    let lines = warnings(|| drop(bench.pass(LOG_PAUSE)));
+    assert_eq!(lines, ["WARN more Map-Registers refused messages=1999"]);
+    assert_eq!(bench.engine.server().last_refused(id).unwrap().from, address("198.51.100.9:4342"));
+}
+
+#[test]
+fn a_more_specific_for_which_there_is_no_room_is_logged() {
+    let whole = SitePrefix { prefix: prefix(SITE), max_len: 64 };
+    let mut bench = Bench::new(config(vec![Site { prefixes: vec![whole], ..site("a", 1, "secret", &[]) }]));
+    let mut one = |number: usize| {
+        let inner = prefix(&format!("2001:db8:a:{number:x}::/64"));
+        bench.datagram(ETR, &sealed(number as u64, record(inner, &["198.51.100.1"])));
+    };
+    let lines = warnings(|| (1..=LIVE_MORE_SPECIFICS).for_each(&mut one));
+    assert_eq!(lines, Vec::<String>::new());
+    let lines = warnings(|| one(LIVE_MORE_SPECIFICS + 1));
+    let expected = "WARN Map-Register refused site=\"a\" eid=2001:db8:a:101::/64 from=198.51.100.1:4342 \
+                    reason=\"register-table-full\"";
+    assert_eq!(lines, [expected]);
 }

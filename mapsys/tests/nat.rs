@@ -50,7 +50,7 @@ fn a_site_hears_how_it_is_seen_and_of_the_rtrs() {
     let mut bench = bench();
     let request = auth::seal(&info("2001:db8:a::/48"), &of_site(), TagForm::Truncated).unwrap();
     let outputs = bench.datagram(NAT, &request);
-    let [Output::Send { local, remote, bytes }] = outputs.as_slice() else { panic!("{outputs:?}") };
+    let [Output::Send { local, remote, bytes, .. }] = outputs.as_slice() else { panic!("{outputs:?}") };
     assert_eq!((*local, *remote), (address(SERVER), address(NAT)));
     assert!(bytes.len() <= 3 * request.len());
     assert_eq!(auth::verify(bytes, &of_site(), Accept::STRICT), Ok(()), "under the key of the site");

@@ -23,6 +23,9 @@ const PREFIX: &str = "lisp_dht";
 /// Asks the program that has the node in it for its own counters, as its `show counters` has them.
 pub type Ask = Box<dyn Fn() -> BoxFuture<'static, Value> + Send + Sync>;
 
+/// Says what keeps the program around a node from doing what it is for, if anything does.
+pub type Fault = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// A node whose figures are asked for.
 pub struct NodeFigures {
     node: Node,
@@ -30,6 +33,8 @@ pub struct NodeFigures {
     is_alone: bool,
     /// The program around it: prefix of its names, and how it is asked.
     program: Option<(&'static str, Ask)>,
+    /// What is wrong with that, which is said before what is wrong with the node.
+    fault: Option<Fault>,
 }
 
 impl fmt::Debug for NodeFigures {
@@ -44,13 +49,19 @@ impl fmt::Debug for NodeFigures {
 impl NodeFigures {
     /// The figures of `node`; one that `is_alone` was given nobody to know, which is no fault.
     pub fn new(node: Node, is_alone: bool) -> Self {
-        Self { node, is_alone, program: None }
+        Self { node, is_alone, program: None, fault: None }
     }
 
     /// With those of the program around it, whose names begin with `prefix`.
     #[must_use]
     pub fn with(self, prefix: &'static str, ask: Ask) -> Self {
         Self { program: Some((prefix, ask)), ..self }
+    }
+
+    /// With what may be wrong with the program around it.
+    #[must_use]
+    pub fn or_at_fault(self, fault: Fault) -> Self {
+        Self { fault: Some(fault), ..self }
     }
 }
 
@@ -70,6 +81,9 @@ impl Figures for NodeFigures {
 
     fn health(&self) -> BoxFuture<'_, Result<(), String>> {
         async {
+            if let Some(why) = self.fault.as_ref().and_then(|fault| fault()) {
+                return Err(why);
+            }
             let stats = self.node.stats().await.map_err(|error| error.to_string())?;
             fault(&stats, self.is_alone).map_or(Ok(()), Err)
         }

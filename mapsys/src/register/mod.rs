@@ -17,6 +17,7 @@ pub mod notifier;
 pub mod pace;
 mod parts;
 pub mod publisher;
+pub mod refused;
 pub mod registration;
 pub mod renaming;
 mod restore;
@@ -31,6 +32,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use cgeid::{Cn, Network};
+use tracing::field::display;
 use wire::address::EidPrefix;
 use wire::control::auth::{self, Accept, AuthError, AuthKey, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapRegister};
@@ -49,6 +51,7 @@ use moving::Displaced;
 use named::Budget;
 use nonces::{Freshness, Last, NonceOwner, Nonces, SeenNonce};
 use notifier::{Notifier, Reach};
+use refused::RefusedLog;
 use registration::{Change, Part, Registration, Registrations};
 use renaming::{KnownKey, KnownKeys, Renamed, Salt};
 use silence::SilenceLog;
@@ -94,6 +97,7 @@ pub struct MapServer {
     /// When an old Map-Version was last logged.
     version_logged: Option<Instant>,
     silence_log: SilenceLog,
+    refused: RefusedLog,
     /// What may be sent to locators that were only named.
     named: Budget,
     /// What ended while nobody was served.
@@ -141,6 +145,7 @@ impl MapServer {
             replay_logged: None,
             version_logged: None,
             silence_log: SilenceLog::default(),
+            refused: RefusedLog::default(),
             named: Budget::default(),
             lapsed: Lapsed::default(),
             began: None,
@@ -152,6 +157,18 @@ impl MapServer {
     /// # Errors
     /// The reason for which it is dropped; nothing has changed then.
     pub fn register(
+        &mut self,
+        now: Now,
+        origin: Origin,
+        bytes: &[u8],
+        message: &MapRegister,
+        tally: &mut Tally,
+    ) -> Result<Registered, Refusal> {
+        let judged = self.judge(now, origin, bytes, message, tally);
+        judged.inspect_err(|refusal| self.note_refused(now.monotonic, origin, message, *refusal))
+    }
+
+    fn judge(
         &mut self,
         now: Now,
         origin: Origin,
@@ -184,7 +201,7 @@ impl MapServer {
                 return Ok(Registered { notify, ..Registered::default() });
             }
             Freshness::Retransmission | Freshness::Replayed => {
-                self.warn_of_replay(now.monotonic, &owner, message);
+                self.warn_of_replay(now.monotonic, origin, &owner, message);
                 return Err(Refusal::RegisterReplayed);
             }
             Freshness::Full => return Err(Refusal::RegisterTableFull),
@@ -260,10 +277,12 @@ impl MapServer {
         marks
     }
 
-    fn warn_of_replay(&mut self, now: Instant, owner: &NonceOwner, message: &MapRegister) {
+    fn warn_of_replay(&mut self, now: Instant, origin: Origin, owner: &NonceOwner, message: &MapRegister) {
         if self.replay_logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_PAUSE) {
             self.replay_logged = Some(now);
-            tracing::warn!(site = owner.site, nonce = message.nonce.0, "Map-Register replayed");
+            let eid = message.records.first().and_then(|record| AnyEid::of(&record.eid)).map(display);
+            let from = if let Origin::Network { remote, .. } = origin { Some(display(remote)) } else { None };
+            tracing::warn!(site = owner.site, eid, from, nonce = message.nonce.0, "Map-Register replayed");
         }
     }
 
@@ -305,7 +324,10 @@ impl MapServer {
                     changed.push(eid);
                 }
                 Change::None => {}
-                Change::Full => tally.count(Refusal::RegisterTableFull),
+                Change::Full => {
+                    tally.count(Refusal::RegisterTableFull);
+                    self.note_refused(now, origin, message, Refusal::RegisterTableFull);
+                }
             }
         }
         changed
@@ -325,6 +347,7 @@ impl MapServer {
         eids.extend(self.labels.expire(now.monotonic).into_iter().map(AnyEid::from));
         eids.extend(self.expire_lapsed(now.monotonic));
         self.silence_log.handle_timeout(now.monotonic);
+        self.refused.handle_timeout(now.monotonic);
         let forgotten = self.nonces.expire(now.monotonic).into_iter();
         self.marks.extend(forgotten.map(|(owner, nonce)| Mark::ForgottenSeen(owner, nonce)));
         for eid in &eids {
@@ -347,7 +370,7 @@ impl MapServer {
         let deadlines =
             [self.registrations.next_deadline(), self.notifier.next_deadline(), self.silence_log.next_deadline()];
         let others = [self.labels.next_deadline(), self.nonces.next_deadline(), self.lapsed.next_deadline()];
-        deadlines.into_iter().chain(others).flatten().min()
+        deadlines.into_iter().chain(others).chain([self.refused.next_deadline()]).flatten().min()
     }
 
     /// Lets the pipe register a CGEID.
@@ -390,6 +413,7 @@ impl MapServer {
         // Once for each site: there may be a hundred times as many registrations, and nobody is answered meanwhile.
         let renumbered: Vec<Option<SiteId>> =
             older.iter().map(|(_, site)| newer.named(renamed.name_of(&site.name))).collect();
+        self.refused.renumber(&renumbered);
         let mut ended = self.registrations.assign(|prefix, id| {
             let site = renumbered[id.index()]?;
             newer.find(prefix).is_some_and(|grant| grant.site == site && grant.registrable).then_some(site)

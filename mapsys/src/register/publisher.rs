@@ -22,7 +22,7 @@ use wire::address::EidPrefix;
 use wire::record::{MapVersion, Ttl};
 
 use crate::engine::{Mark, Output};
-use crate::limits::{PUTS_KEPT, REGISTRATION_SILENCE, SEQUENCES};
+use crate::limits::{LOG_PAUSE, PUTS_KEPT, REGISTRATION_SILENCE, SEQUENCES};
 use crate::refusal::Refusal;
 use crate::register::MapServer;
 use crate::register::pace::PutOutcome;
@@ -65,6 +65,8 @@ pub struct Publisher {
     live_pages: HashMap<RecordKey, Sequence>,
     /// When what an earlier run published, and nobody has registered since, is withdrawn.
     sweep_at: Option<Instant>,
+    /// When it was last logged that something cannot be signed, and how often that has been so since.
+    unsigned: (Option<Instant>, usize),
     /// Pages of an earlier run that stay as they are until then.
     waiting: Option<(Instant, BTreeSet<Topic>)>,
 }
@@ -159,6 +161,7 @@ impl Publisher {
             standing,
             sequences,
             is_clock_right,
+            unsigned: (None, 0),
             in_flight,
             unlisted,
             kept,
@@ -392,10 +395,20 @@ impl Publisher {
                     outputs.extend(self.forget(topic).map(Mark::ForgottenSequence).map(Output::Persist));
                 }
                 Err(error) => {
-                    tracing::error!(?topic, %error, "cannot publish");
+                    self.warn_unsigned(now.monotonic, topic, &error);
                     self.schedule.done(now.monotonic, topic, PutOutcome::FAILED);
                 }
             }
+        }
+    }
+
+    /// What keeps one record from being signed mostly keeps all: one is named, and how many attempts there were.
+    fn warn_unsigned(&mut self, now: Instant, record: Topic, error: &SignError) {
+        let (logged, attempts) = &mut self.unsigned;
+        *attempts += 1;
+        if logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_PAUSE) {
+            tracing::error!(%record, attempts = *attempts, %error, "cannot publish");
+            self.unsigned = (Some(now), 0);
         }
     }
 

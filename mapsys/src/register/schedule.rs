@@ -2,6 +2,7 @@
 //! When what is registered is signed into the DHT: at once, then at most every ten seconds, and again before it expires.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Instant;
 
 use cgeid::Cn;
@@ -25,6 +26,16 @@ pub enum Topic {
     Prefix(EidPrefix),
     /// What this node, as an anchor or as a registrar of more-specifics, has under a prefix (INDEX).
     Index(EidPrefix),
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cgeid(cn) => write!(f, "CGEID {cn}"),
+            Self::Prefix(prefix) => prefix.fmt(f),
+            Self::Index(prefix) => write!(f, "index page of {prefix}"),
+        }
+    }
 }
 
 /// When each topic is to be published.

@@ -236,7 +236,7 @@ impl Resolver {
         }
         self.ddt.figures.requests += 1;
         cx.tally.serve(Served::RequestForwarded);
-        cx.outputs.push_back(Output::Send { local, remote: to, bytes });
+        cx.outputs.push_back(Output::Send { local, remote: to, bytes, counts: None });
         Ok(())
     }
 
@@ -294,6 +294,6 @@ impl OwnRequest {
         let destination = SocketAddr::new(self.host.net.addr(), wire::CONTROL_PORT);
         let ecm = Ecm::wrap(SocketAddr::new(source, local.port()), destination, request.encode().ok()?);
         let bytes = Ecm { ddt: true, ..ecm }.encode().ok()?;
-        Some(Output::Send { local, remote: self.remote, bytes })
+        Some(Output::Send { local, remote: self.remote, bytes, counts: None })
     }
 }

@@ -185,7 +185,7 @@ impl Resolver {
         }
         let bytes = message.encode().map_err(|_| Refusal::NotEncodable)?;
         self.ddt.figures.referrals += 1;
-        cx.outputs.push_back(Output::Send { local, remote, bytes });
+        cx.outputs.push_back(Output::Send { local, remote, bytes, counts: None });
         Ok(Slot::Silent)
     }
 

@@ -43,7 +43,7 @@ impl Resolver {
             self.admit_forward(cx, ask, about)?;
             ask.forwarded.push(next_hop);
             cx.tally.serve(Served::RequestForwarded);
-            cx.outputs.push_back(Output::Send { local, remote: next_hop, bytes });
+            cx.outputs.push_back(Output::Send { local, remote: next_hop, bytes, counts: None });
         }
         Ok(Slot::Silent)
     }
@@ -87,7 +87,7 @@ impl Resolver {
             match admitted {
                 Ok((bytes, local)) => {
                     cx.tally.serve(Served::RequestForwarded);
-                    cx.outputs.push_back(Output::Send { local, remote, bytes });
+                    cx.outputs.push_back(Output::Send { local, remote, bytes, counts: None });
                 }
                 Err(refusal) => cx.tally.count(refusal),
             }
@@ -154,7 +154,7 @@ impl Resolver {
                 if !self.is_client(ask) {
                     self.limiter.spend_reply(cx.now.monotonic, remote.ip(), about, bytes.len())?;
                 }
-                cx.outputs.push_back(Output::Send { local, remote, bytes });
+                cx.outputs.push_back(Output::Send { local, remote, bytes, counts: None });
             }
         }
         cx.tally.serve(if is_negative { Served::RequestAnsweredNegative } else { Served::RequestAnswered });

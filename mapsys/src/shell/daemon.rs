@@ -394,7 +394,8 @@ async fn serve_metrics(service: &Service, address: SocketAddr, is_alone: bool) -
         let status = status.clone();
         Box::pin(async move { status.show("counters").await.unwrap_or_default() })
     });
-    let figures = NodeFigures::new(service.node().clone(), is_alone).with("lisp_mapsys", ask);
+    let figures =
+        NodeFigures::new(service.node().clone(), is_alone).with("lisp_mapsys", ask).or_at_fault(service.fault());
     let server = Server::start(address, Arc::new(figures)).await?;
     println!("metrics {}", server.address());
     Ok(server)

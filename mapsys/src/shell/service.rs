@@ -10,13 +10,14 @@ mod status;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::Context as _;
 use cgeid::{Cn, Network, OperationalKey};
 use dht::admit::Rules;
 use dht::resolve::TrustAnchor;
+use dht::shell::metrics::Fault;
 use dht::shell::node::{Clock, Node, NodeConfig, parse_anycast, parse_bootstrap};
 use dht::shell::shelf::start_node;
 use ipnet::IpNet;
@@ -131,6 +132,7 @@ pub struct Service {
     node: Node,
     registrar: Option<Cn>,
     dropped: Arc<AtomicU64>,
+    is_failing: Arc<AtomicBool>,
     status: Status,
     reconfigurations: mpsc::Sender<Request>,
     addresses: watch::Sender<Addresses>,
@@ -169,7 +171,7 @@ impl Service {
         let (questions, questions_rx) = mpsc::channel(1);
         let (reconfigurations, reconfigurations_rx) = mpsc::channel(1);
         let (addresses, addresses_rx) = watch::channel(Addresses::default());
-        let dropped = Arc::new(AtomicU64::new(0));
+        let (dropped, is_failing) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let status = Status::new(questions, node.clone());
         let ends = run::Ends {
             inputs: inputs_rx,
@@ -181,6 +183,7 @@ impl Service {
             addresses: addresses_rx,
             key_states,
             dropped: Arc::clone(&dropped),
+            is_failing: Arc::clone(&is_failing),
             clock,
         };
         let task = tokio::spawn(run::run(engine, node.clone(), state, ends));
@@ -193,6 +196,7 @@ impl Service {
             node,
             registrar,
             dropped,
+            is_failing,
             status,
             reconfigurations,
             addresses,
@@ -214,6 +218,15 @@ impl Service {
     /// The DHT node: its listen addresses are what others bootstrap from.
     pub fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// Says what keeps the map system from confirming and publishing, whenever it is asked.
+    pub fn fault(&self) -> Fault {
+        let is_failing = Arc::clone(&self.is_failing);
+        Box::new(move || {
+            let why = "the state file cannot be written: no Map-Notify and no record is sent";
+            is_failing.load(Ordering::Relaxed).then(|| why.to_owned())
+        })
     }
 
     /// Hands in a control datagram that is for the map system ([`crate::engine::is_for_map_system`]). Never waits;

@@ -3,9 +3,13 @@
 //! in one redb file.
 
 mod moment;
+#[cfg(test)]
+mod taking_up;
 
 use std::borrow::Borrow;
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, Permissions};
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -19,8 +23,8 @@ use dht::publish::Sequence;
 use dht::record::{RecordKey, Version};
 use redb::backends::FileBackend;
 use redb::{
-    Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, Value,
-    WriteTransaction,
+    Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, TableHandle as _,
+    Value, WriteTransaction,
 };
 use wire::address::EidPrefix;
 use wire::control::XtrIdentity;
@@ -76,26 +80,35 @@ pub struct State {
 }
 
 impl State {
-    /// Opens or makes the file, and reads what the last run left; it is `now` by the clock that is gone by.
+    /// Opens or makes the file, and reads what the last run left; it is `now` by the clock that is gone by. The log says how much that is,
+    /// and warns of what is lost.
     ///
     /// # Errors
     /// When it cannot be had, or is not ours.
     pub fn open(path: &Path, now: SystemTime) -> anyhow::Result<(Self, Memory)> {
+        let was_emptied = std::fs::metadata(path).is_ok_and(|file| file.len() == 0);
         let open = || -> Result<(Self, Memory), redb::Error> {
             let file = private(path)?;
             // One that a former version has made may be open to others.
             file.set_permissions(Permissions::from_mode(0o600))?;
-            let database =
+            let mut database =
                 Database::builder().set_cache_size(STATE_CACHE).create_with_backend(FileBackend::new(file)?)?;
+            // Else a page that is not as it was written is only found when it is read, and may be taken for an empty one.
+            let was_whole = database.check_integrity()?;
             let transaction = database.begin_write()?;
             renew_ages(&mut Tables::open(&transaction)?.seen, now)?;
             draw_salt(&mut transaction.open_table(SALT)?)?;
             transaction.commit()?;
-            let memory = read(&database, Moment::now())?;
+            let mut unreadable = BTreeMap::new();
+            let memory = read(&database, Moment::now(), &mut unreadable)?;
+            say(path, &memory, (was_emptied, was_whole), &unreadable);
             let began = (Instant::now(), memory.age);
             Ok((Self { path: path.to_owned(), database: Mutex::new(Some(database)), began }, memory))
         };
-        open().with_context(|| format!("cannot use the state file {}", path.display()))
+        open().map_err(|error| {
+            let way_out = if is_damage(&error) { WAY_OUT } else { "" };
+            anyhow::Error::new(error).context(format!("cannot use the state file {}{way_out}", path.display()))
+        })
     }
 
     /// Writes marks; returns when they are on disk. After a failure the file is opened anew: a disk may have room again.
@@ -128,46 +141,91 @@ fn private(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
-fn read(database: &Database, now: Moment) -> Result<Memory, redb::Error> {
+/// Whether it is the file that is at fault, and no use trying again.
+fn is_damage(error: &redb::Error) -> bool {
+    match error {
+        redb::Error::Corrupted(_)
+        | redb::Error::UpgradeRequired(_)
+        | redb::Error::RepairAborted
+        | redb::Error::TableTypeMismatch { .. }
+        | redb::Error::TypeDefinitionChanged { .. }
+        | redb::Error::TableIsMultimap(_) => true,
+        redb::Error::Io(error) => matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof),
+        _ => false,
+    }
+}
+
+/// What can be done about a file that is damaged. Who forgets nonces decides that himself.
+const WAY_OUT: &str = ", which is damaged or none of ours: bring back a copy, or move it away, and all that was registered is forgotten and \
+                       a Map-Register of before is taken once more";
+
+/// Says what is taken up, and what is lost. Rows of registrations are read later, by the Map-Server, which warns of those itself.
+fn say(path: &Path, memory: &Memory, (was_emptied, was_whole): (bool, bool), unreadable: &BTreeMap<String, usize>) {
+    let (file, rows) = (path.display(), unreadable.values().sum::<usize>());
+    let (registrations, subscriptions) = (memory.registrations.len(), memory.subscriptions.len());
+    let nonces = memory.nonces.len() + memory.seen.len();
+    tracing::info!(%file, registrations, nonces, subscriptions, unreadable = rows, "state taken up");
+    if was_emptied {
+        tracing::warn!(%file, "the state file was empty: a Map-Register of before is taken once more");
+    }
+    if !was_whole {
+        tracing::warn!(%file, "the state file was damaged: what was written last is lost");
+    }
+    if rows > 0 {
+        tracing::warn!(%file, ?unreadable, "rows of the state file cannot be read: what they say is forgotten");
+    }
+}
+
+/// What the tables say; counts by table what cannot be read.
+fn read(database: &Database, now: Moment, unreadable: &mut BTreeMap<String, usize>) -> Result<Memory, redb::Error> {
     let transaction = &database.begin_read()?;
+    let bad = unreadable;
     let page = |key: &[u8]| RecordKey::decode(key).ok();
     let (age, away) = times(transaction, now)?;
     Ok(Memory {
-        nonces: rows(transaction, NONCES, |owner, last| decode_owner(owner).zip(decode_last(last)))?,
-        nonce_floors: rows(transaction, NONCE_FLOORS, decode_floor)?,
-        seen: rows(transaction, SEEN, decode_seen)?,
-        site_keys: rows(transaction, SITE_KEYS, decode_site_key)?,
+        nonces: rows((transaction, &mut *bad), NONCES, |owner, last| decode_owner(owner).zip(decode_last(last)))?,
+        nonce_floors: rows((transaction, &mut *bad), NONCE_FLOORS, decode_floor)?,
+        seen: rows((transaction, &mut *bad), SEEN, decode_seen)?,
+        site_keys: rows((transaction, &mut *bad), SITE_KEYS, decode_site_key)?,
         salt: transaction
             .open_table(SALT)?
             .get(LAST)?
             .and_then(|salt| salt.value().try_into().ok())
             .unwrap_or_default(),
-        sequences: rows(transaction, SEQUENCES, |cn, sequence| Some((Cn(cn.try_into().ok()?), Sequence(sequence))))?,
-        live_pages: rows(transaction, LIVE_PAGES, |key, sequence| Some((page(key)?, Sequence(sequence))))?,
-        pages: rows(transaction, PAGES, |key, version| page(key).zip(decode_version(version)))?,
-        pins: rows(transaction, PINS, |_, pin| decode_pin(pin))?,
+        sequences: rows((transaction, &mut *bad), SEQUENCES, |cn, sequence| {
+            Some((Cn(cn.try_into().ok()?), Sequence(sequence)))
+        })?,
+        live_pages: rows((transaction, &mut *bad), LIVE_PAGES, |key, sequence| Some((page(key)?, Sequence(sequence))))?,
+        pages: rows((transaction, &mut *bad), PAGES, |key, version| page(key).zip(decode_version(version)))?,
+        pins: rows((transaction, &mut *bad), PINS, |_, pin| decode_pin(pin))?,
         notify_nonce: transaction.open_table(NOTIFY_NONCES)?.get(LAST)?.map_or(0, |nonce| nonce.value()),
-        subscriptions: rows(transaction, SUBSCRIPTIONS, |_, kept| serde_json::from_slice::<Kept>(kept).ok())?,
-        used_keys: rows(transaction, USED_KEYS, |used, ()| decode_used(used))?,
-        key_floors: rows(transaction, KEY_FLOORS, |xtr, nonce| {
+        subscriptions: rows((transaction, &mut *bad), SUBSCRIPTIONS, |_, kept| {
+            serde_json::from_slice::<Kept>(kept).ok()
+        })?,
+        used_keys: rows((transaction, &mut *bad), USED_KEYS, |used, ()| decode_used(used))?,
+        key_floors: rows((transaction, &mut *bad), KEY_FLOORS, |xtr, nonce| {
             decode_xtr(xtr).map(|(xtr, _)| KeyFloor { xtr, nonce })
         })?,
-        registrations: rows(transaction, REGISTRATIONS, |key, row| Some((key.into(), row.into())))?,
+        registrations: rows((transaction, &mut *bad), REGISTRATIONS, |key, row| Some((key.into(), row.into())))?,
         age,
         away,
     })
 }
 
-/// What the rows of a table say; what cannot be read says nothing.
+/// What the rows of a table say; what cannot be read says nothing, and is counted.
 fn rows<V: Value + 'static, T, C: Default + Extend<T>>(
-    transaction: &ReadTransaction,
+    (transaction, unreadable): (&ReadTransaction, &mut BTreeMap<String, usize>),
     table: TableDefinition<'_, &'static [u8], V>,
     decode: impl for<'a> Fn(&'a [u8], V::SelfType<'a>) -> Option<T>,
 ) -> Result<C, redb::Error> {
     let mut decoded = C::default();
     for row in transaction.open_table(table)?.iter()? {
         let (key, value) = row?;
-        decoded.extend(decode(key.value(), value.value()));
+        let said = decode(key.value(), value.value());
+        if said.is_none() {
+            *unreadable.entry(table.name().to_owned()).or_default() += 1;
+        }
+        decoded.extend(said);
     }
     Ok(decoded)
 }
@@ -435,8 +493,6 @@ fn decode_last(bytes: &[u8]) -> Option<Last> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::register::label::Label;
     use crate::register::label::pair::Pair;
@@ -686,5 +742,6 @@ mod tests {
         std::fs::write(file.path(), vec![0x5a; 10_000]).unwrap();
         let error = State::open(file.path(), SystemTime::now()).unwrap_err();
         assert!(error.to_string().contains(&file.path().display().to_string()), "{error}");
+        assert!(error.to_string().contains("move it away"), "{error}");
     }
 }

@@ -69,7 +69,7 @@ impl Subscriptions {
     pub fn drain(&mut self, outputs: &mut impl Extend<Output>, tally: &mut Tally) {
         self.refused.drain(..).for_each(|refusal| tally.count(refusal));
         outputs.extend(self.marks.drain(..).map(Output::Persist));
-        let send = |Telling { local, remote, bytes, .. }| Output::Send { local, remote, bytes };
+        let send = |Telling { local, remote, bytes, .. }| Output::Send { local, remote, bytes, counts: None };
         outputs.extend(self.outputs.drain(..).map(send));
         outputs.extend(std::iter::from_fn(|| self.notifier.poll()).map(send));
     }

@@ -134,7 +134,10 @@ impl Bench {
     }
 
     pub(crate) fn drain(&mut self) -> Vec<Output> {
-        std::iter::from_fn(|| self.engine.poll()).collect()
+        // All leaves at once.
+        let left = std::iter::from_fn(|| self.engine.poll()).collect::<Vec<_>>();
+        left.iter().for_each(|output| self.engine.count_left(output.counts()));
+        left
     }
 
     /// A datagram from `remote` to [`SERVER`] (or its IPv6 address), and what comes of it.

@@ -367,7 +367,7 @@ fn behind_a_socket_on_all_addresses_the_way_to_the_node_says_which_one_the_reque
     let [Output::SendOwn(own)] = outputs.as_slice() else { panic!("{outputs:?}") };
     assert_eq!((own.local, own.remote), (address("192.0.2.53:4342"), address(&format!("{ROOT}:4342"))));
     let from = address("198.51.100.53:4342");
-    let Some(Output::Send { local, remote, bytes }) = own.leaving(from.ip()) else { panic!("{own:?}") };
+    let Some(Output::Send { local, remote, bytes, .. }) = own.leaving(from.ip()) else { panic!("{own:?}") };
     assert_eq!((local, remote), (from, own.remote));
     let asked = inside(&bytes);
     assert_eq!((asked.nonce, asked.itr_rlocs), (own.nonce, vec![from.ip().into()]));

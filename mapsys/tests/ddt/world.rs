@@ -140,7 +140,7 @@ impl World {
 
 fn datagrams(outputs: Vec<Output>) -> impl Iterator<Item = Carried> {
     outputs.into_iter().filter_map(|output| match output {
-        Output::Send { local, remote, bytes } => Some(Carried { from: local, to: remote, bytes }),
+        Output::Send { local, remote, bytes, .. } => Some(Carried { from: local, to: remote, bytes }),
         _ => None,
     })
 }

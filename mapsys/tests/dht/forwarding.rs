@@ -25,7 +25,7 @@ fn a_site_that_answers_itself_gets_the_request_through_its_map_server() {
     assert_eq!(*bytes, asked);
     // And that one sends it to the ETR, though the resolver is none of the ITR-RLOCs.
     let forwarded = world.datagram(0, SERVER, bytes);
-    let [Output::Send { remote, bytes, local }] = forwarded.as_slice() else { panic!("{forwarded:?}") };
+    let [Output::Send { remote, bytes, local, .. }] = forwarded.as_slice() else { panic!("{forwarded:?}") };
     assert_eq!((*remote, local.port()), (address(ETR), 4342));
     assert_eq!(*bytes, asked);
 }

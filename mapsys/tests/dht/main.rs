@@ -10,6 +10,8 @@ mod common;
 mod forgery;
 mod forwarding;
 mod lispsec;
+#[path = "../../../program/tests/support/log.rs"]
+mod log;
 mod publishing;
 mod referrals;
 mod reload;

@@ -13,6 +13,7 @@ use mapsys::register::site::{Site, SitePrefix};
 use wire::record::{Action, MappingRecord, Ttl};
 
 use crate::common::*;
+use crate::log::logged;
 use crate::world::*;
 
 #[test]
@@ -66,6 +67,37 @@ fn a_clock_that_was_ahead_for_a_moment_keeps_nothing_from_being_published_when_i
     let since_1970 = bench.now.wall.duration_since(std::time::UNIX_EPOCH).unwrap();
     assert!(sequences.iter().all(|sequence| u128::from(sequence.0) <= since_1970.as_millis()), "{sequences:?}");
     assert!(sequences.is_sorted() && sequences < ahead, "{sequences:?}");
+}
+
+#[test]
+fn a_clock_that_was_ahead_is_a_line_every_ten_seconds_however_much_is_registered() {
+    const AHEAD: Duration = Duration::from_secs(20 * 86_400);
+    /// Signs something with a clock that is ahead, and is set then.
+    fn after_a_wrong_time() -> Bench {
+        let open = Site { prefixes: vec![SitePrefix { prefix: prefix(SITE), max_len: 64 }], ..site_a() };
+        let mut bench = Bench::new(registrar(operational(), vec![open]));
+        bench.now.wall += AHEAD;
+        bench.pass(Duration::from_secs(1));
+        bench.now.wall -= AHEAD;
+        bench
+    }
+    fn registered(bench: &mut Bench, number: u64) {
+        let inner = prefix(&format!("2001:db8:a:{number:x}::/64"));
+        bench.datagram(ETR, &sealed(number, vec![record(inner, &["198.51.100.1"])]));
+    }
+    // What is first logged in another test, which listens to nothing, is not heard of by those that listen already.
+    registered(&mut after_a_wrong_time(), 1);
+    let lines = logged(|| {
+        let mut bench = after_a_wrong_time();
+        (1..=250).for_each(|number| registered(&mut bench, number));
+        bench.pass(Duration::from_secs(12));
+    });
+    let said: Vec<&String> = lines.iter().filter(|line| line.starts_with("ERROR")).collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    let is_plain =
+        said[0].starts_with("ERROR cannot publish record=2001:db8:a:1::/64 attempts=1 error=the clock was 17");
+    assert!(is_plain && said[0].contains("is behind now"), "{said:?}");
+    assert!(!said[1].contains("attempts=1 ") && !said[1].contains("EidPrefix"), "{said:?}");
 }
 
 #[test]

@@ -139,6 +139,7 @@ fn what_a_file_configures_is_registered_shown_answered_and_read_by_tshark() {
     assert_eq!((row(1, "published"), row(1, "site")), (false.into(), "machines".into()));
     let site = &show(folder.path(), "sites")[0];
     assert_eq!(site["names"], serde_json::json!(["[7]\"printer\"", "[7]\"host-\"*"]));
+    assert!(site["last_refused"].is_null(), "{site}");
     assert_eq!((&site["macs"][0], &site["registered"]), (&"[7]02:00:5e:00:00:00/24".into(), &4.into()));
     assert_eq!(site["multicast"], serde_json::json!(["[7](*, 239.1.0.0/16)"]));
     assert_eq!(site["source_dest"], serde_json::json!(["[7]10.1.0.0/16 -> 10.2.0.0/16"]));
@@ -155,6 +156,9 @@ fn what_a_file_configures_is_registered_shown_answered_and_read_by_tshark() {
     assert!(exchange(running.listening, &again(4), Duration::from_millis(300)).is_none(), "replayed over a restart");
     assert!(exchange(running.listening, &again(9), patience).is_some());
     assert_eq!(show(folder.path(), "counters")["refusals"]["register-replayed"], 1);
+    let last = &show(folder.path(), "sites")[0]["last_refused"];
+    assert_eq!((&last["reason"], &last["eid"]), (&"register-replayed".into(), &"[7]\"printer\"".into()), "{last}");
+    assert!(last["from"].as_str().is_some_and(|from| from.starts_with(XTR)) && last["ago_s"].is_u64(), "{last}");
 
     if let Some(read) = witness(folder.path(), &messages) {
         assert!(!read.contains("Malformed"), "{read}");

@@ -107,7 +107,7 @@ impl Embedded {
 
     /// The figures of the DHT node; one that `is_alone` was given nobody to know.
     pub fn figures(&self, is_alone: bool) -> NodeFigures {
-        NodeFigures::new(self.service.node().clone(), is_alone)
+        NodeFigures::new(self.service.node().clone(), is_alone).or_at_fault(self.service.fault())
     }
 
     /// Whether a datagram at the shared port 4342 is for the map system.

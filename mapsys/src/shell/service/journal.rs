@@ -32,6 +32,8 @@ pub(super) struct Journal {
     writing: Option<Writing>,
     /// When the next write may begin, if not at once.
     rests_until: Option<Instant>,
+    /// Whether the disk did not take the last write.
+    is_failing: bool,
     failure_logged: Option<Instant>,
 }
 
@@ -73,6 +75,7 @@ impl Journal {
             waiting,
             writing: None,
             rests_until: None,
+            is_failing: false,
             failure_logged: None,
         }
     }
@@ -148,11 +151,17 @@ impl Journal {
         self.writing.is_some() || self.is_new || !self.waiting.is_empty()
     }
 
+    /// Whether the disk did not take what it was asked to take last.
+    pub(super) fn is_failing(&self) -> bool {
+        self.is_failing
+    }
+
     /// Waits until the disk has answered; for ever, if it was not asked. Nothing is lost when the wait is cancelled.
     pub(super) async fn written(&mut self) -> Written {
         let Some(writing) = &mut self.writing else { return std::future::pending().await };
         let outcome = (&mut writing.task).await;
         let Some(Writing { marks, waiting, .. }) = self.writing.take() else { return Written::default() };
+        self.is_failing = !matches!(outcome, Ok(Ok(())));
         match outcome {
             Ok(Ok(())) => return Written { released: waiting, lost: Vec::new() },
             Ok(Err(error)) => self.say(&format!("{error:#}")),
@@ -292,10 +301,12 @@ mod tests {
         assert_eq!(journal.written().await, Written { released: Vec::new(), lost: vec![put()] });
         begin(&mut journal);
         assert!(journal.writing.is_none(), "a disk that refused is not asked again for nothing");
+        assert!(journal.is_failing());
         assert_eq!(journal.release(put()), Release::Later);
         begin(&mut journal);
         answer.send(true).unwrap();
         assert_eq!(journal.written().await.released, [put()]);
+        assert!(!journal.is_failing());
         assert_eq!(*written.lock().unwrap(), [vec![mark(1)], vec![mark(1)]]);
     }
 
@@ -349,7 +360,7 @@ mod tests {
     fn notify(site: u32, nonce: u64) -> Output {
         let address = "192.0.2.1:4342".parse().unwrap();
         let named = [&[0x40_u8][..], &site.to_be_bytes(), &nonce.to_be_bytes()].concat();
-        Output::Send { local: address, remote: address, bytes: named }
+        Output::Send { local: address, remote: address, bytes: named, counts: None }
     }
 
     #[tokio::test]

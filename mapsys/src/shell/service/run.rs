@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use dht::record::RecordKey;
@@ -16,6 +16,7 @@ use super::journal::{Journal, Release, Written};
 use super::status::{self, Cursor, Part, Question};
 use super::{Addresses, FromService, Request};
 use crate::engine::{ConfigError, Engine, Input, Output, Reconfiguration, Reconfigured};
+use crate::refusal::Served;
 use crate::register::pace::PutOutcome;
 use crate::shell::identity::KeyState;
 use crate::shell::sockets;
@@ -54,6 +55,8 @@ pub(super) struct Ends {
     pub(super) addresses: watch::Receiver<Addresses>,
     pub(super) key_states: watch::Receiver<Vec<KeyState>>,
     pub(super) dropped: Arc<AtomicU64>,
+    /// Whether the state file cannot be written.
+    pub(super) is_failing: Arc<AtomicBool>,
     pub(super) clock: Clock,
 }
 
@@ -66,6 +69,9 @@ struct Running {
     answers: mpsc::Sender<Input>,
     key_states: watch::Receiver<Vec<KeyState>>,
     dropped: Arc<AtomicU64>,
+    is_failing: Arc<AtomicBool>,
+    /// Map-Notifies and records that were never sent, for the disk did not take their marks or was too slow.
+    lost: u64,
     clock: Clock,
     has_clients: bool,
     /// Peers of the node when everything was published.
@@ -149,6 +155,8 @@ impl Running {
             answers,
             key_states: ends.key_states.clone(),
             dropped: Arc::clone(&ends.dropped),
+            is_failing: Arc::clone(&ends.is_failing),
+            lost: 0,
             clock: ends.clock,
             has_clients: ends.has_clients,
             published_to: 0,
@@ -237,6 +245,7 @@ impl Running {
 
     /// The disk has answered.
     fn on_written(&mut self, Written { released, lost }: Written) {
+        self.is_failing.store(self.journal.is_failing(), Ordering::Relaxed);
         for action in released {
             self.act(action);
         }
@@ -247,30 +256,34 @@ impl Running {
 
     /// A record that is not published is tried again in its turn; a Map-Notify is asked for again by its xTR.
     fn give_up(&mut self, action: Output) {
+        self.lost = self.lost.saturating_add(1);
         if let Output::DhtPut { key, .. } = action {
             self.engine.handle(self.now(), Input::DhtPutDone { key, outcome: PutOutcome::FAILED });
         }
     }
 
-    fn act(&self, action: Output) {
+    fn act(&mut self, action: Output) {
+        let counts = action.counts();
         match action {
-            Output::Send { local, remote, bytes } => self.emit(FromService::Send { local, remote, bytes }),
+            Output::Send { local, remote, bytes, .. } => self.emit(FromService::Send { local, remote, bytes }, counts),
             Output::SendOwn(request) => {
                 // An EID is no address that this node can be reached at.
                 let from = sockets::leading_to(request.remote).filter(|own| !self.engine.is_eid(*own));
                 let datagram = request.leaving(from.unwrap_or(request.local.ip()));
                 datagram.into_iter().for_each(|datagram| self.act(datagram));
             }
-            Output::Pipe { bytes } => self.emit(FromService::Pipe(bytes)),
-            Output::Proven { local, remote } => self.emit(FromService::Proven { local, remote }),
+            Output::Pipe { bytes } => self.emit(FromService::Pipe(bytes), counts),
+            Output::Proven { local, remote } => self.emit(FromService::Proven { local, remote }, counts),
             Output::DhtGet { key } => self.get(key),
             Output::DhtPut { key, bytes } => self.put(key, bytes),
             Output::Persist(_) => {}
         }
     }
 
-    fn emit(&self, message: FromService) {
-        if self.outputs.try_send(message).is_err() {
+    fn emit(&mut self, message: FromService, counts: Option<Served>) {
+        if self.outputs.try_send(message).is_ok() {
+            self.engine.count_left(counts);
+        } else {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -299,13 +312,16 @@ impl Running {
 
     fn show(&self, what: &str, from: Cursor, stats: Option<NodeStats>) -> Option<Part> {
         Some(Part::whole(match what {
-            "sites" => return Some(status::sites(&self.engine, from)),
+            "sites" => return Some(status::sites(&self.engine, Instant::now(), from)),
             "identities" => status::identities(&self.engine, &self.key_states.borrow(), self.clock.now()),
             "registrations" => return Some(status::registrations(&self.engine, Instant::now(), from)),
             "subscriptions" => return Some(status::subscriptions(&self.engine, Instant::now(), from)),
             "counters" => {
                 let dht = stats.map(|stats| json!({ "node": stats.counters, "held": stats.held }));
-                status::counters(&self.engine, self.dropped.load(Ordering::Relaxed), dht)
+                let mut counted = status::counters(&self.engine, self.dropped.load(Ordering::Relaxed), dht);
+                counted["disk_failing"] = u8::from(self.journal.is_failing()).into();
+                counted["lost_to_disk"] = self.lost.into();
+                counted
             }
             "peers" => stats.map_or(Value::Null, |stats| {
                 let peer = |peer: &dht::shell::node::Peer| {
@@ -415,13 +431,20 @@ mod tests {
             answers: mpsc::channel(1).0,
             key_states: watch::channel(Vec::new()).1,
             dropped: Arc::default(),
+            is_failing: Arc::default(),
+            lost: 0,
             clock: Clock::default(),
             has_clients: false,
             published_to: 0,
         };
         running.journal.note(Mark::Sequence(Cn([1; 12]), Sequence(1)));
         let any = SocketAddr::from(([192, 0, 2, 1], 4342));
-        let notify = Output::Send { local: any, remote: any, bytes: vec![MapNotify::TYPE << 4] };
+        let notify = Output::Send {
+            local: any,
+            remote: any,
+            bytes: vec![MapNotify::TYPE << 4],
+            counts: Some(Served::NotifySent),
+        };
         for _ in 0..JOURNAL_WAITING {
             assert_eq!(running.journal.release(notify.clone()), journal::Release::Later);
         }
@@ -433,6 +456,7 @@ mod tests {
         let is_notify = |message: &FromService| matches!(message, FromService::Send { bytes, .. } if message_type(bytes) == Some(MapNotify::TYPE));
         assert_eq!(left.filter(is_notify).count(), JOURNAL_WAITING);
         assert_eq!(running.dropped.load(Ordering::Relaxed), 0);
+        assert_eq!(running.engine.tally().served(Served::NotifySent), JOURNAL_WAITING as u64);
         running.node.shutdown().await;
     }
 }

@@ -13,6 +13,7 @@ use wire::record::LocatorRecord;
 use crate::engine::Engine;
 use crate::refusal::Served;
 use crate::register::label::{AnyEid, Kind, Label};
+use crate::register::refused::Refused;
 use crate::register::registration::Registration;
 use crate::register::site::LispSec;
 use crate::shell::identity::{KeyState, Remaining};
@@ -129,8 +130,9 @@ impl Parts {
     }
 }
 
-/// The sites: `[{"site", "prefixes", "names", "macs", "multicast", "source_dest", "legacy", "registered", "lisp_sec"}]`; the last is `optional` or `required`.
-pub(super) fn sites(engine: &Engine, from: Cursor) -> Part {
+/// The sites: `[{"site", "prefixes", "names", "macs", "multicast", "source_dest", "legacy", "registered", "lisp_sec", "last_refused"}]`;
+/// `lisp_sec` is `optional` or `required`, `last_refused` what [`refused`] says.
+pub(super) fn sites(engine: &Engine, now: Instant, from: Cursor) -> Part {
     let server = engine.server();
     let first = if let Cursor::Site(number) = from { number } else { 0 };
     let sites = server.sites().iter().skip(first).take(ROWS).map(|(id, site)| {
@@ -153,11 +155,24 @@ pub(super) fn sites(engine: &Engine, from: Cursor) -> Part {
             "legacy": site.legacy,
             "registered": registered,
             "lisp_sec": lisp_sec,
+            "last_refused": server.last_refused(id).map(|last| refused(last, now)),
         })
     });
     let sites: Vec<Value> = sites.collect();
     let next = (sites.len() == ROWS).then_some(Cursor::Site(first + ROWS));
     Part { value: Value::Array(sites), next }
+}
+
+/// The last Map-Register that was refused: `{"reason", "eid", "from", "relayed_for", "ago_s"}`; `reason` is the name of its counter,
+/// `relayed_for` the xTR behind a NAT if an RTR sent it. Null if there was none.
+fn refused(last: &Refused, now: Instant) -> Value {
+    json!({
+        "reason": last.refusal.name(),
+        "eid": last.eid.map(|eid| eid.to_string()),
+        "from": last.from.to_string(),
+        "relayed_for": last.relayed_for,
+        "ago_s": now.saturating_duration_since(last.at).as_secs(),
+    })
 }
 
 /// The identities: `[{"cn", "address", "epoch", "ends_s", "registrar", "last_key_ends_s", "keys"}]`. `ends_s` is the rest of
