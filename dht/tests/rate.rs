@@ -21,7 +21,7 @@ use libp2p::swarm::SwarmEvent;
 use libp2p::{PeerId, Swarm};
 use stranger::{Speaks, SpeaksEvent};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(120);
 /// PUTs that the stranger has under way: as many as libp2p takes from one connection at once.
 const AT_ONCE: usize = 32;
 /// Lookups of which the middle one is looked at.
