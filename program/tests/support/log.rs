@@ -1,23 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What a piece of code writes to the log.
 
+use std::cell::RefCell;
 use std::fmt::{Debug, Write as _};
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
+use std::thread;
+use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// The lines that `run` writes at any level: the level, the message, the fields.
-pub(crate) fn logged(run: impl FnOnce()) -> Vec<String> {
-    let log = Log::default();
-    tracing::subscriber::with_default(log.clone(), run);
-    let lines = log.0.lock().unwrap();
-    lines.clone()
+thread_local! {
+    /// The lines of this thread, while somebody listens.
+    static LINES: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
-#[derive(Debug, Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
+/// The lines that `run` writes at any level: the level, the message, the fields.
+pub(crate) fn logged(run: impl FnOnce()) -> Vec<String> {
+    static LISTENS: Once = Once::new();
+    // One that listens to all threads from the first call on: a place in the code that another thread logs at for the first time just when
+    // somebody begins to listen stays unheard otherwise.
+    LISTENS.call_once(|| {
+        tracing::subscriber::set_global_default(Log).expect("nobody else listens");
+        thread::sleep(Duration::from_millis(100));
+        tracing::callsite::rebuild_interest_cache();
+    });
+    LINES.set(Some(Vec::new()));
+    run();
+    LINES.take().unwrap_or_default()
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Log;
 
 struct Line(String);
 
@@ -44,9 +59,12 @@ impl Subscriber for Log {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line(event.metadata().level().to_string());
-        event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
+        LINES.with_borrow_mut(|lines| {
+            let Some(lines) = lines else { return };
+            let mut line = Line(event.metadata().level().to_string());
+            event.record(&mut line);
+            lines.push(line.0);
+        });
     }
 
     fn enter(&self, _: &Id) {}
