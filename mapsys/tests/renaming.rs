@@ -238,6 +238,29 @@ fn of_two_keys_each_goes_by_itself() {
 }
 
 #[test]
+fn a_former_key_of_a_name_that_another_site_has_now_takes_nothing_of_that() {
+    let second = |secret: &str| SiteKey { id: 2, algorithm: None, secret: Secret::new(secret) };
+    let with = |name: &str, secret: &str| {
+        let first = named(name);
+        Site { keys: [first.keys.clone(), vec![second(secret)]].concat(), ..first }
+    };
+    let of = |key: &AuthKey, nonce, eid| seal(register(nonce, vec![record(prefix(eid), &["198.51.100.1"])]), key);
+    let other = || site("a", 1, "of another", &[prefix(SECOND)]);
+    let (two, third) = (key(2, Algorithm::HmacSha256, "second"), key(1, Algorithm::HmacSha256, "of another"));
+    for change in CHANGES {
+        let mut world = World::new(vec![with("a", "second")]);
+        assert_eq!(world.confirmed(ETR, &of(&two, 200, FIRST)), 1);
+        change(&mut world, vec![with("b", "of now")]);
+        change(&mut world, vec![with("b", "of now"), other()]);
+        assert_eq!(world.confirmed(OTHER, &of(&third, 5, SECOND)), 1);
+        change(&mut world, vec![with("b", "second"), other()]);
+        assert!(world.bench.registered().contains(&prefix(SECOND)));
+        assert_eq!(world.confirmed(ETR, &of(&two, 199, FIRST)), 0, "a replay");
+        assert_eq!(world.confirmed(OTHER, &of(&third, 6, SECOND)), 1);
+    }
+}
+
+#[test]
 fn a_legacy_site_that_has_another_name_keeps_its_ten_minutes() {
     let legacy = |name: &str| vec![Site { legacy: true, ..named(name) }];
     for change in CHANGES {

@@ -5,7 +5,7 @@
 //! another name, at a reload or at a start, it is the same site, and takes over what is remembered of that key. No two sites have one EID
 //! at a time, so that no site takes over what another one has.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use aws_lc_rs::hmac;
 
@@ -73,10 +73,12 @@ impl KnownKeys {
         let differs = |key: &KnownKey| configured.get(&(key.site.as_str(), key.key_id)) != Some(&key.fingerprint);
         let former: HashMap<Fingerprint, KnownKey> =
             self.iter().filter(differs).map(|key| (key.fingerprint, key)).collect();
+        // Of a site that is there as it was, another one can have a former key, but not what it has registered.
+        let same: HashSet<String> = self.iter().filter(|key| !differs(key)).map(|key| key.site).collect();
         let (mut renamed, mut marks) = (Renamed::default(), Vec::new());
         for (&(site, key_id), fingerprint) in &configured {
             if let Some(key) = former.get(fingerprint) {
-                renamed.note(key, site);
+                renamed.note(key, site, !same.contains(&key.site));
                 marks.extend(self.take(&key.site, key_id));
             }
         }
@@ -151,16 +153,16 @@ fn fingerprint(salt: &Salt, site: &Site, key: &SiteKey) -> Option<Fingerprint> {
 }
 
 impl Renamed {
-    fn note(&mut self, former: &KnownKey, name: &str) {
+    fn note(&mut self, former: &KnownKey, name: &str, is_all: bool) {
         self.by_key.insert((former.site.clone(), former.key_id), name.to_owned());
-        if self.by_name.insert(former.site.clone(), name.to_owned()).is_none() {
+        if is_all && self.by_name.insert(former.site.clone(), name.to_owned()).is_none() {
             tracing::info!(site = name, former = former.site, "a site has another name, and what is remembered of it");
         }
     }
 
     /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
-        self.by_name.is_empty()
+        self.by_key.is_empty()
     }
 
     /// The name of a site, by what was its name.
@@ -170,10 +172,7 @@ impl Renamed {
 
     /// The new name, by former name and Key ID.
     pub(super) fn of_key(&self, site: &str, key_id: u8) -> Option<&str> {
-        if self.by_name.contains_key(site) {
-            return self.by_key.get(&(site.to_owned(), key_id)).map(String::as_str);
-        }
-        None
+        self.by_key.get(&(site.to_owned(), key_id)).map(String::as_str)
     }
 
     /// Former names with Key IDs, and the new names.

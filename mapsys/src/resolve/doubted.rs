@@ -28,6 +28,8 @@ struct Doubt {
     due: Instant,
     /// How often it was looked up again.
     again: usize,
+    /// Whether it is looked up once more than that, since the last news came when the xTR did not listen.
+    is_extended: bool,
 }
 
 impl Doubted {
@@ -45,7 +47,10 @@ impl Doubted {
         if self.hosts.len() < DOUBTED {
             let due = now + LOOKED_UP_AGAIN[0];
             self.due.insert((due, host));
-            self.hosts.insert(host, Doubt { said: said.cloned(), solicited: now, by_us: false, due, again: 0 });
+            self.hosts.insert(
+                host,
+                Doubt { said: said.cloned(), solicited: now, by_us: false, due, again: 0, is_extended: false },
+            );
         }
     }
 
@@ -88,6 +93,9 @@ impl Doubted {
             // It is looked up once more when the xTR listens.
             self.due.remove(&(doubt.due, host));
             doubt.due = takes_smrs;
+            if doubt.again == LOOKED_UP_AGAIN.len() && !doubt.is_extended {
+                (doubt.again, doubt.is_extended) = (doubt.again - 1, true);
+            }
             self.due.insert((takes_smrs, host));
             return false;
         }

@@ -330,10 +330,10 @@ impl Resolver {
     }
 
     /// Whoever was told by an SMR that a mapping has changed is not told what was said before, unless that was just looked up, or there is
-    /// no room: anybody can send an SMR, so that these lookups leave most of the places to what is not known at all.
+    /// no room: anybody can send an SMR, so that these lookups leave places to what is not known at all. (Strangers alone have half of them.)
     fn look_anew(&mut self, cx: &Context<'_>, ask: &Ask, host: EidPrefix) -> bool {
         let now = cx.now.monotonic;
-        if !self.lookups.runs(&host) && self.lookups.len() >= LOOKUPS / 4 {
+        if !self.lookups.runs(&host) && self.lookups.len() >= LOOKUPS * 3 / 4 {
             return false;
         }
         if now.checked_sub(LOOKED_UP_LATELY).is_some_and(|then| self.cache.is_from_after(then, &host)) {
@@ -458,12 +458,12 @@ impl Resolver {
             cx.subscriptions.heard(cx.now, &found);
             let is_news = said.is_some_and(|said| found.is_news_after(&said));
             let waiters = self.requests.waiters(&host);
+            let found = self.with_stale(cx, host, found);
             let is_waiting = waiters.iter().any(|id| self.requests.audience(*id) == Some(Audience::Pipe));
             let has_changed = self.doubted.hears(cx.now.monotonic, host, &found, is_waiting);
             if (is_repeat || is_news || has_changed) && self.has_pipe {
                 cx.outputs.extend(solicit(host).map(|bytes| Output::Pipe { bytes }));
             }
-            let found = self.with_stale(cx, host, found);
             for id in waiters {
                 self.settle(cx, id, host, &found);
             }
