@@ -19,7 +19,7 @@ use serde_json::Value;
 
 const CABLE: &str = "cable";
 const PORT: u16 = 4711;
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the clock of a host shows when the test begins.
 const UPTIME: Duration = Duration::from_secs(1000);

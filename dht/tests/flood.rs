@@ -21,7 +21,7 @@ use interop::bench::flood::Flood;
 use interop::lab::{self, Topology};
 use libp2p::{Swarm, SwarmBuilder, identify};
 
-const LIMIT: Duration = Duration::from_secs(15);
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn start(block: u8, bootstrap: &[Multiaddr]) -> Node {
     let config = NodeConfig {

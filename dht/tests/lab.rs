@@ -106,12 +106,12 @@ fn a_bench_that_is_interrupted_leaves_nothing_behind() {
     let mut child = program(&folder, &["--nodes", "4", "--idle", "60"]).stdout(Stdio::null()).spawn().unwrap();
     let begun = Instant::now();
     while is_empty(&folder) {
-        assert!(begun.elapsed() < Duration::from_secs(20), "no database");
+        assert!(begun.elapsed() < Duration::from_secs(60), "no database");
         std::thread::sleep(Duration::from_millis(20));
     }
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1));
-    assert!(begun.elapsed() < Duration::from_secs(30) && is_empty(&folder));
+    assert!(begun.elapsed() < Duration::from_secs(60) && is_empty(&folder));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use nix::sched::{CloneFlags, unshare};
 use wire::control::{ControlMessage, Ecm};
 
 /// Addresses are looked at a second after one has changed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Running(Child);
 

@@ -93,7 +93,7 @@ async fn what_cannot_be_listened_on_yet_is_as_soon_as_it_can() {
 async fn run_until(swarm: &mut Swarm<Speaks>, node: &Node, what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !holds().await {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{what} does not come");
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what} does not come");
         run_for(swarm, node.id(), Duration::from_millis(20)).await;
     }
     println!("{what} after {:?}", begun.elapsed());
@@ -159,7 +159,7 @@ async fn who_is_connected_over_the_other_family_is_shown_the_new_address_by_a_di
     node.listen_on(vec![Ipv6Addr::LOCALHOST.into(), at([68, 3])]);
     let (mut shown, begun) = (None, Instant::now());
     loop {
-        assert!(begun.elapsed() < Duration::from_secs(20), "no dial from the new address");
+        assert!(begun.elapsed() < Duration::from_secs(60), "no dial from the new address");
         let Ok(event) = tokio::time::timeout(Duration::from_secs(1), peer.select_next_some()).await else { continue };
         match event {
             SwarmEvent::ConnectionEstablished { endpoint, connection_id, .. }

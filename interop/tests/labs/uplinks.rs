@@ -20,7 +20,7 @@ const BOOT: &str = "203.0.113.1";
 const PREFIX: &str = "2001:db8:a::/48";
 const HOST: &str = "2001:db8:a::1";
 /// How long a start may take, and a command.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Within this all of the network knows where the node is. A connection over the lost uplink is taken for dead after 5 s, a request that
 /// goes there has 3 s, and records go out one after the other.
 const FOUND: Duration = Duration::from_secs(20);

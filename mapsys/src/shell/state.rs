@@ -9,7 +9,6 @@ mod taking_up;
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -21,6 +20,7 @@ use cgeid::Cn;
 use cgeid::pins::Fingerprint;
 use dht::publish::Sequence;
 use dht::record::{RecordKey, Version};
+use dht::shell::database::{guarded, is_damage};
 use redb::backends::FileBackend;
 use redb::{
     Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, TableHandle as _,
@@ -105,7 +105,7 @@ impl State {
             let began = (Instant::now(), memory.age);
             Ok((Self { path: path.to_owned(), database: Mutex::new(Some(database)), began }, memory))
         };
-        open().map_err(|error| {
+        guarded(open).map_err(|error| {
             let way_out = if is_damage(&error) { WAY_OUT } else { "" };
             anyhow::Error::new(error).context(format!("cannot use the state file {}{way_out}", path.display()))
         })
@@ -117,7 +117,7 @@ impl State {
     /// When they are not.
     pub fn write(&self, marks: &[Mark]) -> anyhow::Result<()> {
         let mut kept = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut write = || -> Result<Database, redb::Error> {
+        let write = || -> Result<Database, redb::Error> {
             let database = match kept.take() {
                 Some(database) => database,
                 None => Database::builder().set_cache_size(STATE_CACHE).open(&self.path)?,
@@ -131,7 +131,7 @@ impl State {
             transaction.commit()?;
             Ok(database)
         };
-        *kept = Some(write().context("cannot write the state file")?);
+        *kept = Some(guarded(write).context("cannot write the state file")?);
         Ok(())
     }
 }
@@ -139,20 +139,6 @@ impl State {
 /// Opens or makes a file that is never open to others than its owner: the keys of subscriptions are in it.
 fn private(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
-}
-
-/// Whether it is the file that is at fault, and no use trying again.
-fn is_damage(error: &redb::Error) -> bool {
-    match error {
-        redb::Error::Corrupted(_)
-        | redb::Error::UpgradeRequired(_)
-        | redb::Error::RepairAborted
-        | redb::Error::TableTypeMismatch { .. }
-        | redb::Error::TypeDefinitionChanged { .. }
-        | redb::Error::TableIsMultimap(_) => true,
-        redb::Error::Io(error) => matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof),
-        _ => false,
-    }
 }
 
 /// What can be done about a file that is damaged. Who forgets nonces decides that himself.

@@ -35,14 +35,19 @@ pub(super) fn opened(path: &Path) -> Result<redb::Database, redb::Error> {
     guarded(|| create(path).map_err(redb::Error::from))
 }
 
-/// redb trusts some of what it reads: a page that is not as it wrote it may end in an assertion of its own. What was done with redb may be
-/// half done then, and is not to be used any more.
-pub(super) fn guarded<T>(act: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+/// Acts with redb, which trusts some of what it reads: a page that is not as it wrote it may end in an assertion of its own. What was done
+/// may be half done then, and is not to be used any more.
+///
+/// # Errors
+/// What redb says; that the file is corrupted, if it panics.
+pub fn guarded<T>(act: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, redb::Error> {
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
     outcome.unwrap_or_else(|_| Err(redb::Error::Corrupted("it cannot be read".to_owned())))
 }
 
-pub(super) fn is_damage(error: &redb::Error) -> bool {
+/// Whether it is the file that is at fault, and no use trying again.
+#[must_use]
+pub fn is_damage(error: &redb::Error) -> bool {
     match error {
         redb::Error::Corrupted(_)
         | redb::Error::UpgradeRequired(_)

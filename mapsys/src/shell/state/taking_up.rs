@@ -65,3 +65,28 @@ fn a_page_that_is_not_as_it_was_written_is_found_at_the_start() {
     };
     assert!(is_said, "{lines:?}");
 }
+
+#[test]
+fn a_file_that_is_damaged_anywhere_is_taken_up_or_refused_with_a_way_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mapsys.redb");
+    let (state, _) = State::open(&path, SystemTime::now()).unwrap();
+    let owner = |number| NonceOwner { site: "a".into(), xtr_id: [number; 16], key_id: 1 };
+    let marks: Vec<_> = (0..100).map(|number| Mark::Nonce(owner(number), Last { nonce: 5, digest: [1; 32] })).collect();
+    state.write(&marks).unwrap();
+    drop(state);
+    let whole = std::fs::read(&path).unwrap();
+    // Where something is written, which is little of the file.
+    let used: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
+    let mut refused = 0;
+    for damage in 0..300_usize {
+        let mut damaged = whole.clone();
+        (0..4).for_each(|at| damaged[used[(damage * 7919 + at * 104_729) % used.len()]] ^= 0xff);
+        std::fs::write(&path, damaged).unwrap();
+        if let Err(error) = State::open(&path, SystemTime::now()) {
+            refused += 1;
+            assert!(error.to_string().contains("move it away"), "{damage}: {error:#}");
+        }
+    }
+    assert!(refused > 0);
+}
