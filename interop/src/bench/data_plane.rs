@@ -16,6 +16,7 @@ mod report;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::disturbed::Undisturbed;
 use super::{Teller, threads_cpu};
 use crate::demo::UsageError;
 use crate::demo::binaries::Binaries;
@@ -39,6 +40,8 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// Datagrams a second that must cross without a loss.
 const PACE: u32 = 100_000;
 
+/// Turns that are played again since others had the processors, for each round and design; there are up to ten.
+const AGAIN: usize = 10;
 /// Why nothing is seen of locators that fail.
 const NONE_OF_OURS: &str = "it is of lisp-xtr, which is in none of the designs that are measured";
 
@@ -80,19 +83,19 @@ fn chosen<T: Copy + PartialEq>(all: &[T], chosen: &[T]) -> Vec<T> {
 /// When the lab cannot be had, a design does not carry packets at all, or nothing that is asked for can be measured.
 pub fn run(options: &Options) -> anyhow::Result<Report> {
     let teller = Teller::new();
+    let (designs, tests) = (chosen(&Design::ALL, &options.designs), chosen(&Test::ALL, &options.tests));
+    let has_ours = designs.iter().any(|design| matches!(design, Design::Tier0 | Design::Tier1));
+    if !has_ours && tests == [Test::Convergence] {
+        return Err(UsageError(format!("--test {}: {NONE_OF_OURS}", Test::Convergence)).into());
+    }
     privilege::check_tun()?;
     let binaries = Binaries::find_or_build(options.bin_dir.as_deref())?;
     privilege::acquire(options.user_namespace)?;
     interrupt::watch()?;
     let workspace = Workspace::create(None)?;
-    let tests = chosen(&Test::ALL, &options.tests);
-    let (kits, skipped) = design::at_hand(chosen(&Design::ALL, &options.designs), &binaries)?;
+    let (kits, skipped) = design::at_hand(designs, &binaries)?;
     skipped.iter().for_each(|skipped| teller.say(&format!("{} is left out: {}", skipped.design, skipped.why)));
     hints(&teller);
-    let has_ours = kits.iter().any(|kit| matches!(kit.design, Design::Tier0 | Design::Tier1));
-    if !has_ours && tests == [Test::Convergence] {
-        return Err(UsageError(format!("--test {}: {NONE_OF_OURS}", Test::Convergence)).into());
-    }
     let is_wanted = tests.contains(&Test::Convergence);
     if is_wanted && !has_ours {
         teller.say(&format!("{} is left out: {NONE_OF_OURS}", Test::Convergence));
@@ -131,6 +134,7 @@ fn side_by_side(
     }
     teller.say("packets cross by every design");
     let mut seen = Seen::default();
+    let mut undisturbed = Undisturbed::new(AGAIN * options.rounds * lanes.len(), options.turn);
     for underlay in underlays {
         lanes.iter_mut().try_for_each(|lane| lane.lay(underlay))?;
         for round in 0..options.rounds {
@@ -141,10 +145,12 @@ fn side_by_side(
                     let lane = &mut lanes[place];
                     match test {
                         Test::Tcp1 | Test::Tcp4 | Test::Udp64 => {
-                            seen.turns.push(lane.turn(*test, underlay, options.turn)?)
+                            seen.turns.push(undisturbed.play(|| lane.turn(*test, underlay, options.turn))?)
                         }
-                        Test::Loss100k => seen.losses.push(lane.paced(underlay, options.turn)?),
-                        Test::AddedRtt => seen.round_trips.push(lane.round_trips(underlay, options.pings)?),
+                        Test::Loss100k => seen.losses.push(undisturbed.play(|| lane.paced(underlay, options.turn))?),
+                        Test::AddedRtt => {
+                            seen.round_trips.push(undisturbed.play(|| lane.round_trips(underlay, options.pings))?)
+                        }
                         Test::Idle | Test::Convergence => continue,
                     }
                     interrupt::sleep(SETTLE)?;
@@ -156,6 +162,7 @@ fn side_by_side(
     if tests.contains(&Test::Idle) {
         seen.idle = watch_idle(&lanes, options.idle)?;
     }
+    seen.disturbed = undisturbed.seen();
     seen.checksum_errors = lanes.iter().map(Lane::checksum_errors).collect::<anyhow::Result<_>>()?;
     Ok(seen)
 }

@@ -17,6 +17,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::disturbed::Undisturbed;
 use super::{Teller, quantile};
 use crate::demo::binaries::Binaries;
 use crate::interrupt;
@@ -44,6 +45,8 @@ const PUBLISHED: Duration = Duration::from_secs(90);
 /// Different questions of a case, at about 200 octets: many thousand of each of the usual sites, one of every second of a
 /// hundred thousand.
 const MOST_QUESTIONS: usize = 1 << 18;
+/// Turns that are played again since others had the processors, for each round; there are four of them in a round.
+const AGAIN: usize = 8;
 /// Addresses without privilege; no more than the lab has.
 pub const CROWD_SIZE: u32 = 4096;
 
@@ -107,14 +110,15 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         await_answers(&socket, &mut turns.questions)?;
     }
     teller.say("all sites are found");
-    play(&stage, &socket, own, &mut cases, options, &teller)?;
+    let mut undisturbed = Undisturbed::new(AGAIN * options.rounds, options.turn);
+    play(&stage, &socket, own, &mut cases, options, (&mut undisturbed, &teller))?;
     let flood = flooding::measure(&stage, &socket, &mut cases[0].questions, &crowd, options)?;
     teller.say("the flood of random EIDs is over");
     let (mut million, nonce) = million::register(&stage, options.registrations.min(MOST))?;
     teller.say(&format!("{} registrations", million.registrations));
     let many = million::sites(million.registrations);
     let mut last = [Turns::new("million", many, &[CLIENT], port)?];
-    play(&stage, &socket, own, &mut last, options, &teller)?;
+    play(&stage, &socket, own, &mut last, options, (&mut undisturbed, &teller))?;
     let first_answer = million::first_answers(&stage, million.registrations, nonce)?;
     stage.check()?;
     let registering = registering::measure(&mut stage, options.registering, options.registering_time)?;
@@ -134,6 +138,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         million,
         registering,
         first_answer,
+        disturbed: undisturbed.seen(),
         promises,
         ok,
     })
@@ -178,14 +183,15 @@ fn play(
     own: Sites,
     cases: &mut [Turns],
     options: &Options,
-    teller: &Teller,
+    (undisturbed, teller): (&mut Undisturbed, &Teller),
 ) -> anyhow::Result<()> {
     let sample = Turns::new("sample", own, &[CLIENT], socket.local_addr()?.port())?;
     let floor = start_floor(stage, socket, own, &sample.questions)?;
     for round in 0..options.rounds {
         for turns in &mut *cases {
             interrupt::sleep(Duration::ZERO)?;
-            turns.play(stage, socket, options)?;
+            let pair = undisturbed.play(|| turns.play(stage, socket, options))?;
+            turns.add(pair);
         }
         teller.say(&format!("round {} of {}", round + 1, options.rounds));
     }
@@ -199,16 +205,25 @@ impl Turns {
         Ok(Self { case, questions, ours: Vec::new(), floor: Vec::new(), cpu: Duration::ZERO })
     }
 
-    /// A turn of the floor, then one of the map system.
-    fn play(&mut self, stage: &Stage, socket: &UdpSocket, options: &Options) -> anyhow::Result<()> {
+    /// A turn of the floor, then one of the map system, and what that spent of the processors.
+    fn play(
+        &mut self,
+        stage: &Stage,
+        socket: &UdpSocket,
+        options: &Options,
+    ) -> anyhow::Result<(Measured, Measured, Duration)> {
         let pace = Pace { outstanding: options.outstanding, pause: Duration::ZERO, time: options.turn };
         let floor = ask(socket, SocketAddrV4::new(SERVER, FLOOR_PORT), &mut self.questions, pace)?;
         ensure!(!floor.times.is_empty() && floor.wrong == 0, "the floor does not answer");
-        self.floor.push(floor);
         let before = cpu(stage.server.id())?;
-        self.ours.push(ask(socket, server(), &mut self.questions, pace)?);
-        self.cpu += cpu(stage.server.id())?.saturating_sub(before);
-        Ok(())
+        let ours = ask(socket, server(), &mut self.questions, pace)?;
+        Ok((floor, ours, cpu(stage.server.id())?.saturating_sub(before)))
+    }
+
+    fn add(&mut self, (floor, ours, cpu): (Measured, Measured, Duration)) {
+        self.floor.push(floor);
+        self.ours.push(ours);
+        self.cpu += cpu;
     }
 
     fn figures(&self, options: &Options) -> Figures {

@@ -5,6 +5,7 @@ pub mod clouds;
 pub mod data_plane;
 pub mod dht;
 pub mod dht_flood;
+mod disturbed;
 pub mod flood;
 pub mod initial;
 pub mod map_system;

@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::thread::JoinHandle;
 
-pub use self::file::{guarded, is_damage};
 use self::file::{create, explain, load, move_aside, opened};
+pub use self::file::{guarded, is_damage};
 use self::writer::Writer;
 use crate::store::Change;
 

@@ -7,6 +7,7 @@ use super::convergence::Convergence;
 use super::design::{Design, Skipped, Test, Underlay};
 use super::{Options, promises};
 use crate::bench::Line;
+use crate::bench::disturbed::Disturbed;
 use crate::sites::Family;
 
 /// A turn of a test whose figure is a rate.
@@ -29,6 +30,7 @@ pub(super) struct Seen {
     pub(super) checksum_errors: Vec<ChecksumErrors>,
     pub(super) convergence: Vec<Convergence>,
     pub(super) skipped: Vec<Skipped>,
+    pub(super) disturbed: Disturbed,
 }
 
 /// A design at a test, on an underlay.
@@ -159,6 +161,8 @@ pub struct Report {
     pub convergence: Vec<Convergence>,
     /// Designs that were left out.
     pub skipped: Vec<Skipped>,
+    /// Turns in which others had the processors.
+    pub disturbed: Disturbed,
     /// What was promised, and what was measured.
     pub promises: Vec<Line>,
     /// Whether every promise was kept.
@@ -182,6 +186,7 @@ impl Report {
             checksum_errors: seen.checksum_errors,
             convergence: seen.convergence,
             skipped: seen.skipped,
+            disturbed: seen.disturbed,
             promises: Vec::new(),
             ok: true,
         };
@@ -233,6 +238,7 @@ impl Report {
         }));
         lines.extend(self.convergence.iter().map(convergence_line));
         lines.extend(self.skipped.iter().map(|it| format!("{} was left out: {}", it.design, it.why)));
+        lines.extend(self.disturbed.line());
         lines.push(format!("{}, {}", self.conditions(), self.machine));
         lines
     }

@@ -8,6 +8,7 @@ use super::million::{FirstAnswer, Weight};
 use super::registering::Registering;
 use super::{RATIO, TAIL};
 use crate::bench::Line;
+use crate::bench::disturbed::Disturbed;
 
 /// A case beside its floor: medians of all rounds.
 #[derive(Debug, Clone, Serialize)]
@@ -100,6 +101,8 @@ pub struct Report {
     pub registering: Registering,
     /// From a Map-Register to the first right answer.
     pub first_answer: FirstAnswer,
+    /// Turns of the cases in which others had the processors.
+    pub disturbed: Disturbed,
     /// What was promised, and what was measured.
     pub promises: Vec<Line>,
     /// Whether every promise was kept.
@@ -182,6 +185,7 @@ impl Report {
             "first right answer of {} new sites: {:.0} us, p99 {:.0}, longest {:.0}",
             it.sites, it.p50_us, it.p99_us, it.longest_us
         ));
+        lines.extend(self.disturbed.line());
         let Self { outstanding, workers, rounds, machine, .. } = self;
         lines.push(format!("{outstanding} outstanding, {workers} workers, {rounds} rounds, {machine}"));
         lines

@@ -97,15 +97,16 @@ fn other_families_cross_in_a_user_namespace_and_filters_hold() {
 #[test]
 fn where_no_design_of_ours_is_measured_it_is_said_that_nothing_is_seen_of_locators_that_fail() {
     let _alone = support::alone();
+    // Before programs are built or looked for.
+    let output = bench(&["--design=plain", "--test=convergence", "--bin-dir=/nowhere"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("--test convergence: it is of lisp-xtr"), "{said}");
     let flags = ["--design=plain", "--user-namespace", "--quick", "--json", "--bin-dir", support::built_programs()];
-    let output = bench(&[&["--test=convergence"], &flags[..]].concat());
+    let output = bench(&[&["--test=convergence", "--test=idle"], &flags[..]].concat());
     let said = String::from_utf8_lossy(&output.stderr);
     if support::refused_or_not(output.status.code(), &said) {
         return;
     }
-    assert!(output.status.code() == Some(2) && said.contains("--test convergence: it is of lisp-xtr"), "{said}");
-    let output = bench(&[&["--test=convergence", "--test=idle"], &flags[..]].concat());
-    let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("convergence is left out: it is of lisp-xtr"), "{said}");
 }
 
