@@ -45,7 +45,7 @@ const PUBLISHED: Duration = Duration::from_secs(90);
 /// Different questions of a case, at about 200 octets: many thousand of each of the usual sites, one of every second of a
 /// hundred thousand.
 const MOST_QUESTIONS: usize = 1 << 18;
-/// Turns that are played again since others had the processors, for each round; there are four of them in a round.
+/// Turns that are played again since others had the processors, for each round; there are five of them in a round.
 const AGAIN: usize = 8;
 /// Addresses without privilege; no more than the lab has.
 pub const CROWD_SIZE: u32 = 4096;
@@ -112,7 +112,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     teller.say("all sites are found");
     let mut undisturbed = Undisturbed::new(AGAIN * options.rounds, options.turn);
     play(&stage, &socket, own, &mut cases, options, (&mut undisturbed, &teller))?;
-    let flood = flooding::measure(&stage, &socket, &mut cases[0].questions, &crowd, options)?;
+    let flood = flooding::measure(&stage, &socket, &mut cases[0].questions, &crowd, (options, &mut undisturbed))?;
     teller.say("the flood of random EIDs is over");
     let (mut million, nonce) = million::register(&stage, options.registrations.min(MOST))?;
     teller.say(&format!("{} registrations", million.registrations));
@@ -160,11 +160,12 @@ pub fn run_flood(options: &Options) -> anyhow::Result<FloodReport> {
     let mut good = Turns::new("registered", own, &[CLIENT], socket.local_addr()?.port())?.questions;
     await_answers(&socket, &mut good)?;
     teller.say("the map system serves");
-    let flood = flooding::measure(&stage, &socket, &mut good, &crowd(options), options)?;
+    let mut undisturbed = Undisturbed::new(AGAIN * options.rounds, options.turn);
+    let flood = flooding::measure(&stage, &socket, &mut good, &crowd(options), (options, &mut undisturbed))?;
     stage.check()?;
     let promises = flood.promises().to_vec();
     let ok = promises.iter().all(|line| line.ok);
-    Ok(FloodReport { machine: machine(), rounds: options.rounds, flood, promises, ok })
+    Ok(FloodReport { machine: machine(), rounds: options.rounds, flood, disturbed: undisturbed.seen(), promises, ok })
 }
 
 /// The addresses without privilege.

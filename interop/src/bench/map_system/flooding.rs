@@ -31,6 +31,7 @@ use super::shares::{Share, Shares, Spent, spent};
 use super::stage::{SERVER, Stage};
 use super::{Options, batch, micros, micros_of, middle, server};
 use crate::bench::Line;
+use crate::bench::disturbed::Undisturbed;
 
 /// Good questions outstanding, and the pause between two.
 const GOOD: (usize, Duration) = (1, Duration::from_micros(500));
@@ -131,11 +132,11 @@ pub(super) fn measure(
     socket: &UdpSocket,
     good: &mut Questions,
     crowd: &[Ipv4Addr],
-    options: &Options,
+    (options, undisturbed): (&Options, &mut Undisturbed),
 ) -> anyhow::Result<Flooded> {
     let client = std::thread::Builder::new().name(CLIENT_THREAD.into());
     std::thread::scope(|scope| {
-        let client = client.spawn_scoped(scope, || measure_here(stage, socket, good, crowd, options))?;
+        let client = client.spawn_scoped(scope, || measure_here(stage, socket, good, crowd, (options, undisturbed)))?;
         client.join().unwrap_or_else(|_| Err(anyhow!("the good client panicked")))
     })
 }
@@ -145,9 +146,8 @@ fn measure_here(
     socket: &UdpSocket,
     good: &mut Questions,
     crowd: &[Ipv4Addr],
-    options: &Options,
+    (options, undisturbed): (&Options, &mut Undisturbed),
 ) -> anyhow::Result<Flooded> {
-    let pace = Pace { outstanding: GOOD.0, pause: GOOD.1, time: options.turn };
     let sink = SocketAddrV4::new(SERVER, SINK_PORT);
     // It is there, so that no ICMP goes back; what it has no room for is dropped.
     let _unread = stage.lab.namespace("server")?.run(move || UdpSocket::bind(sink))??;
@@ -164,27 +164,61 @@ fn measure_here(
         .as_ref()
         .map_or_else(Place::default, |apart| Place { processors: Some(apart.flood), is_apart: apart.is_flood_apart });
     for _ in 0..options.rounds {
-        let calm = ask(socket, server(), good, pace)?;
-        let rate = calm.rate() * f64::from(FLOOD);
-        let flood = Flood::start(stage.socket()?, sink, crowd, rate, from)?;
-        beside.push(ask(socket, server(), good, pace)?);
-        flood.end()?;
-        let (looked_up, begun) = (Lookups::until_now(stage)?, Instant::now());
-        let flood = Flood::start(stage.socket()?, server(), crowd, rate, from)?;
-        let before = spent(stage)?;
-        under.push(ask(socket, server(), good, pace)?);
-        for (share, (before, after)) in shares.iter_mut().zip(before.into_iter().zip(spent(stage)?)) {
-            share.cores += (after - before).cores;
-            share.waiting += (after - before).waiting;
-        }
-        total.add(&flood.end()?, rate);
-        lookups.add(looked_up, Lookups::until_now(stage)?, begun.elapsed());
+        let round = undisturbed.play(|| Round::play(stage, socket, good, (sink, crowd, from), options.turn))?;
+        let [calm, to_sink, flooded] = round.turns;
         quiet.push(calm);
+        beside.push(to_sink);
+        under.push(flooded);
+        for (share, spent) in shares.iter_mut().zip(round.spent) {
+            share.cores += spent.cores;
+            share.waiting += spent.waiting;
+        }
+        total.add(&round.sent, round.rate);
+        let (before, after, time) = round.lookups;
+        lookups.add(before, after, time);
     }
     batch::tell_when(socket, false)?;
     let turns = Turns { quiet, beside, under };
     let flooded = turns.judge(&total, shares, (apart.is_some(), short_turns));
     Ok(Flooded { flood_apart: from.is_apart, lookups, ..flooded })
+}
+
+/// One turn without a flood, one with it beside the map system, and one with it there.
+struct Round {
+    turns: [Measured; 3],
+    /// Of the last one: what threads have had, ...
+    spent: [Spent; 4],
+    /// ... the flood and how many a second it should have been, ...
+    sent: FloodEnd,
+    rate: f64,
+    /// ... and what had been looked up before and after it, and the time between.
+    lookups: (Lookups, Lookups, Duration),
+}
+
+impl Round {
+    fn play(
+        stage: &Stage,
+        socket: &UdpSocket,
+        good: &mut Questions,
+        (sink, crowd, from): (SocketAddrV4, &[Ipv4Addr], Place),
+        time: Duration,
+    ) -> anyhow::Result<Self> {
+        let pace = Pace { outstanding: GOOD.0, pause: GOOD.1, time };
+        let calm = ask(socket, server(), good, pace)?;
+        let rate = calm.rate() * f64::from(FLOOD);
+        let flood = Flood::start(stage.socket()?, sink, crowd, rate, from)?;
+        let to_sink = ask(socket, server(), good, pace)?;
+        flood.end()?;
+        let (looked_up, begun) = (Lookups::until_now(stage)?, Instant::now());
+        let flood = Flood::start(stage.socket()?, server(), crowd, rate, from)?;
+        let before = spent(stage)?;
+        let flooded = ask(socket, server(), good, pace)?;
+        let mut spent = spent(stage)?;
+        spent.iter_mut().zip(before).for_each(|(after, before)| *after = *after - before);
+        let sent = flood.end()?;
+        let lookups = (looked_up, Lookups::until_now(stage)?, begun.elapsed());
+        Ok(Self { turns: [calm, to_sink, flooded], spent, sent, rate, lookups })
+    }
 }
 
 /// What was sent of the flood at the map system, in all rounds.

@@ -101,7 +101,7 @@ pub struct Report {
     pub registering: Registering,
     /// From a Map-Register to the first right answer.
     pub first_answer: FirstAnswer,
-    /// Turns of the cases in which others had the processors.
+    /// Turns of the cases, and rounds of the flood, in which others had the processors.
     pub disturbed: Disturbed,
     /// What was promised, and what was measured.
     pub promises: Vec<Line>,
@@ -118,6 +118,8 @@ pub struct FloodReport {
     pub rounds: usize,
     /// What was measured.
     pub flood: Flooded,
+    /// Rounds in which others had the processors.
+    pub disturbed: Disturbed,
     /// What was promised, and what was measured.
     pub promises: Vec<Line>,
     /// Whether every promise was kept.
@@ -128,6 +130,7 @@ impl FloodReport {
     /// In words.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = self.flood.lines();
+        lines.extend(self.disturbed.line());
         lines.push(format!("{} rounds, {}", self.rounds, self.machine));
         lines
     }
