@@ -330,7 +330,8 @@ fn who_asks_from_behind_a_nat_is_answered_at_its_address_and_port() {
     let running = Running::start(home.path(), "127.0.53.59", &["--config", &sites]);
     let nat = UdpSocket::bind("127.0.53.60:0").unwrap();
     nat.set_read_timeout(Some(PATIENCE)).unwrap();
-    let asks = |nonce, rlocs: &[&str]| nat.send_to(&ecm(&request(nonce, &[host("2001:db9::2")], rlocs)), running.listening);
+    let asks =
+        |nonce, rlocs: &[&str]| nat.send_to(&ecm(&request(nonce, &[host("2001:db9::2")], rlocs)), running.listening);
     asks(1, &["10.0.0.5", "203.0.113.9"]).unwrap();
     asks(2, &["10.0.0.5"]).unwrap();
     let mut buffer = [0; 2048];

@@ -412,7 +412,8 @@ mod tests {
         assert_eq!(open.admit_foreign(TARGET, &with_none), Ok(AnswerAt::Nat));
         assert_eq!(open.admit_foreign(TARGET, &[Address::None]), Err(Refusal::ForeignNotFromItr));
         // Whoever asks for others names them, if they can be in its own network.
-        let clients = Limiter::new(vec!["192.0.2.0/24".parse().unwrap(), "10.0.0.0/8".parse().unwrap()], Foreign::Nobody);
+        let clients =
+            Limiter::new(vec!["192.0.2.0/24".parse().unwrap(), "10.0.0.0/8".parse().unwrap()], Foreign::Nobody);
         assert_eq!(clients.admit_foreign([10, 0, 0, 53].into(), &rlocs(&["10.0.0.1"])), Ok(AnswerAt::ItrRloc));
         assert_eq!(clients.admit_foreign(TARGET, &rlocs(&["10.0.0.1"])), Ok(AnswerAt::Nat));
     }

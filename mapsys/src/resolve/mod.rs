@@ -30,6 +30,7 @@ use wire::record::MappingRecord;
 use crate::engine::Output;
 use crate::limit::{Foreign, Limiter};
 use crate::limits::{ANSWER_WITHIN, LATE_AT_ONCE, LOOKED_UP_LATELY, LOOKUPS, WAITING_REQUESTS};
+use crate::pause::Pause;
 use crate::refusal::{Refusal, Served, Tally};
 use crate::register::MapServer;
 use crate::subscribe::Subscriptions;
@@ -53,6 +54,7 @@ pub struct Resolver {
     limiter: Limiter,
     cache: Cache,
     lookups: Lookups,
+    stale_logged: Pause,
     doubted: Doubted,
     requests: Requests,
     associations: Associations,
@@ -82,10 +84,21 @@ pub struct Context<'a> {
 impl Resolver {
     /// A resolver that sends from `sockets`.
     pub fn new(sockets: Sockets, limiter: Limiter, lookups: Lookups, associations: Associations) -> Self {
-        let (cache, requests) = (Cache::default(), Requests::default());
         let ddt = Ddt::new(&crate::ddt::Config::default(), &sockets);
-        let (turns, doubted, has_pipe, asked) = (Turns::default(), Doubted::default(), false, 0);
-        Self { sockets, limiter, cache, lookups, doubted, associations, requests, has_pipe, asked, turns, ddt }
+        Self {
+            sockets,
+            limiter,
+            cache: Cache::default(),
+            lookups,
+            stale_logged: Pause::default(),
+            doubted: Doubted::default(),
+            requests: Requests::default(),
+            associations,
+            has_pipe: false,
+            asked: 0,
+            turns: Turns::default(),
+            ddt,
+        }
     }
 
     /// Takes an ECM, decoded and whole.
@@ -447,7 +460,9 @@ impl Resolver {
     fn with_stale(&mut self, cx: &Context<'_>, host: EidPrefix, found: Found) -> Found {
         match (found, self.cache.get(cx.now.monotonic, &host)) {
             (Found::Unknown(_), Some(Hit::Stale(old))) => {
-                tracing::warn!(eid = %host, "the DHT does not answer: serving what it said before");
+                self.stale_logged.line(cx.now.monotonic, |left_out| {
+                    tracing::warn!(eid = %host, left_out, "the DHT does not answer: serving what it said before");
+                });
                 old.for_a_minute()
             }
             (Found::Unknown(_), Some(Hit::Refresh(old) | Hit::Fresh(old))) => old,

@@ -35,7 +35,9 @@ fn left(outputs: &[Output]) -> Vec<(SocketAddr, SocketAddr, usize)> {
 #[test]
 fn who_asks_from_behind_a_nat_is_answered_at_the_nat() {
     let mut world = registered();
-    for (nonce, rlocs) in [vec![INSIDE], vec!["fe80::1"], vec!["127.0.0.1", "fd00::5"], vec!["100.64.0.9", INSIDE]].iter().enumerate() {
+    for (nonce, rlocs) in
+        [vec![INSIDE], vec!["fe80::1"], vec!["127.0.0.1", "fd00::5"], vec!["100.64.0.9", INSIDE]].iter().enumerate()
+    {
         let outputs = world.datagram(1, NAT, &asks(nonce as u64, rlocs));
         let (to, told) = reply(&outputs);
         assert_eq!((to, told.nonce.0), (address(NAT), nonce as u64), "{rlocs:?}: not the inner port");

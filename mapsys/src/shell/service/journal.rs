@@ -13,8 +13,9 @@ use tokio::task::JoinHandle;
 use wire::control::{MapNotify, message_type};
 
 use crate::engine::{Mark, Output, Subject};
-use crate::limits::{COMMIT_INTERVAL, DISK_PAUSE, JOURNAL_WAITING, LOG_PAUSE};
+use crate::limits::{COMMIT_INTERVAL, DISK_PAUSE, JOURNAL_WAITING};
 use crate::nat;
+use crate::pause::Pause;
 
 /// Writes marks to disk; returns when they are there.
 type Write = dyn Fn(&[Mark]) -> anyhow::Result<()> + Send + Sync;
@@ -34,7 +35,7 @@ pub(super) struct Journal {
     rests_until: Option<Instant>,
     /// Whether the disk did not take the last write.
     is_failing: bool,
-    failure_logged: Option<Instant>,
+    failure_logged: Pause,
 }
 
 /// A write in progress.
@@ -76,7 +77,7 @@ impl Journal {
             writing: None,
             rests_until: None,
             is_failing: false,
-            failure_logged: None,
+            failure_logged: Pause::default(),
         }
     }
 
@@ -176,11 +177,9 @@ impl Journal {
     }
 
     fn say(&mut self, error: &str) {
-        let now = Instant::now();
-        if self.failure_logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_PAUSE) {
-            self.failure_logged = Some(now);
-            tracing::error!(error, "nothing is confirmed or published until this is mended");
-        }
+        self.failure_logged.line(Instant::now(), |left_out| {
+            tracing::error!(error, left_out, "nothing is confirmed or published until this is mended");
+        });
     }
 }
 
