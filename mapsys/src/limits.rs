@@ -399,6 +399,9 @@ pub const JOURNAL_WAITING: usize = 16_384;
 /// After a write that failed the next begins so much later: a full disk seldom has room again in less, and each try opens the file
 /// anew and hands over all marks.
 pub const DISK_PAUSE: Duration = Duration::from_secs(1);
+/// A write that goes on for so long is one that fails, until it ends: a commit of a busy disk takes half a second, and xTRs repeat a
+/// Map-Register meanwhile.
+pub const DISK_HANGS: Duration = Duration::from_secs(5);
 /// Marks that a disk which takes nothing may leave in memory before those are dropped that only make room, at about 150
 /// octets. Of the others there is one for each thing that is remembered anyway ([`NONCE_MEMORIES`], [`LEGACY_NONCES`],
 /// [`SEQUENCES`], [`REGISTRATIONS`]): a nonce that is forgotten before it was written leaves none.

@@ -196,8 +196,10 @@ refusals! {
     ReferralUnanswered => "referral-unanswered",
     /// A request for an EID not registered here from whom we serve only our own.
     ForeignNotServed => "foreign-not-served",
-    /// A request for an EID not registered here whose outer source is none of its ITR-RLOCs.
+    /// A request for an EID not registered here whose outer source is none of its ITR-RLOCs, of which one at least is public.
     ForeignNotFromItr => "foreign-not-from-itr",
+    /// A request for an EID that another node answers for, from behind a NAT: that node would send to a private ITR-RLOC.
+    ForeignBehindNat => "foreign-behind-nat",
     /// The source has used up its lookups in the DHT.
     MissBudget => "miss-budget",
     /// A reply or a forwarded request would be more than three times what came in the target's name.

@@ -106,6 +106,15 @@ pub fn is_private(address: IpAddr) -> bool {
     }
 }
 
+/// Whether an address can be behind a NAT: no packet from outside is led to it. Of a provider, of one link and of one machine too.
+pub fn is_behind(address: IpAddr) -> bool {
+    let is_local = match address {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
+    };
+    is_local || is_private(address)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

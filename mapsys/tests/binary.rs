@@ -322,6 +322,28 @@ fn lig_says_1_when_there_is_no_mapping_and_no_answer() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("No map-reply"));
 }
 
+/// Its ITR-RLOC is behind the NAT that 127.0.53.60 stands for here: the answer comes to the socket that asked.
+#[test]
+fn who_asks_from_behind_a_nat_is_answered_at_its_address_and_port() {
+    let home = tempfile::tempdir().unwrap();
+    let sites = config_file(home.path());
+    let running = Running::start(home.path(), "127.0.53.59", &["--config", &sites]);
+    let nat = UdpSocket::bind("127.0.53.60:0").unwrap();
+    nat.set_read_timeout(Some(PATIENCE)).unwrap();
+    let asks =
+        |nonce, rlocs: &[&str]| nat.send_to(&ecm(&request(nonce, &[host("2001:db9::2")], rlocs)), running.listening);
+    asks(1, &["10.0.0.5", "203.0.113.9"]).unwrap();
+    asks(2, &["10.0.0.5"]).unwrap();
+    let mut buffer = [0; 2048];
+    let (length, from) = nat.recv_from(&mut buffer).expect("a Map-Reply");
+    assert_eq!(from, running.listening);
+    let ControlMessage::MapReply(told) = ControlMessage::decode(&buffer[..length]).unwrap() else { panic!() };
+    assert_eq!(told.nonce.0, 2, "the other one names somebody in public");
+    let shown = mapsys(&["show", "counters", "--state-dir", &home.path().display().to_string(), "--json"]);
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(shown["refusals"]["foreign-not-from-itr"], 1, "{shown}");
+}
+
 #[test]
 fn several_workers_answer_each_his_own_and_end_cleanly() {
     let folder = tempfile::tempdir().unwrap();

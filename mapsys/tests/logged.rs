@@ -6,6 +6,8 @@ mod common;
 #[path = "../../program/tests/support/log.rs"]
 mod log;
 
+use std::time::Duration;
+
 use common::*;
 use log::logged;
 use mapsys::limits::{LIVE_MORE_SPECIFICS, LOG_PAUSE};
@@ -13,7 +15,7 @@ use mapsys::refusal::Refusal;
 use mapsys::register::site::{Site, SitePrefix};
 use wire::address::{Eid, Lcaf};
 use wire::control::auth::Algorithm;
-use wire::control::{Ecm, EidRequest, MapRequest};
+use wire::control::{Ecm, EidRequest, MapRegister, MapRequest, XtrIdentity};
 use wire::record::{MapVersion, MappingRecord};
 
 const ETR: &str = "198.51.100.1:4342";
@@ -158,4 +160,38 @@ fn a_more_specific_for_which_there_is_no_room_is_logged() {
     let expected = "WARN Map-Register refused site=\"a\" eid=2001:db8:a:101::/64 from=198.51.100.1:4342 \
                     reason=\"register-table-full\"";
     assert_eq!(lines, [expected]);
+}
+
+/// Two xTRs that merge register as much, and neither acknowledges what it is told of the other.
+#[test]
+fn map_notifies_that_nobody_acknowledges_are_a_few_lines_that_say_how_many_there_were() {
+    const EACH: u64 = 250;
+    let names = ["a", "b"];
+    let sites = names.map(|name| {
+        let whole = SitePrefix { prefix: prefix(&format!("2001:db8:{name}::/48")), max_len: 64 };
+        Site { prefixes: vec![whole], ..site(name, 1, "secret", &[]) }
+    });
+    let mut bench = Bench::new(config(sites.to_vec()));
+    let told = |bench: &mut Bench, numbers: std::ops::RangeInclusive<u64>| {
+        for number in numbers {
+            for (name, xtr) in names.iter().flat_map(|name| [(name, 1_u8), (name, 2)]) {
+                let (from, inner) = (format!("198.51.100.{xtr}"), prefix(&format!("2001:db8:{name}:{number:x}::/64")));
+                let xtr_identity = Some(XtrIdentity { xtr_id: [xtr; 16], site_id: 1 });
+                let register = register(number, vec![record(inner, &[&from])]);
+                let message = MapRegister { merge: true, xtr_identity, ..register };
+                bench.datagram(&format!("{from}:4342"), &seal(message, &key(1, Algorithm::HmacSha256, "secret")));
+            }
+        }
+        drop(bench.pass(Duration::from_secs(100)));
+    };
+    let lines = logged(|| {
+        told(&mut bench, 1..=EACH);
+        told(&mut bench, EACH + 1..=EACH + 1);
+    });
+    let unacknowledged = bench.engine.tally().get(Refusal::NotifyUnacknowledged);
+    assert!(unacknowledged > 2 * EACH, "{unacknowledged}");
+    let lines: Vec<_> = lines.iter().filter(|line| line.starts_with("INFO Map-Notify not acknowledged")).collect();
+    assert!((2..=10).contains(&lines.len()), "{lines:?}");
+    let said: u64 = lines.iter().filter_map(|line| line.split_once("left_out=")?.1.parse::<u64>().ok()).sum();
+    assert!(said + 10 > 2 * EACH, "{said} of {unacknowledged}: {lines:?}");
 }

@@ -22,7 +22,9 @@ use crate::lab::{Lab, netlink};
 use crate::limits::{COMMAND_TIME, POLL, READY_TIME};
 
 use network::ROAMING_RLOC;
-pub use network::{FAR, NAT, NEAR, ROAMING, ROAMING_PREFIX, RTR, RTR_ADDRESS, SECOND_NAT, SECOND_RLOC, Site};
+pub use network::{
+    FAR, MAP_SYSTEM, NAT, NEAR, ROAMING, ROAMING_PREFIX, RTR, RTR_ADDRESS, SECOND_NAT, SECOND_RLOC, Site,
+};
 
 /// What the sites share with the map system, and what the RTR does.
 const SITE_SECRET: &str = "secretkey";

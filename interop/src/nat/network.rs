@@ -11,7 +11,7 @@ pub(super) const PICTURE: &str = "host-a --- xtr-a --- nat --- core --- xtr-b --
 /// The router in the middle, in which the map system runs too.
 pub(super) const CORE: &str = "core";
 /// The address of the map system.
-pub(super) const MAP_SYSTEM: &str = "203.0.113.53";
+pub const MAP_SYSTEM: &str = "203.0.113.53";
 /// Name of the NAT.
 pub const NAT: &str = "nat";
 /// Name of the NAT of the second uplink.

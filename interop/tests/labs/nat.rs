@@ -61,6 +61,7 @@ fn a_site_behind_a_strict_nat_is_reached_and_found_again() {
                 assert!(report.octets >= 2_000_000, "from {} in family {family}", from.host);
             }
         }
+        assert_eq!(asked_through_nat(lab)?, serde_json::json!(["natively-forward", nat::MAP_SYSTEM]));
         let show = |node: &str| shown(lab, &controls, node, "locators");
         let nat = show(NEAR.xtr)?["nat"].clone();
         assert_eq!((&nat["state"], &nat["rtrs"][0]), (&"behind".into(), &nat::RTR_ADDRESS.into()), "{nat}");
@@ -178,6 +179,15 @@ fn what_a_site_behind_a_nat_sends_to_and_what_it_has_move_to_another_xtr_while_p
         check().map_err(Into::into)
     })
     .unwrap();
+}
+
+/// What `lig` behind the NAT hears of an EID of nobody, and from whom: its ITR-RLOC is a private one, and its port is another one outside.
+fn asked_through_nat(lab: &Lab) -> anyhow::Result<Value> {
+    let mut command = Command::new(Path::new(support::built_programs()).join("lig"));
+    command.args(["2001:db8:ffff::1", "--json", "--source", NEAR.rloc, "--map-resolver", nat::MAP_SYSTEM]);
+    let output = process::output(lab.namespace(NEAR.xtr)?, command, COMMAND_TIME)?;
+    let answer: Value = serde_json::from_str(&output.stdout)?;
+    Ok(serde_json::json!([answer["action"], answer["from"]]))
 }
 
 /// A table of a running xTR.

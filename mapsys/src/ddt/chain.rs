@@ -11,7 +11,8 @@ use wire::record::Ttl;
 use super::keys::{self, Unverified, VerifyingKey};
 use super::revoked::{self, Revoked};
 use crate::limit::Bounded;
-use crate::limits::{AUTHENTICATED_NODES, DDT_KEYS, DDT_PATIENCE, LOG_PAUSE, REFERRAL_LIFE};
+use crate::limits::{AUTHENTICATED_NODES, DDT_KEYS, DDT_PATIENCE, REFERRAL_LIFE};
+use crate::pause::Pause;
 use crate::refusal::Refusal;
 
 /// A Map-Referral as it came.
@@ -41,7 +42,7 @@ pub(super) struct Chain {
     known: Bounded<(IpAddr, EidPrefix), (Instant, Vec<VerifyingKey>)>,
     revoked: Revoked,
     /// When a revocation was last logged.
-    revocation_logged: Option<Instant>,
+    revocation_logged: Pause,
 }
 
 /// Where nothing counts any more that was proven before: strictly below these prefixes, or everywhere.
@@ -69,7 +70,7 @@ impl Chain {
     /// Without anchors nothing is verified.
     pub(super) fn new(anchors: Vec<VerifyingKey>) -> Self {
         let (known, revoked) = (Bounded::new(AUTHENTICATED_NODES), Revoked::default());
-        Self { anchors, known, revoked, revocation_logged: None }
+        Self { anchors, known, revoked, revocation_logged: Pause::default() }
     }
 
     /// Takes over what another has heard of revoked keys.
@@ -168,10 +169,10 @@ impl Chain {
     }
 
     fn warn(&mut self, now: Instant, node: IpAddr, scope: Option<EidPrefix>) {
-        if self.revocation_logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_PAUSE) {
-            self.revocation_logged = Some(now);
-            tracing::warn!(%node, scope = scope.map(tracing::field::display), "a DDT node revokes a key of its own");
-        }
+        self.revocation_logged.line(now, |left_out| {
+            let scope = scope.map(tracing::field::display);
+            tracing::warn!(%node, scope, left_out, "a DDT node revokes a key of its own");
+        });
     }
 
     /// Number of keys that are known to be revoked.

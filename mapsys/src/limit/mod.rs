@@ -22,6 +22,7 @@ use crate::limits::{
 };
 use crate::refusal::Refusal;
 use crate::register::label::AnyEid;
+use crate::transport::is_behind;
 pub(crate) use bounded::Bounded;
 pub(crate) use bucket::Bucket;
 
@@ -31,8 +32,19 @@ pub enum Foreign {
     /// Nobody on the network: the map system of one border node.
     #[default]
     Nobody,
-    /// Whoever asks from one of the ITR-RLOCs that it gives.
+    /// Whoever asks from one of the ITR-RLOCs that it gives, or from a NAT before all of them.
     FromItrRloc,
+}
+
+/// Where an answer about an EID that is not registered here goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerAt {
+    /// To the first ITR-RLOC that can be sent to: a client may ask for others.
+    ItrRloc,
+    /// To the source, which is one of the ITR-RLOCs.
+    Source,
+    /// To the source, address and port, which are a NAT's: all ITR-RLOCs are behind it.
+    Nat,
 }
 
 /// The limits' memory.
@@ -105,18 +117,25 @@ impl Limiter {
         self.clients.iter().any(|net| net.contains(&source))
     }
 
-    /// Whether `source` may ask for an EID that is not registered here.
+    /// Whether `source` may ask for an EID that is not registered here, and where its answer goes.
     ///
     /// # Errors
     /// `ForeignNotServed` or `ForeignNotFromItr`.
-    pub fn admit_foreign(&self, source: IpAddr, itr_rlocs: &[Address]) -> Result<(), Refusal> {
-        if self.is_client(source) {
-            return Ok(());
+    pub fn admit_foreign(&self, source: IpAddr, itr_rlocs: &[Address]) -> Result<AnswerAt, Refusal> {
+        let is_client = self.is_client(source);
+        if self.foreign == Foreign::Nobody && !is_client {
+            return Err(Refusal::ForeignNotServed);
         }
-        match self.foreign {
-            Foreign::Nobody => Err(Refusal::ForeignNotServed),
-            Foreign::FromItrRloc if itr_rlocs.iter().any(|rloc| rloc.ip() == Some(source)) => Ok(()),
-            Foreign::FromItrRloc => Err(Refusal::ForeignNotFromItr),
+        if itr_rlocs.iter().any(|rloc| rloc.ip() == Some(source)) {
+            return Ok(AnswerAt::Source);
+        }
+        let mut addresses = itr_rlocs.iter().filter_map(Address::ip).peekable();
+        let is_nat = addresses.peek().is_some() && addresses.all(is_behind);
+        // A Map-Resolver that is a client asks for ITRs of its own network, where they can be reached.
+        match is_client {
+            true if !is_nat || is_behind(source) => Ok(AnswerAt::ItrRloc),
+            false if !is_nat => Err(Refusal::ForeignNotFromItr),
+            _ => Ok(AnswerAt::Nat),
         }
     }
 
@@ -366,11 +385,36 @@ mod tests {
         let rlocs = [Address::from(TARGET)];
         let spoofed = IpAddr::from([203, 0, 113, 9]);
         let open = Limiter::new(vec![], Foreign::FromItrRloc);
-        assert_eq!(open.admit_foreign(TARGET, &rlocs), Ok(()));
+        assert_eq!(open.admit_foreign(TARGET, &rlocs), Ok(AnswerAt::Source));
         assert_eq!(open.admit_foreign(spoofed, &rlocs), Err(Refusal::ForeignNotFromItr));
         let closed = Limiter::new(vec![], Foreign::Nobody);
         assert_eq!(closed.admit_foreign(TARGET, &rlocs), Err(Refusal::ForeignNotServed));
         let client = Limiter::new(vec!["203.0.113.0/24".parse().unwrap()], Foreign::Nobody);
-        assert_eq!(client.admit_foreign(spoofed, &rlocs), Ok(()));
+        assert_eq!(client.admit_foreign(spoofed, &rlocs), Ok(AnswerAt::ItrRloc));
+    }
+
+    #[test]
+    fn an_itr_all_of_whose_locators_are_behind_a_nat_is_answered_at_the_nat() {
+        let rlocs = |all: &[&str]| -> Vec<Address> {
+            all.iter().map(|text| Address::from(text.parse::<IpAddr>().unwrap())).collect()
+        };
+        let open = Limiter::new(vec![], Foreign::FromItrRloc);
+        let behind = ["10.0.0.1", "172.31.0.1", "192.168.1.1", "100.64.0.1", "169.254.0.1", "127.0.0.1"];
+        for text in behind.into_iter().chain(["fd00::1", "fe80::1", "::1"]) {
+            assert_eq!(open.admit_foreign(TARGET, &rlocs(&[text])), Ok(AnswerAt::Nat), "{text}");
+            let with_public = rlocs(&[text, "203.0.113.9"]);
+            assert_eq!(open.admit_foreign(TARGET, &with_public), Err(Refusal::ForeignNotFromItr), "{text}");
+        }
+        for text in ["100.128.0.1", "172.32.0.1", "2001:db8::1", "0.0.0.0", "224.0.0.1"] {
+            assert_eq!(open.admit_foreign(TARGET, &rlocs(&[text])), Err(Refusal::ForeignNotFromItr), "{text}");
+        }
+        let with_none = [rlocs(&["10.0.0.1"]), vec![Address::None]].concat();
+        assert_eq!(open.admit_foreign(TARGET, &with_none), Ok(AnswerAt::Nat));
+        assert_eq!(open.admit_foreign(TARGET, &[Address::None]), Err(Refusal::ForeignNotFromItr));
+        // Whoever asks for others names them, if they can be in its own network.
+        let clients =
+            Limiter::new(vec!["192.0.2.0/24".parse().unwrap(), "10.0.0.0/8".parse().unwrap()], Foreign::Nobody);
+        assert_eq!(clients.admit_foreign([10, 0, 0, 53].into(), &rlocs(&["10.0.0.1"])), Ok(AnswerAt::ItrRloc));
+        assert_eq!(clients.admit_foreign(TARGET, &rlocs(&["10.0.0.1"])), Ok(AnswerAt::Nat));
     }
 }

@@ -12,7 +12,7 @@ use super::locators;
 use super::registration::Registration;
 use super::site::{self, Grant, Publish, SiteId};
 use super::{MapServer, Origin, xtr_id};
-use crate::limits::{LIVE_MORE_SPECIFICS, LOG_PAUSE, REGISTER_RECORDS, REGISTRATIONS};
+use crate::limits::{LIVE_MORE_SPECIFICS, REGISTER_RECORDS, REGISTRATIONS};
 use crate::refusal::Refusal;
 
 /// A record that may be registered.
@@ -184,11 +184,10 @@ impl MapServer {
             known.is_some_and(|part| record.map_version.is_older_than(part.map_version))
         });
         let Some((record, admitted)) = older else { return Ok(()) };
-        if self.version_logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_PAUSE) {
-            self.version_logged = Some(now);
+        self.version_logged.line(now, |left_out| {
             let (site, version) = (&self.sites.get(site).name, record.map_version.0);
-            tracing::warn!(site, eid = %admitted.eid(), version, "Map-Register with an older Map-Version");
-        }
+            tracing::warn!(site, eid = %admitted.eid(), version, left_out, "Map-Register with an older Map-Version");
+        });
         Err(Refusal::RegisterOldVersion)
     }
 }

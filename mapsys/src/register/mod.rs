@@ -39,8 +39,9 @@ use wire::control::{ControlMessage, MapNotify, MapRegister};
 use wire::record::{MappingRecord, Ttl};
 
 use crate::engine::Mark;
-use crate::limits::{CONFIRMED_AGAIN, LOG_PAUSE, NOTIFICATIONS, NOTIFICATIONS_PER_SITE, REGISTRATION_SILENCE};
+use crate::limits::{CONFIRMED_AGAIN, NOTIFICATIONS, NOTIFICATIONS_PER_SITE, REGISTRATION_SILENCE};
 use crate::nat::{Relay, Relays};
+use crate::pause::Pause;
 use crate::refusal::{Refusal, Tally};
 use crate::transport::Now;
 use admission::Admitted;
@@ -93,9 +94,11 @@ pub struct MapServer {
     /// What must be on disk before the next such Map-Notify is sent.
     marks: Vec<Mark>,
     /// When a replay was last logged: whoever has recorded one message can send it for ever.
-    replay_logged: Option<Instant>,
+    replay_logged: Pause,
     /// When an old Map-Version was last logged.
-    version_logged: Option<Instant>,
+    version_logged: Pause,
+    /// When a Map-Notify that nobody has acknowledged was.
+    unanswered_logged: Pause,
     silence_log: SilenceLog,
     refused: RefusedLog,
     /// What may be sent to locators that were only named.
@@ -142,8 +145,9 @@ impl MapServer {
             displaced: Displaced::default(),
             notify_nonce,
             marks: Vec::new(),
-            replay_logged: None,
-            version_logged: None,
+            replay_logged: Pause::default(),
+            version_logged: Pause::default(),
+            unanswered_logged: Pause::default(),
             silence_log: SilenceLog::default(),
             refused: RefusedLog::default(),
             named: Budget::default(),
@@ -278,12 +282,11 @@ impl MapServer {
     }
 
     fn warn_of_replay(&mut self, now: Instant, origin: Origin, owner: &NonceOwner, message: &MapRegister) {
-        if self.replay_logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_PAUSE) {
-            self.replay_logged = Some(now);
+        self.replay_logged.line(now, |left_out| {
             let eid = message.records.first().and_then(|record| AnyEid::of(&record.eid)).map(display);
             let from = if let Origin::Network { remote, .. } = origin { Some(display(remote)) } else { None };
-            tracing::warn!(site = owner.site, eid, from, nonce = message.nonce.0, "Map-Register replayed");
-        }
+            tracing::warn!(site = owner.site, eid, from, nonce = message.nonce.0, left_out, "Map-Register replayed");
+        });
     }
 
     fn apply(
@@ -359,7 +362,8 @@ impl MapServer {
         self.marks.extend(marks);
         self.notifier.handle_timeout(now.monotonic);
         while let Some(((eid, _), _)) = self.notifier.poll_given_up() {
-            tracing::info!(%eid, "Map-Notify not acknowledged");
+            self.unanswered_logged
+                .line(now.monotonic, |left_out| tracing::info!(%eid, left_out, "Map-Notify not acknowledged"));
             tally.count(Refusal::NotifyUnacknowledged);
         }
         eids.into_iter().filter_map(AnyEid::prefix).collect()

@@ -22,7 +22,8 @@ use wire::address::EidPrefix;
 use wire::record::{MapVersion, Ttl};
 
 use crate::engine::{Mark, Output};
-use crate::limits::{LOG_PAUSE, PUTS_KEPT, REGISTRATION_SILENCE, SEQUENCES};
+use crate::limits::{PUTS_KEPT, REGISTRATION_SILENCE, SEQUENCES};
+use crate::pause::Pause;
 use crate::refusal::Refusal;
 use crate::register::MapServer;
 use crate::register::pace::PutOutcome;
@@ -66,7 +67,7 @@ pub struct Publisher {
     /// When what an earlier run published, and nobody has registered since, is withdrawn.
     sweep_at: Option<Instant>,
     /// When it was last logged that something cannot be signed, and how often that has been so since.
-    unsigned: (Option<Instant>, usize),
+    unsigned_logged: Pause,
     /// Pages of an earlier run that stay as they are until then.
     waiting: Option<(Instant, BTreeSet<Topic>)>,
 }
@@ -161,7 +162,7 @@ impl Publisher {
             standing,
             sequences,
             is_clock_right,
-            unsigned: (None, 0),
+            unsigned_logged: Pause::default(),
             in_flight,
             unlisted,
             kept,
@@ -404,12 +405,9 @@ impl Publisher {
 
     /// What keeps one record from being signed mostly keeps all: one is named, and how many attempts there were.
     fn warn_unsigned(&mut self, now: Instant, record: Topic, error: &SignError) {
-        let (logged, attempts) = &mut self.unsigned;
-        *attempts += 1;
-        if logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_PAUSE) {
-            tracing::error!(%record, attempts = *attempts, %error, "cannot publish");
-            self.unsigned = (Some(now), 0);
-        }
+        self.unsigned_logged.line(now, |left_out| {
+            tracing::error!(%record, attempts = left_out.unwrap_or(0) + 1, %error, "cannot publish");
+        });
     }
 
     fn put(&mut self, topic: Topic, publication: Publication, outputs: &mut VecDeque<Output>) {

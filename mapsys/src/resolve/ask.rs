@@ -22,6 +22,8 @@ pub(super) struct Ask {
     pub(super) number: u64,
     pub(super) via: Via,
     pub(super) reply_to: ReplyTo,
+    /// The answer goes to a NAT: nobody else can answer.
+    pub(super) is_behind_nat: bool,
     pub(super) nonce: Nonce,
     /// The whole ECM, for forwarding.
     pub(super) ecm: Vec<u8>,
@@ -69,6 +71,14 @@ pub(super) enum ReplyTo {
 }
 
 impl Ask {
+    /// Whether another node may answer it, at its ITR-RLOCs.
+    ///
+    /// # Errors
+    /// `ForeignBehindNat`.
+    pub(super) fn may_be_sent_on(&self) -> Result<(), Refusal> {
+        if self.is_behind_nat { Err(Refusal::ForeignBehindNat) } else { Ok(()) }
+    }
+
     /// Whose limits count; `None` for the pipe.
     pub(super) fn target(&self) -> Option<IpAddr> {
         match self.reply_to {
@@ -112,7 +122,7 @@ pub(super) fn asking_for(ecm: &[u8], hosts: &[EidPrefix]) -> Result<Vec<u8>, Ref
 }
 
 /// The host that a record asks for; `None` of a name, a MAC address or a pair.
-fn host_of(record: &EidRequest) -> Option<EidPrefix> {
+pub(super) fn host_of(record: &EidRequest) -> Option<EidPrefix> {
     record.eid.ip_prefix().map(|prefix| EidPrefix::host(prefix.iid, prefix.net.addr()))
 }
 

@@ -88,7 +88,7 @@ impl Resolver {
                 Ok(Slot::Records(vec![unregistered(server, &grant, &host, spelling)]))
             }
             (None, None) => {
-                self.admit_foreign(cx, ask, &request.itr_rlocs)?;
+                self.admit_foreign(cx, ask, request)?;
                 Ok(Slot::Records(vec![negative(&host, spelling, Action::NativelyForward, UNKNOWN)]))
             }
         }

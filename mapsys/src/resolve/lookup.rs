@@ -14,6 +14,7 @@ use wire::record::LocatorRecord;
 
 use crate::engine::Mark;
 use crate::limits::{LOOKUP_TIMEOUT, LOOKUPS, READ_KEYS, READ_ON};
+use crate::pause::Pause;
 use crate::refusal::Refusal;
 use crate::resolve::found::{Found, Mapping};
 use crate::transport::Now;
@@ -34,6 +35,7 @@ pub struct Lookups {
     questions: VecDeque<RecordKey>,
     done: VecDeque<Ended>,
     refused: u64,
+    refused_logged: Pause,
 }
 
 #[derive(Debug)]
@@ -99,6 +101,7 @@ impl Lookups {
             questions: VecDeque::new(),
             done: VecDeque::new(),
             refused: 0,
+            refused_logged: Pause::default(),
         }
     }
 
@@ -310,7 +313,8 @@ impl Lookups {
         let Some(running) = self.running.get_mut(&host) else { return };
         let Some(outcome) = running.resolution.outcome() else { return };
         if let Outcome::Failed(Failure::Refused { key, refusal }) = outcome {
-            tracing::warn!(%key, %refusal, "record refused");
+            self.refused_logged
+                .line(now.monotonic, |left_out| tracing::warn!(%key, %refusal, left_out, "record refused"));
             self.refused += 1;
         }
         let found = found(now, host, outcome, running.unanswered);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The Map-Resolver: encapsulated Map-Requests answered from the sites, the cache or the DHT (RFC 9301, section 8.4).
 
+mod answering;
 mod ask;
 pub mod cache;
 mod doubted;
@@ -22,17 +23,18 @@ use std::time::Instant;
 
 use dht::resolve::TrustAnchor;
 use ipnet::IpNet;
-use wire::address::{Address, EidPrefix};
+use wire::address::EidPrefix;
 use wire::control::{Ecm, EidRequest, MapRequest};
 use wire::record::MappingRecord;
 
 use crate::engine::Output;
 use crate::limit::{Foreign, Limiter};
 use crate::limits::{ANSWER_WITHIN, LATE_AT_ONCE, LOOKED_UP_LATELY, LOOKUPS, WAITING_REQUESTS};
+use crate::pause::Pause;
 use crate::refusal::{Refusal, Served, Tally};
 use crate::register::MapServer;
 use crate::subscribe::Subscriptions;
-use crate::transport::{Now, Sockets, Via, is_private, may_send_to};
+use crate::transport::{Now, Sockets, Via, is_private};
 use ask::{Ask, ReplyTo, inner_request};
 use cache::{Cache, Hit};
 use doubted::Doubted;
@@ -52,6 +54,7 @@ pub struct Resolver {
     limiter: Limiter,
     cache: Cache,
     lookups: Lookups,
+    stale_logged: Pause,
     doubted: Doubted,
     requests: Requests,
     associations: Associations,
@@ -81,10 +84,21 @@ pub struct Context<'a> {
 impl Resolver {
     /// A resolver that sends from `sockets`.
     pub fn new(sockets: Sockets, limiter: Limiter, lookups: Lookups, associations: Associations) -> Self {
-        let (cache, requests) = (Cache::default(), Requests::default());
         let ddt = Ddt::new(&crate::ddt::Config::default(), &sockets);
-        let (turns, doubted, has_pipe, asked) = (Turns::default(), Doubted::default(), false, 0);
-        Self { sockets, limiter, cache, lookups, doubted, associations, requests, has_pipe, asked, turns, ddt }
+        Self {
+            sockets,
+            limiter,
+            cache: Cache::default(),
+            lookups,
+            stale_logged: Pause::default(),
+            doubted: Doubted::default(),
+            requests: Requests::default(),
+            associations,
+            has_pipe: false,
+            asked: 0,
+            turns: Turns::default(),
+            ddt,
+        }
     }
 
     /// Takes an ECM, decoded and whole.
@@ -96,7 +110,8 @@ impl Resolver {
         let protection = self.associations.open(cx.now.monotonic, via, ecm.security.as_deref(), &request)?;
         let reply_to = self
             .reply_to(via, &request, ecm.source.port())
-            .or_else(|refusal| Self::reply_to_source(via, &request, ecm.source.port()).ok_or(refusal))?;
+            .or_else(|refusal| Self::reply_to_source(via, &request, ecm.source.port()).ok_or(refusal))
+            .or_else(|refusal| self.reply_to_nat(cx, via, ecm, &request).ok_or(refusal))?;
         self.has_pipe |= reply_to == ReplyTo::Pipe;
         let (forwarded, parts, wanted, is_leaving) = (Vec::new(), Vec::new(), Vec::new(), is_leaving(&request));
         let (nonce, ddt) = (request.nonce, ecm.ddt);
@@ -109,6 +124,7 @@ impl Resolver {
             number: self.asked,
             via,
             reply_to,
+            is_behind_nat: false,
             nonce,
             ecm: bytes,
             records,
@@ -226,36 +242,6 @@ impl Resolver {
         self.cache.len()
     }
 
-    /// To the pipe, or to the first ITR-RLOC that can be sent to, at the inner source port (RFC 9301, section 5.5).
-    fn reply_to(&self, via: Via, request: &MapRequest, port: u16) -> Result<ReplyTo, Refusal> {
-        let Via::Socket { local, .. } = via else { return Ok(ReplyTo::Pipe) };
-        let rlocs = request.itr_rlocs.iter().filter_map(|rloc| rloc.ip());
-        rlocs
-            .filter(|rloc| port != 0 && may_send_to(*rloc, Some(local)))
-            .find_map(|rloc| {
-                let local = self.sockets.towards(rloc, Some(local))?;
-                Some(ReplyTo::Udp { local, remote: SocketAddr::new(rloc, port) })
-            })
-            .ok_or(Refusal::RequestNoItrRloc)
-    }
-
-    /// Admits a question about an EID not registered here. An ITR that asks from one of its ITR-RLOCs is answered there: to
-    /// name itself second must not aim our answers at whom it names first.
-    fn admit_foreign(&mut self, cx: &Context<'_>, ask: &mut Ask, itr_rlocs: &[Address]) -> Result<(), Refusal> {
-        let Via::Socket { local: asked, remote: source } = ask.via else { return Ok(()) };
-        // What ends a subscription has no ITR-RLOC, and is answered at its source.
-        let source_rloc = [Address::from(source.ip())];
-        let itr_rlocs = if ask.is_leaving { &source_rloc[..] } else { itr_rlocs };
-        self.limiter.admit_foreign(source.ip(), itr_rlocs)?;
-        let ReplyTo::Udp { local, remote } = &mut ask.reply_to else { return Ok(()) };
-        if remote.ip() != source.ip() && itr_rlocs.iter().any(|rloc| rloc.ip() == Some(source.ip())) {
-            remote.set_ip(source.ip());
-            *local = asked;
-            self.count(cx, ask, source.ip());
-        }
-        Ok(())
-    }
-
     /// Counts the octets of a request for what may be sent to `target` because of it.
     fn count(&mut self, cx: &Context<'_>, ask: &mut Ask, target: IpAddr) {
         self.limiter.received(cx.now.monotonic, target, ask.ecm.len());
@@ -299,7 +285,7 @@ impl Resolver {
         } else if let Some(own) = own::find(cx.server, &host, octets, sendable) {
             return self.own_slot(cx, ask, own, host);
         } else {
-            self.admit_foreign(cx, ask, &request.itr_rlocs)?;
+            self.admit_foreign(cx, ask, request)?;
             if let Some(slot) = self.foreign_slot(cx, ask, host)? {
                 return Ok(slot);
             }
@@ -474,7 +460,9 @@ impl Resolver {
     fn with_stale(&mut self, cx: &Context<'_>, host: EidPrefix, found: Found) -> Found {
         match (found, self.cache.get(cx.now.monotonic, &host)) {
             (Found::Unknown(_), Some(Hit::Stale(old))) => {
-                tracing::warn!(eid = %host, "the DHT does not answer: serving what it said before");
+                self.stale_logged.line(cx.now.monotonic, |left_out| {
+                    tracing::warn!(eid = %host, left_out, "the DHT does not answer: serving what it said before");
+                });
                 old.for_a_minute()
             }
             (Found::Unknown(_), Some(Hit::Refresh(old) | Hit::Fresh(old))) => old,

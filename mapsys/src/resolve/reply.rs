@@ -116,6 +116,7 @@ impl Resolver {
 
     /// Two Map-Servers whose sites name each other as ETR would send a request to and fro for ever: it goes out once.
     fn admit_once(&mut self, cx: &Context<'_>, ask: &Ask) -> Result<(), Refusal> {
+        ask.may_be_sent_on()?;
         let is_first = ask.reply_to != ReplyTo::Pipe && ask.forwarded.is_empty() && ask.parts.is_empty();
         if is_first { self.limiter.admit_forward(cx.now.monotonic, &ask.ecm) } else { Ok(()) }
     }

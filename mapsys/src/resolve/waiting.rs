@@ -141,6 +141,7 @@ mod tests {
             records: 1,
             via,
             reply_to,
+            is_behind_nat: false,
             nonce: Nonce(1),
             ecm: vec![],
             ddt: false,

@@ -233,7 +233,7 @@ pub fn check(settings: &Settings) -> anyhow::Result<String> {
     }
     let foreign = match plan.foreign {
         Foreign::Nobody => "clients only",
-        Foreign::FromItrRloc => "clients, and whoever asks from one of its ITR-RLOCs",
+        Foreign::FromItrRloc => "clients, and whoever asks from one of its ITR-RLOCs or from behind a NAT",
     };
     writeln!(text, "answers for EIDs not registered here: {foreign}")?;
     check_ddt(&mut text, &plan.ddt)?;

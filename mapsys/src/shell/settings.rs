@@ -188,7 +188,7 @@ pub enum Switch {
 pub enum ForeignSetting {
     /// Clients only.
     Nobody,
-    /// Whoever asks from one of its ITR-RLOCs.
+    /// Whoever asks from one of its ITR-RLOCs, or names none that could be reached through the NAT it asks from.
     #[default]
     ItrRloc,
 }

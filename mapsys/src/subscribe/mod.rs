@@ -40,10 +40,10 @@ use wire::record::{MappingRecord, Ttl};
 
 use crate::engine::Mark;
 use crate::limits::{
-    LOG_PAUSE, NOTIFY_HEAD, NOTIFY_OCTETS, NOTIFY_PAUSES, SUBSCRIBE_BURST, SUBSCRIBE_RATE, SUBSCRIPTION_MEMORIES,
-    UNPROVEN_PER_XTR,
+    NOTIFY_HEAD, NOTIFY_OCTETS, NOTIFY_PAUSES, SUBSCRIBE_BURST, SUBSCRIBE_RATE, SUBSCRIPTION_MEMORIES, UNPROVEN_PER_XTR,
 };
 use crate::nat::Relays;
+use crate::pause::Pause;
 use crate::refusal::Refusal;
 use crate::register::MapServer;
 use crate::register::notifier::{Notification, Notifier, Telling};
@@ -95,7 +95,8 @@ pub struct Subscriptions {
     refused: Vec<Refusal>,
     published: u64,
     /// When a replay was last logged: whoever has recorded one message can send it for ever.
-    replay_logged: Option<Instant>,
+    replay_logged: Pause,
+    unanswered_logged: Pause,
 }
 
 /// What a Map-Request subscribes to, and what there is to say of it.
@@ -332,10 +333,9 @@ impl Subscriptions {
     }
 
     fn warn_of_replay(&mut self, now: Now, key: &SubscriptionKey, wish: &Wish) {
-        if self.replay_logged.is_none_or(|at| now.monotonic.saturating_duration_since(at) >= LOG_PAUSE) {
-            self.replay_logged = Some(now.monotonic);
-            tracing::warn!(prefix = %key.prefix, nonce = wish.nonce, "subscription replayed");
-        }
+        self.replay_logged.line(now.monotonic, |left_out| {
+            tracing::warn!(prefix = %key.prefix, nonce = wish.nonce, left_out, "subscription replayed");
+        });
     }
 
     /// The key that a wish is agreed under: none but the configured one where there is one, else that of the association which LISP-SEC

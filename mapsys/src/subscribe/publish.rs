@@ -234,7 +234,9 @@ impl Subscriptions {
             return self.roll_back(now, &key);
         }
         tally.count(Refusal::PublicationUnacknowledged);
-        tracing::info!(prefix = %about, "change not acknowledged by a subscriber");
+        self.unanswered_logged.line(now.monotonic, |left_out| {
+            tracing::info!(prefix = %about, left_out, "change not acknowledged by a subscriber");
+        });
         let wall = now.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let since = *known.silent_since.get_or_insert(wall);
         if known.is_configured {

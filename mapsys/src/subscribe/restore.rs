@@ -20,6 +20,7 @@ use crate::limits::{
     NOTIFY_INTERVAL, PUBLICATIONS, PUBLICATIONS_PER_XTR, REGISTRATION_SILENCE, REREAD_LONGEST, REREAD_SHORTEST,
     REREAD_STEP, SUBSCRIBER_WAYS,
 };
+use crate::pause::Pause;
 use crate::register::notifier::Notifier;
 use crate::transport::{Now, Sockets, Way};
 
@@ -68,7 +69,8 @@ impl Subscriptions {
             outputs: VecDeque::new(),
             refused: Vec::new(),
             published: 0,
-            replay_logged: None,
+            replay_logged: Pause::default(),
+            unanswered_logged: Pause::default(),
         };
         for kept in kept {
             restored.take_up(now, kept);
@@ -125,7 +127,8 @@ impl Subscriptions {
         let older = std::mem::replace(self, restored);
         self.marks.splice(0..0, older.marks);
         self.outputs.extend(older.outputs);
-        (self.refused, self.published, self.replay_logged) = (older.refused, older.published, older.replay_logged);
+        (self.refused, self.published) = (older.refused, older.published);
+        (self.replay_logged, self.unanswered_logged) = (older.replay_logged, older.unanswered_logged);
         (self.used, self.arrivals) = (older.used, older.arrivals);
         self.forget_unwanted_keys();
         (self.settled, self.parts_at) = (older.settled, older.parts_at);

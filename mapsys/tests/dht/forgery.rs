@@ -8,12 +8,14 @@ use cgeid::{Identity, Network, Reason, Revocation};
 use dht::publish::{self, Sequence};
 use dht::record::RecordKey;
 use mapsys::engine::{Input, Mark, Memory, Output};
+use mapsys::limits::LOG_PAUSE;
 use mapsys::refusal::Refusal;
 use mapsys::transport::Via;
 use wire::address::{EidPrefix, InstanceId};
 use wire::record::{Action, Ttl};
 
 use crate::common::*;
+use crate::log::logged;
 use crate::world::*;
 
 #[test]
@@ -123,4 +125,27 @@ fn no_bytes_from_the_network_make_the_engine_panic() {
     let outputs = world.settle(1, outputs);
     assert!(!outputs.iter().any(|output| matches!(output, Output::Persist(mapsys::engine::Mark::Nonce(..)))));
     assert_eq!(world.benches[1].registered(), []);
+}
+
+#[test]
+fn a_thousand_forged_records_are_a_line_in_ten_seconds_that_says_how_many_there_were() {
+    let mut world = registered();
+    let identity = world.benches[0].engine.own_anchors()[0].cn;
+    let key = RecordKey::prefix(Network::LAB, identity, prefix(SITE));
+    let mut value = world.dht.get(world.now.wall, &key).remove(0);
+    let last = value.len() - 1;
+    value[last] ^= 1;
+    (0..8).for_each(|node| world.dht.lie(node, &key, value.clone()));
+    let ask = |world: &mut World, number: u64| {
+        world.pipe(1, &ecm(&request(number, &[host(&format!("2001:db8:a::{number:x}"))], &[RLOC])));
+    };
+    let lines = logged(|| {
+        (1..=1000).for_each(|number| ask(&mut world, number));
+        world.pass(LOG_PAUSE);
+        ask(&mut world, 1001);
+    });
+    assert_eq!(world.benches[1].engine.tally().get(Refusal::RecordRefused), 1001);
+    let lines: Vec<_> = lines.iter().filter(|line| line.starts_with("WARN record refused")).collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(!lines[0].contains("left_out") && lines[1].ends_with("left_out=999"), "{lines:?}");
 }

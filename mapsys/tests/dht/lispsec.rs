@@ -45,7 +45,11 @@ fn otk() -> OneTimeKey {
 }
 
 fn asks(nonce: u64) -> Vec<u8> {
-    let plain = Ecm::decode(&ecm(&request(nonce, &[host("2001:db8:a::2")], &[RLOC]))).unwrap();
+    asks_at(nonce, RLOC)
+}
+
+fn asks_at(nonce: u64, rloc: &str) -> Vec<u8> {
+    let plain = Ecm::decode(&ecm(&request(nonce, &[host("2001:db8:a::2")], &[rloc]))).unwrap();
     let otk = otk().wrap(1, &Secret::new("itr"), Nonce(nonce));
     let ad = EcmAd { requested_hmac: ASKED.hmac, otk, eid_ad: EidAd::unfilled(ASKED.kdf) };
     Ecm { security: Some(ad.encode().unwrap()), ..plain }.encode().unwrap()
@@ -63,6 +67,22 @@ fn register_site(world: &mut World, proxy_reply: bool) {
 fn takes(outputs: &[Output]) -> Verified {
     let [Output::Send { bytes, .. }] = outputs else { panic!("{outputs:?}") };
     verify_reply(bytes, &otk(), ASKED).unwrap()
+}
+
+#[test]
+fn who_asks_with_lisp_sec_from_behind_a_nat_has_a_protected_answer_there() {
+    let mut world = with(None);
+    register_site(&mut world, true);
+    let mut outputs = world.datagram(1, ITR, &asks_at(5, "10.0.0.5"));
+    outputs.retain(|output| matches!(output, Output::Send { .. }));
+    let found = takes(&outputs);
+    assert!(!found.cant_sign && found.reply.records[0].locators.len() == 1);
+    assert!(matches!(outputs[0], Output::Send { remote, .. } if remote == address(ITR)));
+    // The ETR of a site that answers itself would send to the private locator; nor is it said that asking otherwise might help.
+    let mut world = with(None);
+    register_site(&mut world, false);
+    assert_eq!(sent(&world.datagram(1, ITR, &asks_at(6, "10.0.0.5"))), []);
+    assert_eq!(world.benches[1].only_refused(Refusal::ForeignBehindNat), 1);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod aggregate;
 mod answers;
+mod behind_nat;
 #[path = "../common/mod.rs"]
 mod common;
 mod forgery;

@@ -6,11 +6,13 @@ use std::time::Duration;
 use cgeid::{Cn, Network};
 use dht::record::RecordKey;
 use mapsys::engine::{Input, Output};
+use mapsys::limits::LOG_PAUSE;
 use mapsys::refusal::Refusal;
 use wire::control::{ControlMessage, MapRequest};
 use wire::record::{Action, MappingRecord, Ttl};
 
 use crate::common::*;
+use crate::log::logged;
 use crate::world::*;
 
 #[test]
@@ -354,4 +356,26 @@ fn first_copies_that_stay_old_have_the_xtr_asked_a_few_times_and_no_more() {
     assert!((1..=8).contains(&solicited.len()), "{solicited:?}");
     assert!(last < 90, "nothing is looked up any more: {last}");
     assert_eq!(said.last().map(String::as_str), Some("198.51.100.9"), "{said:?}");
+}
+
+#[test]
+fn a_dht_that_is_silent_about_a_thousand_eids_is_a_line_in_ten_seconds_that_says_how_many_there_were() {
+    let mut world = two(site_a());
+    let short = MappingRecord { ttl: Ttl(2), ..record(prefix(SITE), &["198.51.100.1"]) };
+    world.datagram(0, ETR, &sealed(1, vec![short]));
+    world.ask(1, 1, host("2001:db8:a::1"));
+    world.mode = Mode::Unreachable;
+    world.pass(Duration::from_secs(5 * 60));
+    let ask = |world: &mut World, number: u64| {
+        let outputs = world.pipe(1, &ecm(&request(number, &[host(&format!("2001:db8:a::{number:x}"))], &[RLOC])));
+        assert!(outputs.iter().any(|output| matches!(output, Output::Pipe { .. })), "the old answer: {outputs:?}");
+    };
+    let lines = logged(|| {
+        (1..=1000).for_each(|number| ask(&mut world, number));
+        world.pass(LOG_PAUSE);
+        ask(&mut world, 1001);
+    });
+    let lines: Vec<_> = lines.iter().filter(|line| line.starts_with("WARN the DHT does not answer")).collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(!lines[0].contains("left_out") && lines[1].ends_with("left_out=999"), "{lines:?}");
 }

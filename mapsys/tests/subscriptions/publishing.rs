@@ -258,3 +258,25 @@ fn a_mapping_that_its_site_will_answer_itself_is_taken_away() {
     let (_, notify) = told_once(&outputs);
     assert_eq!((notify.records[0].ttl, notify.records[0].action), (Ttl(0), Action::NativelyForward));
 }
+
+#[test]
+fn changes_that_an_xtr_never_acknowledges_are_a_few_lines_that_say_how_many_there_were() {
+    let mut bench = registered();
+    subscribe(&mut bench, 1, host(EID));
+    bench.pass(seconds(5));
+    let lines = crate::log::logged(|| {
+        for number in 1..=200 {
+            let part = prefix(&format!("2001:db8:a:{number:x}::/64"));
+            site_says(&mut bench, 1 + number, vec![record(part, &["198.51.100.2"])]);
+        }
+        bench.pass(seconds(170));
+        site_says(&mut bench, 900, vec![record(prefix(SITE), &["198.51.100.3"])]);
+        bench.pass(seconds(170));
+    });
+    let unacknowledged = bench.engine.tally().get(Refusal::PublicationUnacknowledged);
+    assert!(unacknowledged > 200, "{unacknowledged}");
+    let lines: Vec<_> = lines.iter().filter(|line| line.starts_with("INFO change not acknowledged")).collect();
+    assert!((2..=10).contains(&lines.len()), "{lines:?}");
+    let said: usize = lines.iter().filter_map(|line| line.split_once("left_out=")?.1.parse::<usize>().ok()).sum();
+    assert!(said >= 199, "{lines:?}");
+}

@@ -84,7 +84,9 @@ fn reply_rate(room: &Room) -> Judgement {
 
 fn not_from_itr(room: &Room) -> Judgement {
     let (attacker, victim) = (room.xtr()?, room.xtr()?);
-    let asked = request(room.nonce(), &[host("2001:db9:1::2")?], &[victim.address.ip()]);
+    // With a public one beside it, so that nobody takes the attacker for a NAT.
+    let rlocs = [victim.address.ip(), RLOC.parse().map_err(broken)?];
+    let asked = request(room.nonce(), &[host("2001:db9:1::2")?], &rlocs);
     room.is_ignored(&attacker, &victim.ecm(&asked)?)?;
     victim.hears_nothing(room.grace())?;
     Ok("nothing to the one named, nothing to the one who asked".into())

@@ -36,6 +36,9 @@ pub(super) const PROBES: &[Probe<Room>] = &[
 ];
 
 const SITE: &str = "2001:db8:9::/48";
+/// Of a site that registers before the disk is full, and not again.
+const BEFORE: &str = "2001:db8:b::/48";
+const BEFORE_HOST: &str = "2001:db8:b::2";
 /// An acknowledgement that must come comes in less, also where the processors have other work: a commit to memory takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// One that has not come by then is not expected any more; should it come late, it is taken up when it does.
@@ -57,6 +60,8 @@ fn site() -> String {
     sentinel_site()
         + "[[site]]\nname = \"nine\"\neid-prefix = [\"2001:db8:9::/48\"]\nnotify-port = \"source\"\n\
            key = [{ key-id = 1, secret = \"nine\" }]\n\
+           [[site]]\nname = \"before\"\neid-prefix = [\"2001:db8:b::/48\"]\nnotify-port = \"source\"\n\
+           key = [{ key-id = 1, secret = \"before\" }]\n\
            [[site]]\nname = \"old\"\neid-prefix = [\"2001:db8:a::/48\"]\nlegacy = true\n\
            key = [{ key-id = 0, algorithm = \"hmac-sha1\", secret = \"old\" }]\n"
 }
@@ -147,6 +152,18 @@ impl Older {
     }
 }
 
+/// What was registered and acknowledged before the disk was full is answered for as then, by one that was killed since.
+fn is_kept(room: &Room, server: &MapSystem) -> Result<(), Fault> {
+    let itr = room.xtr()?;
+    let asked = request(room.nonce(), &[host(BEFORE_HOST)?], &[itr.address.ip()]);
+    let came = rlocs(&itr.asks(server.first()?, &asked)?.records);
+    if came == [OTHER] {
+        Ok(())
+    } else {
+        Err(broken(format!("what was acknowledged before is answered with {came:?}")))
+    }
+}
+
 /// Some are acknowledged, then the disk is full, until one is not; what is known is served all the same.
 fn until_full(room: &Room, disk: &Disk, server: &MapSystem, name: &str) -> Result<(Xtr, Older), Fault> {
     let (xtr, mut older) = (room.xtr_elsewhere()?, Older::default());
@@ -155,6 +172,8 @@ fn until_full(room: &Room, disk: &Disk, server: &MapSystem, name: &str) -> Resul
             return Err(broken("not acknowledged, with room on the disk"));
         }
     }
+    let before = register(room.nonce(), vec![record(prefix(BEFORE)?, &[OTHER])]);
+    room.xtr_elsewhere()?.registers(server.first()?, &before, &key(1, Algorithm::HmacSha256, "before"))?;
     disk.fill()?;
     for count in 0.. {
         if count > MOST {
@@ -195,12 +214,13 @@ fn full_and_killed(room: &Room) -> Judgement {
     server.kill();
     disk.clear()?;
     let server = room.start_on(&disk, "full", &site())?;
+    is_kept(room, &server)?;
     let count = older.are_dropped(room, &xtr, &server)?;
     let again = older.register(room, &xtr, &server, PATIENCE)?;
     expect(
         again,
         format!(
-            "told, served, not acknowledged; all {count} acknowledged nonces known after it; then acknowledged again: {again}"
+            "told, served, not acknowledged; after it what was registered before is answered, all {count} acknowledged nonces are known; then acknowledged again: {again}"
         ),
     )
 }
@@ -215,8 +235,11 @@ fn full_and_freed(room: &Room) -> Judgement {
     }
     server.kill();
     let server = room.start_on(&disk, "freed", &site())?;
+    is_kept(room, &server)?;
     let count = older.are_dropped(room, &xtr, &server)?;
-    Ok(format!("acknowledged again as soon as there was room; all {count} acknowledged nonces known after kill -9"))
+    Ok(format!(
+        "acknowledged again as soon as there was room; after kill -9 all {count} acknowledged nonces known, and what was registered before"
+    ))
 }
 
 /// Each answer comes from where it was asked: an ITR behind a NAT, or a careful one, takes no other.

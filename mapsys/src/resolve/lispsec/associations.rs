@@ -11,7 +11,7 @@ use wire::control::lispsec::{Asked, EcmAd, OneTimeKey, WrapId, WrappedOtk};
 use wire::control::{MapRequest, Nonce};
 
 use super::Protection;
-use crate::limits::LOG_PAUSE;
+use crate::pause::Pause;
 use crate::refusal::Refusal;
 use crate::register::site::SiteTable;
 use crate::transport::Via;
@@ -71,9 +71,9 @@ pub enum AssociationError {
 pub struct Associations {
     all: Vec<Association>,
     /// When an unencrypted key was last logged.
-    null_logged: Option<Instant>,
+    null_logged: Pause,
     /// When a key that is sent nowhere was. Apart, so that neither keeps the other out of the log.
-    withheld_logged: Option<Instant>,
+    withheld_logged: Pause,
 }
 
 impl Associations {
@@ -101,7 +101,7 @@ impl Associations {
                 }
             }
         }
-        Ok(Self { all, null_logged: None, withheld_logged: None })
+        Ok(Self { all, ..Self::default() })
     }
 
     /// Unwraps the one-time key of a Protected Map-Request (RFC 9303, section 6.6); `None` if it is not protected.
@@ -181,18 +181,16 @@ impl Associations {
 
     /// RFC 9303, section 6.5, step 2, asks for a log entry, and that nobody can exhaust the log.
     fn warn_of_null(&mut self, now: Instant, via: Via) {
-        if self.null_logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_PAUSE) {
-            self.null_logged = Some(now);
-            tracing::warn!(?via, "unencrypted one-time key over an unprotected path: request dropped");
-        }
+        self.null_logged.line(now, |left_out| {
+            tracing::warn!(?via, left_out, "unencrypted one-time key over an unprotected path: request dropped");
+        });
     }
 
     /// The same of a key that goes to no Map-Server or ETR, for it would be readable on the way (RFC 9303, section 6.7.1).
     pub(super) fn warn_of_withheld(&mut self, now: Instant, about: &EidPrefix, next_hop: Option<IpAddr>) {
-        if self.withheld_logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_PAUSE) {
-            self.withheld_logged = Some(now);
-            let next_hop = next_hop.map(tracing::field::display);
-            tracing::warn!(%about, next_hop, "one-time key would be readable on the way: request not forwarded");
-        }
+        let next_hop = next_hop.map(tracing::field::display);
+        self.withheld_logged.line(now, |left_out| {
+            tracing::warn!(%about, next_hop, left_out, "one-time key would be readable on the way: request not forwarded");
+        });
     }
 }

@@ -118,6 +118,7 @@ impl Resolver {
         next_hop: SocketAddr,
         (about, host): (EidPrefix, EidPrefix),
     ) -> Result<Slot, Refusal> {
+        ask.may_be_sent_on()?;
         let Some(bytes) = self.ecm_for(ask, next_hop.ip())? else {
             cx.tally.count(Refusal::SecNoPath);
             self.associations.warn_of_withheld(cx.now.monotonic, &about, Some(next_hop.ip()));

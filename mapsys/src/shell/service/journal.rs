@@ -13,8 +13,9 @@ use tokio::task::JoinHandle;
 use wire::control::{MapNotify, message_type};
 
 use crate::engine::{Mark, Output, Subject};
-use crate::limits::{COMMIT_INTERVAL, DISK_PAUSE, JOURNAL_WAITING, LOG_PAUSE};
+use crate::limits::{COMMIT_INTERVAL, DISK_HANGS, DISK_PAUSE, JOURNAL_WAITING};
 use crate::nat;
+use crate::pause::Pause;
 
 /// Writes marks to disk; returns when they are there.
 type Write = dyn Fn(&[Mark]) -> anyhow::Result<()> + Send + Sync;
@@ -32,14 +33,15 @@ pub(super) struct Journal {
     writing: Option<Writing>,
     /// When the next write may begin, if not at once.
     rests_until: Option<Instant>,
-    /// Whether the disk did not take the last write.
+    /// Whether the disk did not take the last write, or has had this one for too long.
     is_failing: bool,
-    failure_logged: Option<Instant>,
+    failure_logged: Pause,
 }
 
 /// A write in progress.
 struct Writing {
     task: JoinHandle<anyhow::Result<()>>,
+    since: Instant,
     marks: Arc<Vec<Mark>>,
     waiting: Vec<Output>,
 }
@@ -76,7 +78,7 @@ impl Journal {
             writing: None,
             rests_until: None,
             is_failing: false,
-            failure_logged: None,
+            failure_logged: Pause::default(),
         }
     }
 
@@ -120,20 +122,37 @@ impl Journal {
         Release::Later
     }
 
-    /// When [`Self::begin`] has something to do.
-    pub(super) fn next_begin(&self, now: Instant) -> Option<Instant> {
-        if self.writing.is_some() || (!self.is_new && self.waiting.is_empty()) {
+    /// When [`Self::begin`] or [`Self::watch`] has something to do.
+    pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let hangs_at = self.writing.as_ref().map(|writing| writing.since + DISK_HANGS);
+        self.next_begin(now).or(hangs_at.filter(|_| !self.is_failing))
+    }
+
+    /// When the next write begins. A disk that failed is asked again without anything new, since that is how it is known to be well
+    /// again; not at the end of the process, where nothing rests.
+    fn next_begin(&self, now: Instant) -> Option<Instant> {
+        let is_tried_again = self.is_failing && self.rests_until.is_some();
+        if self.writing.is_some() || !(self.is_new || !self.waiting.is_empty() || is_tried_again) {
             return None;
         }
         Some(self.rests_until.unwrap_or(now))
     }
 
-    /// The process ends: the next write waits for no others.
+    /// Takes note of a write that goes on for too long.
+    pub(super) fn watch(&mut self, now: Instant) {
+        let lasts = self.writing.as_ref().map(|writing| now.saturating_duration_since(writing.since));
+        if lasts.is_some_and(|lasts| lasts >= DISK_HANGS) && !self.is_failing {
+            self.is_failing = true;
+            self.say("a write to the state file does not end");
+        }
+    }
+
+    /// The process ends: the next write waits for no others, and one that fails is not tried again.
     pub(super) fn hurry(&mut self) {
         self.rests_until = None;
     }
 
-    /// Hands all marks to the disk, unless it is still busy with earlier ones, nothing is new, or the last ones went a moment ago.
+    /// Hands all marks to the disk, unless it is still busy with earlier ones, nothing is new to one that is well, or the last ones went a moment ago.
     pub(super) fn begin(&mut self, now: Instant) {
         if self.next_begin(now).is_none_or(|at| at > now) {
             return;
@@ -143,7 +162,7 @@ impl Journal {
         let (disk, written) = (Arc::clone(&self.disk), Arc::clone(&marks));
         let task = tokio::task::spawn_blocking(move || disk(&written));
         self.is_new = false;
-        self.writing = Some(Writing { task, marks, waiting: std::mem::take(&mut self.waiting) });
+        self.writing = Some(Writing { task, since: now, marks, waiting: std::mem::take(&mut self.waiting) });
     }
 
     /// Whether something waits for the disk, or is about to.
@@ -151,7 +170,7 @@ impl Journal {
         self.writing.is_some() || self.is_new || !self.waiting.is_empty()
     }
 
-    /// Whether the disk did not take what it was asked to take last.
+    /// Whether the disk did not take what it was asked to take last, or has not for too long.
     pub(super) fn is_failing(&self) -> bool {
         self.is_failing
     }
@@ -176,11 +195,9 @@ impl Journal {
     }
 
     fn say(&mut self, error: &str) {
-        let now = Instant::now();
-        if self.failure_logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_PAUSE) {
-            self.failure_logged = Some(now);
-            tracing::error!(error, "nothing is confirmed or published until this is mended");
-        }
+        self.failure_logged.line(Instant::now(), |left_out| {
+            tracing::error!(error, left_out, "nothing is confirmed or published until this is mended");
+        });
     }
 }
 
@@ -299,8 +316,6 @@ mod tests {
         begin(&mut journal);
         answer.send(false).unwrap();
         assert_eq!(journal.written().await, Written { released: Vec::new(), lost: vec![put()] });
-        begin(&mut journal);
-        assert!(journal.writing.is_none(), "a disk that refused is not asked again for nothing");
         assert!(journal.is_failing());
         assert_eq!(journal.release(put()), Release::Later);
         begin(&mut journal);
@@ -308,6 +323,53 @@ mod tests {
         assert_eq!(journal.written().await.released, [put()]);
         assert!(!journal.is_failing());
         assert_eq!(*written.lock().unwrap(), [vec![mark(1)], vec![mark(1)]]);
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_refused_is_asked_again_in_a_moment_though_nothing_is_new_until_it_is_well_or_the_process_ends()
+    {
+        let (answer, answers) = mpsc::channel();
+        let (mut journal, written) = slow(answers);
+        journal.note(mark(1));
+        begin(&mut journal);
+        for good in [false, false, true] {
+            answer.send(good).unwrap();
+            journal.written().await;
+            assert_eq!(journal.is_failing(), !good);
+            let now = Instant::now();
+            journal.begin(now);
+            assert!(journal.writing.is_none(), "not at once");
+            let at = journal.next_deadline(now);
+            assert_eq!(at.is_some_and(|at| at > now && at <= now + DISK_PAUSE), !good, "{at:?}");
+            journal.begin(now + DISK_PAUSE);
+        }
+        assert!(journal.writing.is_none() && !journal.is_busy());
+        assert_eq!(*written.lock().unwrap(), [vec![mark(1)], vec![mark(1)], vec![mark(1)]]);
+
+        journal.note(mark(2));
+        begin(&mut journal);
+        answer.send(false).unwrap();
+        journal.written().await;
+        begin(&mut journal);
+        assert!(journal.writing.is_none() && !journal.is_busy(), "what ends does not wait for it");
+    }
+
+    #[tokio::test]
+    async fn a_write_that_does_not_end_is_one_that_fails_until_it_does() {
+        let (answer, answers) = mpsc::channel();
+        let (mut journal, _) = slow(answers);
+        let start = Instant::now();
+        journal.note(mark(1));
+        journal.begin(start);
+        assert_eq!(journal.next_deadline(start), Some(start + DISK_HANGS));
+        journal.watch(start + DISK_HANGS - Duration::from_millis(1));
+        assert!(!journal.is_failing());
+        journal.watch(start + DISK_HANGS);
+        assert!(journal.is_failing());
+        assert_eq!(journal.next_deadline(start + DISK_HANGS), None, "it is known");
+        answer.send(true).unwrap();
+        journal.written().await;
+        assert!(!journal.is_failing());
     }
 
     #[tokio::test]

@@ -170,7 +170,7 @@ impl Running {
     /// When something is due, or it is looked all the same.
     fn next_deadline(&self) -> Instant {
         let now = Instant::now();
-        let deadlines = [self.engine.next_deadline(), self.journal.next_begin(now)];
+        let deadlines = [self.engine.next_deadline(), self.journal.next_deadline(now)];
         deadlines.into_iter().flatten().min().unwrap_or(now + IDLE)
     }
 
@@ -240,12 +240,14 @@ impl Running {
                 },
             }
         }
-        self.journal.begin(Instant::now());
+        let now = Instant::now();
+        self.journal.begin(now);
+        self.journal.watch(now);
+        self.is_failing.store(self.journal.is_failing(), Ordering::Relaxed);
     }
 
     /// The disk has answered.
     fn on_written(&mut self, Written { released, lost }: Written) {
-        self.is_failing.store(self.journal.is_failing(), Ordering::Relaxed);
         for action in released {
             self.act(action);
         }
@@ -377,7 +379,7 @@ mod tests {
     use super::*;
     use crate::engine::{Config, Mark, Memory};
     use crate::limit::Foreign;
-    use crate::limits::JOURNAL_WAITING;
+    use crate::limits::{DISK_HANGS, JOURNAL_WAITING};
     use crate::subscribe::subscriber::Policy;
 
     #[test]
@@ -420,13 +422,11 @@ mod tests {
         start_node(config, Network::LAB, None).unwrap()
     }
 
-    #[tokio::test]
-    async fn what_has_waited_for_a_slow_disk_leaves_all_at_once() {
-        let (outputs, mut leaving) = mpsc::channel(WAITING_OUT);
-        let mut running = Running {
+    fn running(outputs: mpsc::Sender<FromService>, journal: Journal) -> Running {
+        Running {
             engine: engine(),
             node: node(),
-            journal: Journal::new(|_| Ok(())),
+            journal,
             outputs,
             answers: mpsc::channel(1).0,
             key_states: watch::channel(Vec::new()).1,
@@ -436,7 +436,37 @@ mod tests {
             clock: Clock::default(),
             has_clients: false,
             published_to: 0,
-        };
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_for_the_health_hears_of_a_write_that_does_not_end() {
+        let (answer, answers) = std::sync::mpsc::channel::<()>();
+        let answers = std::sync::Mutex::new(answers);
+        let journal = Journal::new(move |_| Ok(answers.lock().unwrap().recv()?));
+        let mut running = running(mpsc::channel(WAITING_OUT).0, journal);
+        running.drain();
+        running.journal.note(Mark::Sequence(Cn([1; 12]), Sequence(1)));
+        let begun = Instant::now();
+        running.journal.begin(begun);
+        running.drain();
+        assert!(!running.is_failing.load(Ordering::Relaxed));
+        assert!(running.next_deadline() <= begun + DISK_HANGS, "it is looked at in time");
+        tokio::time::sleep((begun + DISK_HANGS).saturating_duration_since(Instant::now())).await;
+        running.drain();
+        assert!(running.is_failing.load(Ordering::Relaxed));
+        answer.send(()).unwrap();
+        let written = running.journal.written().await;
+        running.on_written(written);
+        running.drain();
+        assert!(!running.is_failing.load(Ordering::Relaxed));
+        running.node.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn what_has_waited_for_a_slow_disk_leaves_all_at_once() {
+        let (outputs, mut leaving) = mpsc::channel(WAITING_OUT);
+        let mut running = running(outputs, Journal::new(|_| Ok(())));
         running.journal.note(Mark::Sequence(Cn([1; 12]), Sequence(1)));
         let any = SocketAddr::from(([192, 0, 2, 1], 4342));
         let notify = Output::Send {
