@@ -4,6 +4,8 @@
 //! `/dev/net/tun`; says so and passes without, unless `CI` is set.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+#[path = "../../program/tests/support/installed.rs"]
+mod installed;
 mod namespace;
 
 use std::io::Read as _;
@@ -13,6 +15,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use installed::Installed;
 use namespace::{Node, PATIENCE, in_namespace, skip, wait_for, wait_within};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
@@ -210,6 +213,65 @@ fn an_ordinary_user_with_one_capability_runs_a_node() {
         let mut node = Node(as_nobody(directory.path(), ",+net_admin", &arguments).spawn().unwrap());
         wait_for("answer", || show(directory.path(), &["show", "locators"]));
         assert!(node.threads("CapEff").iter().all(|set| *set == CAP_NET_ADMIN));
+        node.end();
+        assert_eq!(ours(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn installed_as_its_unit_says_it_starts_and_reloads_as_its_own_user_with_the_capabilities_of_the_unit() {
+    in_namespace(&[RLOC], || {
+        open_device_file_to_all();
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let installed = match Installed::new("lisp-xtr", sources, Path::new(env!("CARGO_BIN_EXE_lisp-xtr"))) {
+            Ok(installed) => installed,
+            Err(needed) => return skip(&needed),
+        };
+        let (folder, config) = (installed.folder(), installed.folder().join("lisp-xtr.toml"));
+        let key = folder.join("key.toml");
+        installed.put("key.toml", "algorithm = \"hkdf-sha256\"\nkey-id = 1\nsecret = \"a secret\"\n");
+        let configure = |prefix: &str| {
+            let at = "map-server = [\"127.0.0.1\"]\nmap-resolver = [\"127.0.0.1\"]";
+            let text = format!("{at}\nkey-file = [{key:?}]\nrloc = [{RLOC:?}]\neid-prefix = [{prefix:?}]\n");
+            std::fs::write(&config, text).unwrap();
+        };
+        configure("2001:db8:a::/48");
+        let tried = installed.tried();
+        assert!(tried.status.success(), "{tried:?}");
+
+        // As the unit lets it, it makes the check of sources of its own device loose where that of all is strict.
+        std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "1").unwrap();
+        std::os::unix::fs::symlink(installed.state(), installed.root().join("state")).unwrap();
+        let mut node =
+            Node(installed.start().args(["--tun", TUN, "--tier", "0"]).stdout(Stdio::null()).spawn().unwrap());
+        let has = |prefix: &str| {
+            let shown = show(installed.root(), &["show", "locators"])?;
+            (shown["prefixes"] == serde_json::json!([prefix])).then_some(())
+        };
+        wait_for("node", || has("2001:db8:a::/48"));
+        assert_eq!(std::fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{TUN}/rp_filter")).unwrap(), "2\n");
+        assert!(node.threads("CapEff").iter().all(|set| *set == CAP_NET_ADMIN));
+        let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(format!("/proc/{}", node.0.id())).unwrap());
+        assert_eq!(owner, installed.ids().0);
+
+        configure("2001:db8:b::/48");
+        node.signal(Signal::SIGHUP);
+        wait_for("reload", || has("2001:db8:b::/48"));
+        // With the usual group of what root makes, nothing can be read: neither at the start nor later.
+        configure("2001:db8:c::/48");
+        for closed in [&folder, &config, &key] {
+            installed.without_group(closed, || {
+                let tried = installed.tried();
+                let said = String::from_utf8_lossy(&tried.stderr);
+                assert_eq!(tried.status.code(), Some(2), "{said}");
+                assert!(said.contains("Permission denied") && said.contains(folder.to_str().unwrap()), "{said}");
+                let refused = ask(installed.root(), &["reload"]);
+                assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+                assert!(has("2001:db8:b::/48").is_some(), "nothing has changed");
+            });
+        }
+        node.signal(Signal::SIGHUP);
+        wait_for("reload", || has("2001:db8:c::/48"));
         node.end();
         assert_eq!(ours(), Vec::<String>::new());
     });
@@ -482,6 +544,14 @@ fn a_trace_that_asks_shows_the_answer_of_the_mapping_system() {
         assert!(String::from_utf8_lossy(&text.stdout).contains("no RLOC of ours has its address family"), "{text:?}");
         node.end();
     });
+}
+
+/// What it reads there: settings of the network, some of which it writes, and which start of the machine this is.
+#[test]
+fn the_unit_hides_nothing_of_proc_but_other_processes() {
+    let of_proc: Vec<&str> =
+        UNIT.lines().filter(|line| line.starts_with("ProcSubset=") || line.starts_with("ProtectProc=")).collect();
+    assert_eq!(of_proc, ["ProtectProc=invisible"]);
 }
 
 /// `systemd-analyze` as witness: every setting is one that systemd knows, and little of the machine is left exposed.

@@ -8,6 +8,9 @@ pub mod control;
 pub mod daemon;
 pub mod identity;
 pub mod lispsec;
+#[cfg(test)]
+#[path = "../../../program/tests/support/log.rs"]
+mod log;
 pub mod reload;
 pub mod rtr_settings;
 pub mod service;

@@ -10,6 +10,7 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, Permissions};
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -66,7 +67,8 @@ const KEY_FLOORS: TableDefinition<'_, &[u8], u64> = TableDefinition::new("key-fl
 const PINS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pins");
 /// EID ([`encode_eid`]) -> what is registered for it ([`crate::register::kept`]).
 const REGISTRATIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("registrations");
-/// When something was written last: `last` -> the age of the state in seconds, `wall`, `up` and `boot` -> the [`Moment`].
+/// When something was written last: `last` -> the age of the state in seconds, `wall`, `up` and `boot` -> the [`Moment`], whose boot is 0
+/// where the machine does not say it.
 const SERVED: TableDefinition<'_, &str, u64> = TableDefinition::new("served");
 
 /// The file.
@@ -220,7 +222,7 @@ fn rows<V: Value + 'static, T, C: Default + Extend<T>>(
 fn times(transaction: &ReadTransaction, now: Moment) -> Result<(Duration, Duration), redb::Error> {
     let served = transaction.open_table(SERVED)?;
     let seconds = |name| Ok::<_, redb::Error>(served.get(name)?.map(|seconds| seconds.value()));
-    let boot = seconds(BOOT)?.unwrap_or_default();
+    let boot = seconds(BOOT)?.and_then(NonZeroU64::new);
     let written = seconds(WALL)?.zip(seconds(UP)?).map(|(wall, up)| Moment { wall, up, boot });
     let away = written.map_or(Duration::ZERO, |written| now.since(written));
     Ok((Duration::from_secs(seconds(LAST)?.unwrap_or_default()) + away, away))
@@ -269,6 +271,7 @@ impl<'t> Tables<'t> {
 
     /// When this is written, by which a start knows how old all is.
     fn put_moment(&mut self, age: Duration, Moment { wall, up, boot }: Moment) -> Result<(), redb::Error> {
+        let boot = boot.map_or(0, NonZeroU64::get);
         for (name, number) in [(LAST, age.as_secs()), (WALL, wall), (UP, up), (BOOT, boot)] {
             self.served.insert(name, number)?;
         }
@@ -572,9 +575,12 @@ mod tests {
         assert_eq!(rows, [2, 3, 4, 6, 7, 8, 100].map(row));
     }
 
-    /// Opens what says that it was 600 seconds old at a moment, if it says when.
+    /// Opens what says that it was 600 seconds old at a moment, if it says when. Nonces of a legacy site grow no older by that.
     fn opened_after(path: &Path, written: Option<Moment>) -> (State, Memory) {
         let (state, _) = State::open(path, SystemTime::now()).unwrap();
+        let owner = NonceOwner { site: "a site".into(), xtr_id: [7; 16], key_id: 3 };
+        let seen = |nonce, at| SeenNonce { owner: owner.clone(), nonce, at: UNIX_EPOCH + Duration::from_secs(at) };
+        state.write(&[Mark::Seen(seen(1, 9500)), Mark::Seen(seen(2, 9999))]).unwrap();
         let transaction = state.database.lock().unwrap().as_ref().unwrap().begin_write().unwrap();
         {
             let mut served = transaction.open_table(SERVED).unwrap();
@@ -583,13 +589,15 @@ mod tests {
             if let Some(Moment { wall, up, boot }) = written {
                 served.insert(WALL, wall).unwrap();
                 served.insert(UP, up).unwrap();
-                served.insert(BOOT, boot).unwrap();
+                served.insert(BOOT, boot.map_or(0, NonZeroU64::get)).unwrap();
             }
         }
         transaction.commit().unwrap();
         drop(state);
         // Whatever clock is gone by.
-        State::open(path, SystemTime::now() + Duration::from_secs(9999)).unwrap()
+        let (state, memory) = State::open(path, SystemTime::now() + Duration::from_secs(9999)).unwrap();
+        assert_eq!(memory.seen.len(), 2);
+        (state, memory)
     }
 
     #[test]
@@ -603,8 +611,12 @@ mod tests {
             let (_, memory) = opened_after(&path, written);
             assert!(is_about(memory.away, 0) && is_about(memory.age, 600), "{:?} {:?}", memory.away, memory.age);
         }
+        // Nobody knows, as that run of the machine is not named.
+        let (_, memory) = opened_after(&path, Some(Moment { wall: wall - 3600, up, boot: None }));
+        assert!(is_about(memory.away, 3600) && is_about(memory.age, 4200), "{:?} {:?}", memory.away, memory.age);
         // It was.
-        let (state, memory) = opened_after(&path, Some(Moment { wall: wall - 3600, up, boot: !boot }));
+        let another = boot.and_then(|boot| NonZeroU64::new(!boot.get()));
+        let (state, memory) = opened_after(&path, Some(Moment { wall: wall - 3600, up, boot: another }));
         assert!(is_about(memory.away, 3600) && is_about(memory.age, 4200), "{:?} {:?}", memory.away, memory.age);
         // What is written next counts from there.
         state.write(&[Mark::NotifyNonce(1)]).unwrap();

@@ -3,7 +3,8 @@
 //! `IPV6_PKTINFO`), and is told from which one the answer leaves. A socket that is bound to one address needs nothing of this.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Mutex, Once, PoisonError};
 
 use nix::cmsg_space;
 use nix::ifaddrs::getifaddrs;
@@ -129,11 +130,28 @@ pub fn addresses(locals: &[SocketAddr], is_eid: impl Fn(IpAddr) -> bool) -> Vec<
 
 /// The addresses that this machine has, and will have for a while; none if it does not say.
 pub(in crate::shell) fn own() -> Vec<IpAddr> {
+    static IS_SAID: Once = Once::new();
     let interfaces =
         getifaddrs().map_err(|error| tracing::warn!(%error, "the addresses of this machine are not known"));
     let told = interfaces.into_iter().flatten().filter_map(|interface| remote_of(&interface.address?));
-    let passing = std::fs::read_to_string(IPV6_ADDRESSES).map(|table| passing(&table)).unwrap_or_default();
-    told.map(|address| address.ip()).filter(|own| !passing.contains(own)).collect()
+    lasting(told.map(|address| address.ip()).collect(), Path::new(IPV6_ADDRESSES), &IS_SAID)
+}
+
+/// Those of our addresses that the file `flags` does not call passing. Where it cannot be read all are taken for lasting, and the log warns
+/// once, if there are any that it should be about.
+fn lasting(mut own: Vec<IpAddr>, flags: &Path, is_said: &Once) -> Vec<IpAddr> {
+    match std::fs::read_to_string(flags) {
+        Ok(table) => {
+            let passing = passing(&table);
+            own.retain(|own| !passing.contains(own));
+        }
+        Err(error) if own.iter().any(|own| own.is_ipv6() && is_told(*own)) => is_said.call_once(|| {
+            let path = flags.display();
+            tracing::warn!(%path, %error, "temporary, deprecated and tentative IPv6 addresses are not known, and others are told of them too");
+        }),
+        Err(_) => {}
+    }
+    own
 }
 
 /// Those of these addresses that others are told of, behind the sockets that listen on all of them.
@@ -192,9 +210,10 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
+    use crate::shell::log::logged;
 
     fn open_at(text: &str) -> SocketAddr {
         text.parse().unwrap()
@@ -210,6 +229,30 @@ mod tests {
                      20010db8000000000000000000000005 02 40 00 880     eth0\nwhat is this\n";
         let passing: Vec<String> = passing(table).iter().map(ToString::to_string).collect();
         assert_eq!(passing, ["2001:db8::2", "2001:db8::3", "2001:db8::4"]);
+    }
+
+    #[test]
+    fn where_nobody_says_which_ipv6_addresses_pass_the_log_warns_once_if_there_are_any() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("if_inet6");
+        let parse = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpAddr>>();
+        let (is_said, all) = (Once::new(), parse(&["192.0.2.1", "2001:db8::1", "2001:db8::2"]));
+        let lasting = |own: &[IpAddr]| {
+            let mut found = vec![];
+            (logged(|| found = lasting(own.to_vec(), &file, &is_said)), found)
+        };
+        // As of a kernel without IPv6, and of a machine that has no address but its own loopback.
+        for own in [parse(&["192.0.2.1"]), parse(&["::1", "fe80::1"])] {
+            assert_eq!(lasting(&own), (vec![], own));
+        }
+        let (lines, found) = lasting(&all);
+        let [line] = lines.as_slice() else { panic!("{lines:?}") };
+        assert!(line.starts_with("WARN temporary, deprecated and tentative IPv6 addresses are not known"), "{line}");
+        assert!(line.contains("if_inet6") && line.contains("No such file"), "{line}");
+        assert_eq!(found, all);
+        assert_eq!(lasting(&all), (vec![], all.clone()), "once");
+        std::fs::write(&file, "20010db8000000000000000000000002 02 40 00 01     eth0\n").unwrap();
+        assert_eq!(lasting(&all), (vec![], all[..2].to_vec()));
     }
 
     #[test]

@@ -2,11 +2,8 @@
 //! Tests of what the log says when a state file is taken up.
 #![allow(clippy::unwrap_used)]
 
-#[path = "../../../../program/tests/support/log.rs"]
-mod log;
-
 use super::*;
-use log::logged;
+use crate::shell::log::logged;
 
 /// What is logged when the file is opened, above the level debug.
 fn said_of(path: &Path) -> Vec<String> {
