@@ -11,10 +11,10 @@ use std::time::Duration;
 use common::*;
 use mapsys::refusal::Refusal;
 use mapsys::register::site::{NotifyPort, Site, SitePrefix};
-use wire::address::Address;
+use wire::address::{Address, Lcaf};
 use wire::control::auth::{self, Algorithm, AlgorithmId, AuthKey, Authentication, TagForm};
 use wire::control::{MapRegister, MapRequest};
-use wire::record::{Action, MappingRecord, Ttl};
+use wire::record::{Action, LocatorRecord, MappingRecord, Ttl};
 
 const ETR: &str = "198.51.100.1:61001";
 const ITR: &str = "192.0.2.1:5000";
@@ -191,4 +191,77 @@ fn a_negative_answer_to_an_eid_beside_a_registered_one_never_covers_it() {
             assert!(told.covers(&host(eid)) && !told.covers(&prefix(SITE)), "{told} for {eid}");
         }
     }
+}
+
+// --- what one of them has beyond RFC 9301
+
+/// The key stream that lispers.net encrypts with: `ChaCha20` with 64 bits of initialization vector, which are always the same.
+fn key_stream(secret: &str, octets: usize) -> Vec<u8> {
+    let word = |octets: &[u8]| u32::from_le_bytes(octets.try_into().unwrap());
+    let key = format!("{secret:0>32}");
+    let mut input = [0_u32; 16];
+    input[..4].copy_from_slice(&[0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574]);
+    key.as_bytes().chunks(4).zip(4..).for_each(|(octets, at)| input[at] = word(octets));
+    (input[14], input[15]) = (word(b"0000"), word(b"0000"));
+    let mut stream = Vec::new();
+    while stream.len() < octets {
+        let mut state = input;
+        for _ in 0..10 {
+            for [a, b, c, d] in [[0, 4, 8, 12], [1, 5, 9, 13], [2, 6, 10, 14], [3, 7, 11, 15]].into_iter().chain([
+                [0, 5, 10, 15],
+                [1, 6, 11, 12],
+                [2, 7, 8, 13],
+                [3, 4, 9, 14],
+            ]) {
+                for (x, y, z, turn) in [(a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)] {
+                    state[x] = state[x].wrapping_add(state[y]);
+                    state[z] = (state[z] ^ state[x]).rotate_left(turn);
+                }
+            }
+        }
+        let block = state.iter().zip(input).flat_map(|(word, first)| word.wrapping_add(first).to_le_bytes());
+        stream.extend(block);
+        input[12] += 1;
+    }
+    stream.truncate(octets);
+    stream
+}
+
+#[test]
+fn an_encrypted_map_register_is_none_under_any_number_of_key() {
+    for number in 0..8_u32 {
+        let mut bench = legacy();
+        for nonce in 1..=32 {
+            let mut bytes = whole(nonce, at(&[SITE], "198.51.100.1"));
+            let word = u32::from_be_bytes(*bytes.first_chunk().unwrap()) | 0x2000 | number << 14;
+            bytes[..4].copy_from_slice(&word.to_be_bytes());
+            let stream = key_stream("encryption key", bytes.len() - 4);
+            bytes[4..].iter_mut().zip(stream).for_each(|(octet, of_stream)| *octet ^= of_stream);
+            assert_eq!(bench.datagram(ETR, &bytes), [], "no Map-Notify");
+        }
+        assert_eq!((bench.only_refused(Refusal::Malformed), bench.registered()), (32, vec![]), "{number}");
+    }
+}
+
+/// A crypto-EID of lispers.net comes with a signature over itself alone, in a JSON locator. That stands for no tag, and where the tag is
+/// right it is told on as it came.
+#[test]
+fn a_signature_in_a_json_locator_replaces_no_tag_and_vouches_for_no_locator() {
+    let json = br#"{ "signature-eid" : "[0]2001:db8:a::1", "signature" : "MEUCIQ==" }"#;
+    let signed = |rloc: &str| {
+        let mut records = at(&[SITE], rloc);
+        let json = Lcaf::Json { binary: false, text: json.to_vec(), address: Address::None };
+        records[0].locators.push(LocatorRecord { rloc: json.into(), ..locator(rloc) });
+        records
+    };
+    let mut bench = legacy();
+    notify(&bench.datagram(ETR, &whole(1, signed("198.51.100.1"))));
+    let forged = key(0, Algorithm::HmacSha1, "wrong");
+    let replayed = register(2, signed("203.0.113.66")).into();
+    assert_eq!(bench.datagram(ETR, &auth::seal(&replayed, &forged, TagForm::Untruncated).unwrap()), []);
+    assert_eq!(bench.only_refused(Refusal::RegisterBadTag), 1);
+    bench.pass(Duration::from_secs(4));
+    let (_, reply) = reply(&bench.datagram(ITR, &ecm(&request(9, &[host("2001:db8:a::2")], &["192.0.2.1"]))));
+    let addresses: Vec<_> = reply.records[0].locators.iter().filter_map(|locator| locator.rloc.ip()).collect();
+    assert_eq!(addresses, ["198.51.100.1".parse::<std::net::IpAddr>().unwrap()]);
 }

@@ -43,7 +43,7 @@ pub enum Refusal {
     NotifyUnasked,
     /// A Map-Notify whose tag does not verify.
     NotifyBadTag,
-    /// A Map-Notify that does not contain every prefix that was registered.
+    /// A Map-Notify that does not contain every prefix that was registered, with its locators, or ours still where they were withdrawn.
     NotifyIncomplete,
     /// A Map-Notify that says that a part of an EID-prefix of ours has moved, and no room to note it.
     MovedTableFull,

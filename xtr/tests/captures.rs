@@ -8,11 +8,13 @@ mod double;
 #[allow(dead_code, reason = "other tests use the rest")]
 mod recorded;
 
+use std::collections::BTreeSet;
+
 use double::{Node, prefix, secs};
 use recorded::{Datagram, ECM, MAP_NOTIFY, MAP_REGISTER, MAP_REQUEST, capture, judged};
 use wire::address::EidPrefix;
 use wire::control::auth::{Algorithm, AuthKey, Secret, TagForm};
-use wire::control::{ControlMessage, MapReply, Nonce};
+use wire::control::{ControlMessage, MapNotify, MapRegister, MapReply, Nonce};
 use wire::record::{Action, Ttl};
 use xtr::database::{Database, OwnLocator};
 use xtr::engine::{Config, Input};
@@ -25,10 +27,48 @@ use xtr::transport::{MapSystem, Via};
 judged! {
     our_xtr_goes_on_after_forged_notifies_and_stops_after_the_right_one: stops_at_the_right_notify =
         ["oor-xtr-retransmit-and-bad-notify"];
+    the_map_notifies_of_both_servers_confirm_what_they_answer_and_once: is_confirmed_as_recorded = [
+        "oor-register-two-records",
+        "oor-register-xtr-id",
+        "opencp-register-xtr-id",
+        "oor-register-rloc-set-v4-v6",
+        "opencp-register-rloc-set-v4-v6",
+        "oor-register-over-ipv6",
+        "opencp-register-over-ipv6",
+        "opencp-register-sha1-notify",
+        "oor-reregister-rloc-change",
+        "opencp-reregister-rloc-change",
+        "oor-replay-old-register",
+        "opencp-replay-old-register",
+        "oor-ddt-bit-request",
+        "oor-expiry",
+        "oor-iid5",
+        "oor-iid5-xtr",
+        "oor-dual-rloc-set",
+        "oor-xtr-register",
+        "oor-xtr-register-ipv6-rloc",
+        "oor-xtr-register-proxy",
+        "opencp-oor-xtr-register",
+        "opencp-rloc-probe-in-ecm",
+        "oor",
+        "oor-xtr-with-opencp-ms",
+    ];
+    a_map_notify_with_other_locators_than_those_of_now_confirms_nothing: is_not_confirmed_by_what_was = [
+        "oor-reregister-rloc-change",
+        "opencp-reregister-rloc-change",
+        "oor-replay-old-register",
+        "opencp-replay-old-register",
+    ];
+    what_is_not_as_it_was_registered_is_not_confirmed: is_incomplete = ["opencp-xtr"];
+    a_withdrawal_that_a_server_confirms_and_forgets_nothing_for_is_over: takes_back = ["opencp-ttl0-not-withdrawn"];
     a_map_server_silent_after_a_wrong_key_is_asked_again: goes_on_registering = ["oor-register-wrong-key"];
     wrong_holes_are_no_answers: takes_right_holes_only = ["oor-negative-unknown"];
     a_hole_over_registered_sites_is_narrowed_and_its_fifteen_hours_are_capped: narrows_and_caps =
         ["opencp-negative-unknown"];
+    who_does_not_answer_outside_of_its_authority_is_left_for_the_next_and_then_the_eid_rests: asks_the_next =
+        ["opencp-negative-unknown"];
+    an_answer_is_taken_at_whichever_itr_rloc_the_server_chooses: is_answered_at_each_itr_rloc =
+        ["oor-multi-itr-rloc", "opencp-multi-itr-rloc"];
     an_hour_of_an_unregistered_site_is_capped: caps_an_hour = ["opencp-negative-unregistered-site"];
     proxied_replies_of_both_servers_are_taken_whatever_their_a_and_l_bits: takes_proxied_replies =
         ["oor-proxy-reply", "opencp-proxy-reply"];
@@ -79,30 +119,8 @@ fn stops_at_the_right_notify(name: &str) {
     let registers: Vec<_> = frames.iter().enumerate().filter(|(_, frame)| frame.kind() == MAP_REGISTER).collect();
     for (index, refusal) in [(3, Some(Refusal::NotifyBadTag)), (5, Some(Refusal::NotifyUnasked)), (7, None)] {
         let (_, before) = registers.iter().rfind(|(at, _)| *at < index).unwrap();
-        let ControlMessage::MapRegister(register) = before.message() else { panic!("{before:?}") };
-        let prefixes: Vec<_> = register.records.iter().filter_map(|record| record.eid.ip_prefix()).collect();
-        let key =
-            AuthKey { id: register.auth.key_id, algorithm: Algorithm::HmacSha1, secret: Secret::new("secretkey") };
-        let to = MapSystem::Node(before.to.ip());
-        let server = Server {
-            to,
-            key,
-            tag: TagForm::Untruncated,
-            narrow_coverage: false,
-            proxy_reply: false,
-            identity: None,
-            prefixes: prefixes.clone(),
-        };
-        let locator = OwnLocator::new(before.from.ip(), 1, 100);
-        let mut node = Node::from_config(Config {
-            database: Database::new(prefixes, vec![locator], Ttl(10)),
-            cgeid_network: None,
-            servers: vec![server],
-            resolvers: vec![],
-            nonce_floor: Nonce(register.nonce.0.wrapping_sub(1)),
-            seed: [7; 32],
-        });
-        assert_eq!(node.registers()[0].1.nonce, register.nonce);
+        let mut node = registering_as(before);
+        node.registers();
         node.bytes(&frames[index].from.to_string(), &frames[index].payload);
         node.advance(secs(10));
         match refusal {
@@ -113,6 +131,120 @@ fn stops_at_the_right_notify(name: &str) {
             None => assert!(node.registers().is_empty()),
         }
     }
+}
+
+/// Our node, in the place of the xTR whose Map-Register this is: its first one has the same nonce and contents.
+fn registering_as(recorded: &Datagram) -> Node {
+    let ControlMessage::MapRegister(register) = recorded.message() else { panic!("{recorded:?}") };
+    let prefixes: Vec<_> = register.records.iter().filter_map(|record| record.eid.ip_prefix()).collect();
+    let server = Server {
+        to: MapSystem::Node(recorded.to.ip()),
+        key: AuthKey { id: register.auth.key_id, algorithm: Algorithm::HmacSha1, secret: Secret::new("secretkey") },
+        tag: TagForm::Untruncated,
+        narrow_coverage: false,
+        proxy_reply: register.proxy_reply,
+        identity: register.xtr_identity,
+        prefixes: prefixes.clone(),
+    };
+    let rlocs: BTreeSet<_> =
+        register.records.iter().flat_map(|record| &record.locators).map(|own| own.rloc.ip()).collect();
+    let locators = rlocs.into_iter().flatten().map(|rloc| OwnLocator::new(rloc, 1, 100)).collect();
+    let node = Node::from_config(Config {
+        database: Database::new(prefixes, locators, register.records[0].ttl),
+        cgeid_network: None,
+        servers: vec![server],
+        resolvers: vec![],
+        nonce_floor: Nonce(register.nonce.0.wrapping_sub(1)),
+        seed: [7; 32],
+    });
+    let [(_, _, bytes)] = &node.sent[..] else { panic!("{:?}", node.sent) };
+    let ours = MapRegister::decode(bytes).unwrap();
+    assert_eq!((ours.nonce, ours.xtr_identity), (register.nonce, register.xtr_identity));
+    node
+}
+
+fn is_confirmed(node: &Node) -> bool {
+    node.control.registrations(node.now).all(|row| row.confirmed_ago.is_some())
+}
+
+fn notify_of(frame: &Datagram) -> MapNotify {
+    let ControlMessage::MapNotify(notify) = frame.message() else { panic!("{frame:?}") };
+    notify
+}
+
+/// Each Map-Notify of a capture, and the Map-Register that it answers.
+fn confirmations(frames: &[Datagram]) -> Vec<(&Datagram, &Datagram)> {
+    let of = |notify: &&Datagram| {
+        let nonce = notify_of(notify).nonce;
+        let asked = |frame: &&Datagram| matches!(frame.message(), ControlMessage::MapRegister(of) if of.nonce == nonce);
+        frames.iter().find(asked).unwrap()
+    };
+    let notifies = frames.iter().filter(|frame| frame.kind() == MAP_NOTIFY);
+    notifies.map(|notify| (of(&notify), notify)).collect()
+}
+
+fn hears(node: &mut Node, notify: &Datagram) {
+    node.bytes_at(notify.to, &notify.from.to_string(), &notify.payload);
+}
+
+fn is_confirmed_as_recorded(name: &str) {
+    let frames = capture(name);
+    let confirmations = confirmations(&frames);
+    assert!(!confirmations.is_empty(), "{name}");
+    for (register, notify) in confirmations {
+        let mut node = registering_as(register);
+        let ControlMessage::MapRegister(registered) = register.message() else { panic!("{name}") };
+        assert_eq!(notify_of(notify).xtr_identity, registered.xtr_identity, "{name}: 24 octets are echoed, or none");
+        node.registers();
+        hears(&mut node, notify);
+        assert_eq!((is_confirmed(&node), node.control.tally().total()), (true, 0), "{name}");
+        hears(&mut node, notify);
+        assert_eq!(node.refused(Refusal::NotifyUnasked), 1, "{name}: once");
+        node.advance(secs(59));
+        assert!(node.registers().is_empty(), "{name}");
+    }
+}
+
+/// The Map-Register of the new locators is on its way, under the nonce that the recorded answer has, which tells the old ones.
+fn is_not_confirmed_by_what_was(name: &str) {
+    let frames = capture(name);
+    let confirmations = confirmations(&frames);
+    let [(_, old), (new, _), ..] = confirmations[..] else { panic!("{name}") };
+    let nonce = notify_of(old).nonce;
+    let mut renumbered = new.clone();
+    renumbered.payload[4..12].copy_from_slice(&nonce.0.to_be_bytes());
+    let mut node = registering_as(&renumbered);
+    node.registers();
+    hears(&mut node, old);
+    assert_eq!((is_confirmed(&node), node.refused(Refusal::NotifyIncomplete)), (false, 1), "{name}");
+    node.advance(secs(1));
+    assert_eq!(node.registers().len(), 1, "{name}: it goes on");
+}
+
+/// This xTR has registered one of its EID-prefixes with fewer locators than ours does.
+fn is_incomplete(name: &str) {
+    let frames = capture(name);
+    let [(register, notify)] = confirmations(&frames)[..] else { panic!("{name}") };
+    let mut node = registering_as(register);
+    hears(&mut node, notify);
+    assert_eq!((is_confirmed(&node), node.refused(Refusal::NotifyIncomplete)), (false, 1), "{name}");
+}
+
+/// That the server goes on to answer shows only when somebody asks; of ours nothing is left waiting.
+fn takes_back(name: &str) {
+    let frames = capture(name);
+    let [(register, notify)] = confirmations(&frames)[..] else { panic!("{name}") };
+    // One nonce before is that of the Map-Register that is taken back.
+    let mut before = register.clone();
+    before.payload[4..12].copy_from_slice(&(notify_of(notify).nonce.0 - 1).to_be_bytes());
+    let mut node = registering_as(&before);
+    node.registers();
+    node.input(Input::Shutdown);
+    let (_, withdrawal) = node.register();
+    assert_eq!(withdrawal.nonce, notify_of(notify).nonce, "{name}");
+    assert!(withdrawal.records.iter().all(|record| record.ttl == Ttl::WITHDRAWN && record.locators.is_empty()));
+    hears(&mut node, notify);
+    assert!(node.control.is_withdrawn(), "{name}");
 }
 
 fn goes_on_registering(name: &str) {
@@ -298,6 +430,69 @@ fn takes_what_was_answered(name: &str) {
         taken += 1;
     }
     assert!(taken >= 1, "{name}");
+}
+
+/// [3] and [6] have no answer: another Map-Resolver is asked, and where that is silent too nobody is asked for half a minute.
+fn asks_the_next(name: &str) {
+    let frames = capture(name);
+    let unanswered: Vec<_> =
+        frames.iter().filter(|frame| frame.kind() == ECM && frame.answer(&frames).is_none()).collect();
+    assert_eq!(unanswered.len(), 2, "{name}");
+    let (silent, other) = (frames[0].to.ip(), "10.20.3.2".parse().unwrap());
+    for frame in unanswered {
+        let resolvers = vec![MapSystem::Node(silent), MapSystem::Node(other)];
+        let mut node = Node::new(&["2001:db8:a::/48", "10.100.0.0/24"], &["10.20.1.2"], vec![], resolvers);
+        let eid = frame.request().records[0].eid.ip_prefix().unwrap();
+        let source = if eid.net.addr().is_ipv4() { "10.100.0.2" } else { "2001:db8:a::2" };
+        let miss = Event::Miss { eid, source: source.parse().unwrap() };
+        node.event(miss.clone());
+        let mut asked = node.requests();
+        node.advance(secs(1));
+        asked.extend(node.requests());
+        let receivers: Vec<_> = asked.iter().map(|(to, _)| to.clone()).collect();
+        assert_eq!(receivers, [silent.to_string(), other.to_string()], "{name}: {eid}");
+        node.updates();
+        node.advance(secs(120));
+        assert_eq!(node.requests().len(), 9, "{name}: eleven in all");
+        assert_eq!(node.updates(), [Update::Unresolved { eid }], "{name}: nothing is made up");
+        // It has rested by now. A new packet begins anew, and who answers is asked first from then on.
+        node.event(miss);
+        node.advance(secs(1));
+        let (_, question) = node.requests().pop().unwrap();
+        let told = double::reply_to(&question, &[(&eid.net.to_string(), 10)]);
+        node.reply_from(&other.to_string(), &told);
+        assert_eq!(node.upsert().0, eid, "{name}");
+        let next = Event::Miss { eid: prefix("192.0.2.200/32"), source: "10.100.0.2".parse().unwrap() };
+        node.event(next);
+        assert_eq!(node.requests()[0].0, other.to_string(), "{name}");
+    }
+}
+
+/// OpenOverlayRouter takes the last ITR-RLOC of the family that it was asked in, OpenLISP the first of all.
+fn is_answered_at_each_itr_rloc(name: &str) {
+    let frames = capture(name);
+    let mut places = BTreeSet::new();
+    for frame in frames.iter().filter(|frame| frame.kind() == ECM) {
+        let answer = frame.answer(&frames).unwrap();
+        let named: Vec<_> =
+            frame.request().itr_rlocs.iter().filter_map(|rloc| rloc.ip()).map(|ip| ip.to_string()).collect();
+        let named: Vec<_> = named.iter().map(String::as_str).collect();
+        // Ours asks by a family that it has.
+        let resolvers = ["10.20.3.2", "2001:db8:c3::2"].map(|text| MapSystem::Node(text.parse().unwrap()));
+        let mut node = Node::new(&["2001:db8:a::/48"], &named, vec![], resolvers.to_vec());
+        let asked = frame.request().records[0].eid.ip_prefix().unwrap();
+        node.event(Event::Miss { eid: asked, source: "2001:db8:a::2".parse().unwrap() });
+        node.advance(secs(1));
+        let (_, question) = node.requests().pop().unwrap();
+        let rlocs: BTreeSet<_> = question.itr_rlocs.iter().filter_map(|rloc| rloc.ip()).collect();
+        assert!(rlocs.len() == named.len() && rlocs.contains(&answer.to.ip()), "{name}: {rlocs:?}, {:?}", answer.to);
+        node.updates();
+        let local = std::net::SocketAddr::new(answer.to.ip(), wire::CONTROL_PORT);
+        node.bytes_at(local, &answer.from.to_string(), &under(question.nonce, answer));
+        assert_eq!(node.upsert().0, prefix("2001:db8:d::/48"), "{name}");
+        places.insert((named.len(), answer.to.is_ipv4(), answer.to.ip()));
+    }
+    assert!(places.len() >= 4, "{name}: {places:?}");
 }
 
 fn caps_an_hour(name: &str) {

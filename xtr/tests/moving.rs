@@ -11,7 +11,8 @@ use wire::address::EidPrefix;
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
 use wire::control::{ControlMessage, EidRequest, MapNotify, MapRegister, MapRequest, Nonce};
 use wire::record::{Action, MappingRecord, Ttl};
-use xtr::engine::Input;
+use xtr::database::{Database, OwnLocator};
+use xtr::engine::{Config, Input};
 use xtr::interwork::Interworking;
 use xtr::map_cache::{Event, Forwarding, Locator, SourceVerdict, Update};
 use xtr::refusal::Refusal;
@@ -355,6 +356,37 @@ fn what_was_said_before_a_restart_or_a_reload_moves_nothing_when_somebody_says_i
     assert_eq!(eids(&node.registers()[0].1), ["10.1.0.0/16", "2001:db8:a::/48"]);
     says(&mut node, 3, behind_other("10.1.0.0/16"));
     assert_eq!(node.control.registrations(node.now).filter(|row| row.moved).count(), 1, "what is new is taken");
+}
+
+/// What confirmed a Map-Register of a former run, when the locators were others, and is said again by somebody who has recorded it.
+#[test]
+fn the_answer_to_a_map_register_of_a_former_run_moves_nothing() {
+    const CLOCK: u64 = 1_800_000_000_000;
+    let prefixes = ["2001:db8:a::/48", "10.1.0.0/16"];
+    let mut node = Node::from_config(Config {
+        database: Database::new(prefixes.map(prefix).to_vec(), vec![OwnLocator::new(ip(RLOC), 1, 100)], Ttl::DEFAULT),
+        cgeid_network: None,
+        servers: vec![double::server(Algorithm::HkdfSha256, TagForm::Truncated, &prefixes)],
+        resolvers: vec![],
+        nonce_floor: Nonce(CLOCK),
+        seed: [7; 32],
+    });
+    let (_, register) = node.register();
+    node.notify(&register, |notify| notify);
+    let moved =
+        |nonce| MapRegister { nonce: Nonce(nonce), records: vec![behind_other("10.1.0.0/16")], ..Default::default() };
+    for (count, former) in [(1, CLOCK - 86_400_000), (2, CLOCK)] {
+        node.notify(&moved(former), |notify| notify);
+        assert_eq!((node.refused(Refusal::NotifyUnasked), node.sent.len()), (count, 0), "{former}");
+        assert_eq!(node.control.all_moved(), []);
+    }
+    // Map-Servers count from one, or by the clock in microseconds.
+    for own in [5, CLOCK * 1000] {
+        node.notify(&moved(own), |notify| notify);
+        assert_eq!(node.control.all_moved(), [prefix("10.1.0.0/16")], "{own}");
+        node.notify(&MapRegister { records: vec![nobodys("10.1.0.0/16")], ..moved(own + 1) }, |notify| notify);
+        assert_eq!(node.control.all_moved(), []);
+    }
 }
 
 #[test]

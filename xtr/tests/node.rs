@@ -7,7 +7,7 @@
 mod namespace;
 
 use std::io::Read as _;
-use std::net::UdpSocket;
+use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,10 +20,11 @@ use nix::sys::signal::Signal;
 use nix::unistd::Uid;
 use rtnetlink::IpVersion;
 use serde_json::Value;
+use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
 use wire::control::lispsec::EcmAd;
-use wire::control::{ControlMessage, MapNotify, MapRegister, MapRequest, Nonce};
-use wire::record::Ttl;
+use wire::control::{ControlMessage, MapNotify, MapRegister, MapReply, MapRequest, Nonce};
+use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
 
 const RLOC: &str = "192.0.2.1";
 const SERVER: &str = "203.0.113.10";
@@ -118,6 +119,61 @@ fn starts_from_one_state() {
         assert!(drawn.iter().all(|(former, last)| *former != key && *last != nonce), "{drawn:?}, {key:?}, {nonce}");
         drawn.push((key, nonce));
     }
+}
+
+const ITR_RLOCS: [&str; 3] = [RLOC, "192.0.2.2", "2001:db8:c1::1"];
+const SERVER_V6: &str = "2001:db8:c3::2";
+
+/// Of several ITR-RLOCs deployed map systems choose the last of a family, or the first of all.
+#[test]
+fn a_map_reply_is_taken_at_each_itr_rloc_that_a_map_request_names() {
+    in_namespace(&[RLOC, ITR_RLOCS[1], ITR_RLOCS[2], SERVER, SERVER_V6, HOST], is_answered_anywhere);
+}
+
+fn is_answered_anywhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let system = UdpSocket::bind((SERVER, 4342)).unwrap();
+    let of_v6 = UdpSocket::bind((SERVER_V6, 4342)).unwrap();
+    system.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let mut command = command(directory.path());
+    command.args(["--rloc", ITR_RLOCS[1], "--rloc", ITR_RLOCS[2], "--map-resolver", SERVER]);
+    let _node = Node(command.spawn().unwrap());
+    let host = UdpSocket::bind((HOST, 0)).unwrap();
+    for (number, rloc) in ITR_RLOCS.into_iter().enumerate() {
+        let eid: Ipv6Addr = format!("2001:db8:b{number}::1").parse().unwrap();
+        let eid = EidPrefix::host(InstanceId(0), eid.into());
+        let request = wait_for("Map-Request", || {
+            let _ = host.send_to(&[0], (eid.net.addr(), 9));
+            map_request(&system).filter(|request| request.records[0].eid.ip_prefix() == Some(eid))
+        });
+        let mut named: Vec<_> = request.itr_rlocs.iter().map(|rloc| rloc.ip().unwrap().to_string()).collect();
+        named.sort_unstable();
+        assert_eq!(named, ITR_RLOCS);
+        let record = MappingRecord {
+            ttl: Ttl(10),
+            action: Action::NoAction,
+            authoritative: false,
+            map_version: MapVersion::default(),
+            eid: eid.into(),
+            locators: vec![LocatorRecord::new("198.51.100.1".parse::<IpAddr>().unwrap(), 1, 100)],
+        };
+        let reply = MapReply { nonce: request.nonce, records: vec![record], ..MapReply::default() };
+        let from = if rloc.contains(':') { &of_v6 } else { &system };
+        from.send_to(&reply.encode().unwrap(), (rloc, 4342)).unwrap();
+        wait_for(rloc, || {
+            let shown = show(directory.path(), "map-cache")?;
+            let mut rows = shown["map-cache"].as_array()?.iter();
+            rows.any(|row| row["prefix"] == eid.to_string().as_str()).then_some(())
+        });
+    }
+}
+
+/// The Map-Request of an ITR, if that is what comes next.
+fn map_request(system: &UdpSocket) -> Option<MapRequest> {
+    let mut buffer = [0; 2048];
+    let (length, _) = system.recv_from(&mut buffer).ok()?;
+    let Ok(ControlMessage::Ecm(ecm)) = ControlMessage::decode(&buffer[..length]) else { return None };
+    Some(MapRequest::decode(&ecm.message).unwrap())
 }
 
 /// As [`command`], with all that is asked under LISP-SEC.

@@ -1,14 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What our xTR sends must be such that every deployed Map-Server takes it: each of them drops, forgets or dies on something that
 //! RFC 9301 allows. And what it takes from them must not lead it astray.
+//!
+//! `conformance/findings.toml` says of each thing that they do otherwise which tests show what our programs make of it. What they do
+//! alike, and is no departure, has these:
+//!
+//! | what they do | tests |
+//! |---|---|
+//! | a Map-Reply goes to the inner source port of the ECM | `a_question_is_encapsulated_...` here; `mapsys/tests/captures.rs`: `a_proxied_reply_is_...` |
+//! | a Map-Request outside of an ECM is dropped | the same here; `mapsys/tests/captures.rs`: `a_bare_map_request_is_dropped` |
+//! | a Map-Request with source-EID AFI 0 is answered | `mapsys/tests/quirks.rs`: `a_source_eid_without_address_is_...` |
+//! | an ECM is forwarded from another port than 4342, or with D | `captures.rs`: `forwarded_requests_are_answered_...` |
+//! | Map-Registers two or three seconds apart until a Map-Notify comes | `captures.rs`: `our_xtr_goes_on_after_forged_notifies_...` |
+//! | xTR-ID and Site-ID are echoed behind the records | `captures.rs`: `the_map_notifies_of_both_servers_...` |
+//! | a Map-Notify comes under Key ID 0 whatever was sent | `a_peer_that_answers_under_key_id_0_...` here |
+//! | SMRs, and Map-Requests that they invoke | `captures.rs`: `an_smr_leads_to_...` |
+//! | data with an empty LISP header, both ports 4341 | `data_plane.rs`: `data_of_openoverlayrouter_...` |
+//! | probes every half minute, answered with p at one locator | `captures.rs`: `probes_are_answered_...`, `the_answers_of_the_peers_etr_...` |
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod double;
 
-use double::{Node, prefix, reply_to, secs};
+use std::net::IpAddr;
+
+use double::{Node, SERVER, key, prefix, reply_to, secs};
 use wire::address::Address;
-use wire::control::auth::{Algorithm, TagForm};
-use wire::control::{ControlMessage, Ecm, XtrIdentity};
+use wire::control::auth::{self, Accept, Algorithm, AlgorithmId, AuthKey, Authentication, TagForm};
+use wire::control::{ControlMessage, Ecm, MapNotify, MapRegister, MapRequest, Nonce, XtrIdentity};
+use wire::record::MappingRecord;
 use xtr::map_cache::Update;
 use xtr::refusal::Refusal;
 use xtr::transport::MapSystem;
@@ -112,5 +131,142 @@ fn an_xtr_with_an_identity_says_so_in_its_map_registers() {
         let mut node = Node::new(&prefixes, &[double::RLOC], vec![server], vec![]);
         let (_, register) = node.register();
         assert_eq!(register.xtr_identity, identity);
+    }
+}
+
+// --- what a Map-Notify proves
+
+/// Where somebody would like our packets to go.
+const ELSEWHERE: &str = "203.0.113.66";
+
+fn is_confirmed(node: &Node) -> bool {
+    node.control.registrations(node.now).all(|row| row.confirmed_ago.is_some())
+}
+
+/// The same EID-prefixes behind others.
+fn behind_others(mut notify: MapNotify) -> MapNotify {
+    let locators = notify.records.iter_mut().flat_map(|record| &mut record.locators);
+    locators.for_each(|locator| locator.rloc = ELSEWHERE.parse::<IpAddr>().unwrap().into());
+    notify
+}
+
+fn foreign(eid: &str) -> MappingRecord {
+    reply_to(&MapRequest::default(), &[(eid, 1440)]).records.remove(0)
+}
+
+/// lispers.net signs with the key of the site what somebody has sent in its name, though it has refused it. A nonce is not hard to guess.
+#[test]
+fn a_signed_map_notify_under_our_nonce_confirms_what_was_registered_and_nothing_else() {
+    let mut node = Node::registering(Algorithm::HmacSha256, TagForm::Untruncated);
+    let (_, register) = node.register();
+    node.notify(&register, behind_others);
+    let nowhere = |record: MappingRecord| MappingRecord { locators: vec![], ..record };
+    node.notify(&register, |notify| MapNotify { records: notify.records.into_iter().map(nowhere).collect(), ..notify });
+    node.notify(&register, |notify| MapNotify { records: vec![foreign("2001:db8:66::/48")], ..notify });
+    assert_eq!((node.refused(Refusal::NotifyIncomplete), is_confirmed(&node)), (3, false));
+    node.advance(secs(1));
+    assert_eq!(node.registers().len(), 1, "it goes on");
+    assert_eq!((node.updates(), node.smrs.len()), (vec![], 0));
+}
+
+/// A Map-Server that merges what several xTRs register tells the locators of the others too (RFC 9301, section 5.6, a).
+#[test]
+fn locators_of_others_beside_ours_and_foreign_eids_beside_ours_change_nothing_and_it_counts_once() {
+    let mut node = Node::registering(Algorithm::HmacSha256, TagForm::Untruncated);
+    let (_, register) = node.register();
+    let merged = |mut notify: MapNotify| {
+        let others = behind_others(notify.clone()).records;
+        notify.records.iter_mut().zip(others).for_each(|(record, other)| record.locators.extend(other.locators));
+        notify.records.push(foreign("2001:db8:66::/48"));
+        notify
+    };
+    node.notify(&register, merged);
+    assert!(is_confirmed(&node));
+    let told: Vec<_> = node.control.registrations(node.now).flat_map(|row| row.prefixes).collect();
+    assert_eq!(told, ["2001:db8:a::/48", "10.1.0.0/16"].map(prefix));
+    assert_eq!((node.updates(), node.smrs.len(), node.sent.len()), (vec![], 0, 0));
+    node.notify(&register, merged);
+    assert_eq!(node.refused(Refusal::NotifyUnasked), 1, "once");
+    node.advance(secs(59));
+    assert!(node.registers().is_empty());
+}
+
+#[test]
+fn a_signed_map_notify_under_another_nonce_confirms_nothing() {
+    let mut node = Node::registering(Algorithm::HmacSha256, TagForm::Untruncated);
+    let (_, register) = node.register();
+    for nonce in [register.nonce.0 - 1, register.nonce.0 + 1, 1 << 40, u64::MAX] {
+        node.notify(&register, |notify| MapNotify { nonce: Nonce(nonce), ..notify });
+        let elsewhere = vec![foreign("2001:db8:66::/48")];
+        node.notify(&register, |notify| MapNotify { nonce: Nonce(nonce), records: elsewhere.clone(), ..notify });
+    }
+    node.notify(&register, |notify| MapNotify { nonce: Nonce(0), ..notify });
+    assert_eq!((is_confirmed(&node), node.updates(), node.smrs.len()), (false, vec![], 0));
+    assert_eq!(node.refused(Refusal::NotifyUnasked), 1);
+    node.sent.clear();
+    node.advance(secs(1));
+    assert_eq!(node.registers().len(), 1, "it goes on");
+}
+
+#[test]
+fn a_withdrawal_is_confirmed_when_our_locators_are_gone_whoever_else_has_it() {
+    let mut node = Node::registering(Algorithm::HmacSha256, TagForm::Untruncated);
+    let (_, register) = node.register();
+    node.notify(&register, |notify| notify);
+    node.input(xtr::engine::Input::Shutdown);
+    let (_, withdrawal) = node.register();
+    let still_here = MapRegister { nonce: withdrawal.nonce, ..register.clone() };
+    node.notify(&still_here, |notify| notify);
+    assert_eq!((node.refused(Refusal::NotifyIncomplete), node.control.is_withdrawn()), (1, false));
+    node.notify(&still_here, behind_others);
+    assert!(node.control.is_withdrawn());
+}
+
+/// lispers.net confirms subscriptions like this.
+#[test]
+fn a_map_notify_under_algorithm_0_confirms_no_registration() {
+    let mut node = Node::registering(Algorithm::HmacSha256, TagForm::Untruncated);
+    let (_, register) = node.register();
+    let auth = Authentication { key_id: 0, algorithm: AlgorithmId(0), tag: vec![] };
+    let notify = |nonce| MapNotify { nonce, auth: auth.clone(), records: register.records.clone(), xtr_identity: None };
+    node.datagram(&format!("{SERVER}:4342"), &notify(register.nonce).into());
+    node.datagram(&format!("{SERVER}:4342"), &notify(Nonce(1 << 40)).into());
+    assert_eq!((node.refused(Refusal::NotifyBadTag), node.refused(Refusal::NotifyUnasked)), (1, 1));
+    assert!(!is_confirmed(&node) && node.sent.is_empty());
+}
+
+/// `OpenLISP` answers under Key ID 0 and HMAC-SHA-1, and echoes xTR-ID and Site-ID behind the records.
+#[test]
+fn a_peer_that_answers_under_key_id_0_whatever_it_was_asked_under_confirms_where_that_is_configured() {
+    for (key_id, is_taken) in [(0, true), (1, false)] {
+        let prefixes = ["2001:db8:a::/48"];
+        let server = double::server(Algorithm::HmacSha1, TagForm::Untruncated, &prefixes);
+        let identity = Some(XtrIdentity { xtr_id: [7; 16], site_id: 9 });
+        let under = |id| AuthKey { id, ..key(Algorithm::HmacSha1) };
+        let server = xtr::register::Server { key: under(key_id), identity, ..server };
+        let mut node = Node::new(&prefixes, &[double::RLOC], vec![server], vec![]);
+        let (_, register) = node.register();
+        let MapRegister { nonce, records, xtr_identity, .. } = register;
+        let notify = MapNotify { nonce, records, xtr_identity, ..MapNotify::default() };
+        let bytes = auth::seal(&notify.into(), &under(0), TagForm::Untruncated).unwrap();
+        assert_eq!((&bytes[..4], &bytes[12..16]), (&[0x48, 0, 0, 1][..], &[0, 1, 0, 20][..]), "as recorded of it");
+        node.bytes(&format!("{SERVER}:4342"), &bytes);
+        assert_eq!((is_confirmed(&node), node.refused(Refusal::NotifyBadTag)), (is_taken, u64::from(!is_taken)));
+    }
+}
+
+/// lispers.net encrypts Map-Registers from the fifth octet on, with the same initialization vector each time, and says so by bits that
+/// RFC 9301 has reserved: e, and behind it three of the number of a key.
+#[test]
+fn no_map_register_is_encrypted() {
+    for (algorithm, form) in
+        [(Algorithm::HmacSha1, TagForm::Untruncated), (Algorithm::HmacSha256, TagForm::Untruncated)]
+    {
+        let (bytes, register) = Node::registering(algorithm, form).register();
+        let word = u32::from_be_bytes(*bytes.first_chunk().unwrap());
+        assert_eq!(word & 0x0001_e000, 0, "{word:x}");
+        let accept = Accept { untruncated: true, narrow_coverage: false };
+        assert_eq!(auth::verify(&bytes, &key(algorithm), accept), Ok(()), "it is read as it was sent");
+        assert_eq!(register.records.len(), 2);
     }
 }

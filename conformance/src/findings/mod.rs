@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What was found of deployed LISP programs by hand: which checks see it, and whether the target of a run shows it.
 //!
-//! It is data (`findings.toml`), part of the binary and read strictly: each finding has either the checks that see it or the reason why none does.
+//! It is data (`findings.toml`), part of the binary and read strictly: each finding has either the checks that see it or the reason why none
+//! does, and either the tests of what our programs do where they meet it or the reason why there is none.
 
 mod read;
 mod table;
@@ -55,6 +56,15 @@ pub enum Seen {
     Not(String),
 }
 
+/// What shows that our programs can live with a finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// These tests, each as `path/file.rs::name`; at least one.
+    By(Vec<String>),
+    /// None, for this reason.
+    Not(String),
+}
+
 /// Something that a deployed program does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -68,6 +78,8 @@ pub struct Finding {
     pub is_from_source: bool,
     /// What sees it.
     pub seen: Seen,
+    /// What shows that our programs can live with it.
+    pub kept: Kept,
 }
 
 /// Whether the target of a run shows a finding.
@@ -161,7 +173,8 @@ mod tests {
     }
 
     fn finding(seen: Seen) -> Finding {
-        Finding { id: "f".into(), text: "t".into(), programs: vec![Program::OpenLisp], is_from_source: false, seen }
+        let (programs, kept) = (vec![Program::OpenLisp], Kept::Not("w".into()));
+        Finding { id: "f".into(), text: "t".into(), programs, is_from_source: false, seen, kept }
     }
 
     #[test]

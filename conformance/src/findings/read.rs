@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Finding, Program, Seen};
+use super::{Finding, Kept, Program, Seen};
 use crate::ledger::{Flaw, line, syntax};
 
 /// The keys of the file.
@@ -29,13 +29,15 @@ struct Entry {
     checks: Option<Vec<String>>,
     told: Option<String>,
     unseen: Option<String>,
+    tests: Option<Vec<String>>,
+    untested: Option<String>,
 }
 
 /// The findings that a file holds.
 ///
 /// # Errors
 /// When a key is unknown or missing, a program none, a name not unique, something says nothing or is named twice, or a finding has not
-/// exactly one of `checks` and `unseen`.
+/// exactly one of `checks` and `unseen`, and exactly one of `tests` and `untested`.
 pub fn read(file: &str, text: &str) -> Result<Vec<Finding>, Flaw> {
     let parsed: File = toml::from_str(text).map_err(|error| syntax(file, text, &error))?;
     let mut names = BTreeSet::new();
@@ -59,6 +61,7 @@ fn finding(entry: Entry) -> Result<Finding, String> {
         ("text", Some(&entry.text)),
         ("told", entry.told.as_ref()),
         ("unseen", entry.unseen.as_ref()),
+        ("untested", entry.untested.as_ref()),
     ];
     for (key, value) in said {
         if value.is_some_and(|value| value.trim().is_empty()) {
@@ -72,19 +75,24 @@ fn finding(entry: Entry) -> Result<Finding, String> {
         return Err(format!("{id} names {} twice", program.name()));
     }
     let seen = match (entry.checks, entry.told, entry.unseen) {
-        (Some(checks), told, None) => Seen::By { checks: checks_of(&id, checks)?, told },
+        (Some(checks), told, None) => Seen::By { checks: named(&id, "check", checks)?, told },
         (None, None, Some(why)) => Seen::Not(why),
         (None, Some(_), Some(_)) => return Err(format!("{id}: told is what a check says, and there is none")),
         _ => return Err(format!("{id} needs exactly one of checks and unseen")),
     };
-    Ok(Finding { id, text: entry.text, programs: entry.programs, is_from_source: entry.from_source, seen })
+    let kept = match (entry.tests, entry.untested) {
+        (Some(tests), None) => Kept::By(named(&id, "test", tests)?),
+        (None, Some(why)) => Kept::Not(why),
+        _ => return Err(format!("{id} needs exactly one of tests and untested")),
+    };
+    Ok(Finding { id, text: entry.text, programs: entry.programs, is_from_source: entry.from_source, seen, kept })
 }
 
-fn checks_of(id: &str, checks: Vec<String>) -> Result<Vec<String>, String> {
-    match (checks.is_empty(), twice(&checks)) {
-        (true, _) => Err(format!("{id}: no check among its checks")),
-        (false, Some(check)) => Err(format!("{id} names {check} twice")),
-        (false, None) => Ok(checks),
+fn named(id: &str, what: &str, all: Vec<String>) -> Result<Vec<String>, String> {
+    match (all.is_empty(), twice(&all)) {
+        (true, _) => Err(format!("{id}: no {what} among its {what}s")),
+        (false, Some(each)) => Err(format!("{id} names {each} twice")),
+        (false, None) => Ok(all),
     }
 }
 
@@ -97,8 +105,7 @@ fn twice<T: PartialEq>(all: &[T]) -> Option<&T> {
 mod tests {
     use super::*;
 
-    const GOOD: &str =
-        "[[finding]]\nid = \"a\"\ntext = \"t\"\nprograms = [\"OpenLISP\"]\nchecks = [\"LI-1.1\"]\ntold = \"x\"\n";
+    const GOOD: &str = "[[finding]]\nid = \"a\"\ntext = \"t\"\nprograms = [\"OpenLISP\"]\nchecks = [\"LI-1.1\"]\ntold = \"x\"\ntests = [\"f.rs::t\"]\n";
 
     fn flaw(text: &str) -> String {
         read("f.toml", text).unwrap_err().to_string()
@@ -109,6 +116,9 @@ mod tests {
         let found = read("f.toml", GOOD).unwrap();
         assert_eq!(found[0].seen, Seen::By { checks: vec!["LI-1.1".into()], told: Some("x".into()) });
         assert_eq!((found[0].programs[0], found[0].is_from_source), (Program::OpenLisp, false));
+        assert_eq!(found[0].kept, Kept::By(vec!["f.rs::t".into()]));
+        let untested = read("f.toml", &GOOD.replace("tests = [\"f.rs::t\"]", "untested = \"w\"")).unwrap();
+        assert_eq!(untested[0].kept, Kept::Not("w".into()));
         let unseen = GOOD.replace("checks = [\"LI-1.1\"]\ntold = \"x\"", "unseen = \"w\"\nfrom-source = true");
         let found = read("f.toml", &unseen).unwrap();
         assert_eq!((&found[0].seen, found[0].is_from_source), (&Seen::Not("w".into()), true));
@@ -116,7 +126,7 @@ mod tests {
 
     #[test]
     fn what_a_file_may_not_say_is_refused_with_its_line() {
-        assert_eq!(flaw(&format!("{GOOD}{GOOD}")), "f.toml, line 7: the finding a is there already");
+        assert_eq!(flaw(&format!("{GOOD}{GOOD}")), "f.toml, line 8: the finding a is there already");
         assert!(flaw(&GOOD.replace("checks", "check")).starts_with("f.toml, line 5: unknown field `check`"));
         assert!(flaw(&GOOD.replace("OpenLISP", "Cisco")).starts_with("f.toml, line 4: unknown variant `Cisco`"));
         assert!(flaw(&GOOD.replace("text = \"t\"\n", "")).contains("missing field `text`"));
@@ -124,6 +134,9 @@ mod tests {
             ("checks = [\"LI-1.1\"]\ntold = \"x\"\n", "", "a needs exactly one of checks and unseen"),
             ("told = \"x\"", "unseen = \"w\"", "a needs exactly one of checks and unseen"),
             ("checks = [\"LI-1.1\"]", "unseen = \"w\"", "a: told is what a check says, and there is none"),
+            ("tests = [\"f.rs::t\"]\n", "", "a needs exactly one of tests and untested"),
+            ("tests", "untested = \"w\"\ntests", "a needs exactly one of tests and untested"),
+            ("[\"f.rs::t\"]", "[]", "a: no test among its tests"),
             ("[\"LI-1.1\"]", "[]", "a: no check among its checks"),
             ("[\"LI-1.1\"]", "[\"A\", \"B\", \"A\"]", "a names A twice"),
             ("[\"OpenLISP\"]", "[]", "a: no program among its programs"),

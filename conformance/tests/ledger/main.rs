@@ -42,6 +42,18 @@ fn every_file_is_read() {
 }
 
 #[test]
+fn each_finding_about_others_names_tests_of_ours_that_run() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for finding in conformance::findings::all().unwrap() {
+        let conformance::findings::Kept::By(tests) = finding.kept else { continue };
+        for test in tests {
+            let runs = test.split_once("::").map(|(path, name)| source::runs(workspace, path, name));
+            assert_eq!(runs, Some(Ok(())), "{}: {test}", finding.id);
+        }
+    }
+}
+
+#[test]
 fn every_must_has_a_test_or_a_reason() {
     let documents = documents();
     for clause in clauses(&documents) {

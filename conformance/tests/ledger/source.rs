@@ -44,8 +44,14 @@ fn is_test(text: &str, name: &str) -> Result<(), String> {
     }
 }
 
-/// Whether a function that is the same for several types is among those that a macro makes tests of.
+/// Whether a function that is the same for several types is among those that a macro makes tests of, or a rule among those that
+/// captures are judged by.
 fn is_made_a_test(lines: &[&str], name: &str) -> Result<(), String> {
+    let rules = lines.iter().position(|line| *line == "judged! {");
+    let rules = rules.map(|begun| lines[begun..].iter().take_while(|line| **line != "}")).into_iter().flatten();
+    if rules.into_iter().any(|line| line.split_once(": ").is_some_and(|(rule, _)| rule == name)) {
+        return Ok(());
+    }
     let is_there = lines.iter().any(|line| line.starts_with(&format!("fn {name}<")));
     let begun = lines.iter().position(|line| *line == "for_both_tiers! {");
     let listed = begun.map(|begun| lines[begun..].iter().take_while(|line| **line != "}")).into_iter().flatten();
@@ -92,6 +98,8 @@ fn a_function_that_does_not_run_is_no_proof() {
     }
     let text = "for_both_tiers! {\n    a,\n}\nfn a<T: Tier>() {}\nfn b<T: Tier>() {}\n";
     assert!(is_test(text, "a").is_ok() && is_test(text, "b").is_err());
+    let text = "judged! {\n    a_rule: judge = [\"b: c\"];\n}\nfn d() { let e: f = 1; }\n";
+    assert!(is_test(text, "a_rule").is_ok() && is_test(text, "judge").is_err() && is_test(text, "e").is_err());
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     assert!(runs(workspace, "wire/tests/rules.rs", "reserved_bits_are_ignored").is_ok());
     assert!(runs(workspace, "wire/tests/no.rs", "reserved_bits_are_ignored").is_err());

@@ -240,8 +240,8 @@ impl<A: Asker> Client<A> {
         outcome
     }
 
-    /// Takes a Map-Reply to our own request: some Map-Servers send it in place of a Map-Referral (RFC 8111, section 7.3.3,
-    /// calls it an error). Whoever answers for the EID gets the requests of those who wait.
+    /// Takes a Map-Reply to our own request: some Map-Servers send it in place of a Map-Referral, or beside one (RFC 8111, section 7.3.3,
+    /// calls it an error). Whoever answers for the EID gets the requests of those who wait, once.
     ///
     /// # Errors
     /// `NotForMapSystem` if it is none of ours, `ReferralUnsigned` under trust anchors: nothing says whose it is.
@@ -252,10 +252,12 @@ impl<A: Asker> Client<A> {
             if asked.is_some() && self.chain.is_required() {
                 return Err(Refusal::ReferralUnsigned);
             }
-            if let Some(server) = asked {
+            let Some(server) = asked else { continue };
+            // Others send both, in either order: the second says nothing new.
+            if self.pending.get(&host).is_some_and(|pending| !pending.is_delivering) {
                 self.deliver(now, host, server);
-                return Ok(());
             }
+            return Ok(());
         }
         Err(Refusal::NotForMapSystem)
     }

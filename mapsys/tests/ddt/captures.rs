@@ -198,3 +198,29 @@ fn openlisps_ms_ack_names_the_etr_which_is_not_asked_as_a_map_server() {
         bench.datagram("198.51.100.10:61000", &ecm(&request(2, &[host("2001:db8:b::3")], &["198.51.100.10"])));
     assert_eq!(receivers(&outputs), ["10.20.4.2"], "not 10.20.2.2");
 }
+
+/// It says MS-ACK and sends a Map-Reply, to whatever has the bit D: to our own question, and to the one of the ITR.
+#[test]
+fn both_answers_of_openoverlayrouter_to_one_ddt_map_request_bring_it_one_request_of_the_itr_in_either_order() {
+    let recorded: Vec<_> = payloads("oor-ddt-bit-request")[1..3].to_vec();
+    let under = |nonce: u64, which: usize| {
+        let mut bytes = recorded[which].clone();
+        bytes[4..12].copy_from_slice(&nonce.to_be_bytes());
+        bytes
+    };
+    for order in [[0, 1], [1, 0]] {
+        let mut bench = Bench::new(resolver(&["10.20.3.2"]));
+        let outputs = bench.datagram(ITR, &ecm(&request(1, &[host("2001:db8:d::2")], &[RLOC])));
+        let [Output::Send { remote, bytes, .. }] = outputs.as_slice() else { panic!("{outputs:?}") };
+        let (peer, nonce) = (remote.to_string(), inside(bytes).nonce.0);
+        assert_ne!(nonce, 1, "in our own name");
+        let outputs: Vec<_> = order.iter().flat_map(|which| bench.datagram(&peer, &under(nonce, *which))).collect();
+        let [Output::Send { remote, bytes, .. }] = outputs.as_slice() else { panic!("{order:?}: {outputs:?}") };
+        assert_eq!((remote.to_string(), inside(bytes).nonce.0), (peer.clone(), 1), "the ITR's own request, once");
+        assert_eq!(bench.datagram(&peer, &under(1, 0)), [], "{order:?}: the ITR has its Map-Reply from the peer");
+        assert_eq!((bench.engine.ddt().searches, bench.engine.tally().total()), (0, 0), "{order:?}");
+        order.iter().for_each(|which| assert_eq!(bench.datagram(&peer, &under(nonce, *which)), [], "{order:?}: late"));
+        let refused = [Refusal::ReferralUnasked, Refusal::NotForMapSystem].map(|of| bench.engine.tally().get(of));
+        assert_eq!((refused, bench.pass(std::time::Duration::from_secs(60))), ([1, 1], vec![]), "{order:?}");
+    }
+}

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use wire::address::EidPrefix;
+use wire::address::{Address, EidPrefix};
 use wire::control::auth::{self, Accept, AuthKey, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapRegister, Nonce, XtrIdentity};
-use wire::record::MappingRecord;
+use wire::record::{MappingRecord, Ttl};
 
 use super::heard::Heard;
 use super::limits;
@@ -221,7 +221,7 @@ impl Registrar {
         self.heard.restore(kept);
     }
 
-    /// Whether this run has sent a Map-Register with this nonce.
+    /// Whether this run has sent a Map-Register with this nonce, or a former one may have.
     pub fn has_used(&self, nonce: Nonce) -> bool {
         self.nonce.has_used(nonce)
     }
@@ -503,27 +503,44 @@ impl Registrar {
         payload: &[u8],
     ) -> Result<(), Refusal> {
         let asked = |batch: &Batch| batch.outstanding.iter().find(|(nonce, _)| *nonce == message.nonce).copied();
-        let found = self.batches.iter_mut().find_map(|batch| asked(batch).map(|(_, way)| (batch, way)));
-        let Some((batch, way)) = found else { return self.on_unsolicited(now, from, message, payload) };
+        let found = self.batches.iter().enumerate().find_map(|(index, batch)| Some((index, asked(batch)?.1)));
+        let Some((index, way)) = found else { return self.on_unsolicited(now, from, message, payload) };
+        let batch = &self.batches[index];
         let server = &self.servers[batch.server];
         auth::verify(payload, &server.key, server.accepted()).map_err(|_| Refusal::NotifyBadTag)?;
-        let confirmed: BTreeSet<_> = message.records.iter().filter_map(|record| record.eid.ip_prefix()).collect();
-        if !batch.prefixes.iter().all(|prefix| confirmed.contains(prefix)) {
+        let told = |prefix: &EidPrefix| message.records.iter().find(|record| record.eid.ip_prefix() == Some(*prefix));
+        let has_taken = |prefix| told(prefix).is_some_and(|told| self.is_as_said(*prefix, batch.withdrawing, told));
+        if !batch.prefixes.iter().all(has_taken) {
             return Err(Refusal::NotifyIncomplete);
         }
         // A way without a locator of ours of the server's family has taken none.
         let taken = self.through.paths(server.to, &self.database.rlocs());
+        let batch = &mut self.batches[index];
         let by_all = batch.confirmed_by(way, &taken);
         batch.confirmed(now, by_all);
         self.drop_ended();
         Ok(())
+    }
+
+    /// Whether what a Map-Server says of an EID-prefix is what was said to it: a Map-Notify is a copy (RFC 9301, section 5.7), which may have
+    /// locators of others too where registrations are merged. The tag alone proves no registration: deployed Map-Servers sign whatever
+    /// somebody sends them, also what they have refused.
+    fn is_as_said(&self, prefix: EidPrefix, withdrawing: bool, told: &MappingRecord) -> bool {
+        let has = |rloc: &Address| told.locators.iter().any(|locator| locator.rloc == *rloc);
+        if withdrawing {
+            return told.ttl == Ttl::WITHDRAWN || !self.database.locators().iter().any(|own| has(&own.address.into()));
+        }
+        let form = RecordForm { authoritative: false, probed: None };
+        self.through.record(&self.database, prefix, form).locators.iter().all(|locator| has(&locator.rloc))
     }
 }
 
 impl Registrar {
     /// A Map-Notify that answers none of our Map-Registers is acknowledged until its server has heard so (RFC 9301, section
     /// 5.7). It is taken from the server's own address, under its key, and once: its nonces about an EID-prefix rise, over our restarts too. By the RTR that
-    /// relayed it the acknowledgement goes back: the server waits for it from there.
+    /// relayed it the acknowledgement goes back: the server waits for it from there. It confirms nothing. What it says of
+    /// EID-prefixes of ours and their parts is believed, as of their move: whoever else can have the server sign may so take one from here at
+    /// that server, until the server or the operator gives it back.
     fn on_unsolicited(
         &mut self,
         now: Instant,

@@ -22,6 +22,10 @@ pub const WITHDRAWALS: u32 = 8;
 /// Nonces reserved on disk at once: a day of registering to two servers each minute costs a dozen writes.
 pub const NONCE_BLOCK: u64 = 256;
 
+/// Below all nonces of runs that began by a clock that was set, in milliseconds (2004): what Map-Servers count from one stays below it, and the
+/// clock in microseconds, by which others count, is far above ours.
+pub const FIRST_CLOCK: u64 = 1 << 40;
+
 /// Bits of the steps by which nonces rise where they are not to be guessed: half a minute of the clock that they begin at (in
 /// milliseconds), so that with one a minute they stay below it. A guess that hits holds up one Map-Register by a second.
 pub const NONCE_STEP_BITS: u32 = 16;

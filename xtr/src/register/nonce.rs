@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use wire::control::Nonce;
 
-use super::limits::{CHANCE_BLOCK, NONCE_BLOCK, NONCE_STEP_BITS};
+use super::limits::{CHANCE_BLOCK, FIRST_CLOCK, NONCE_BLOCK, NONCE_STEP_BITS};
 
 /// Gives out rising nonces, and says which bound has to be on disk before the next one is used.
 ///
@@ -31,9 +31,9 @@ impl RisingNonce {
         self.steps = Some(StdRng::from_seed(seed));
     }
 
-    /// Whether this run has used a nonce.
+    /// Whether this run has used a nonce, or one before may have: each begins at the clock in milliseconds, if not above it.
     pub(super) fn has_used(&self, nonce: Nonce) -> bool {
-        self.floor < nonce.0 && nonce.0 <= self.last
+        self.floor.min(FIRST_CLOCK) < nonce.0 && nonce.0 <= self.last
     }
 
     /// The next nonce, and the bound to be persisted first if the reserve is used up.

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use wire::address::Address;
-use wire::control::auth::{AuthKey, Secret};
+use wire::control::auth::{AlgorithmId, AuthKey, Authentication, Secret};
 use wire::control::{MapNotify, MapReply, XtrIdentity};
 use wire::record::Action;
 use xtr::map_cache::{Event, Forwarding, Update};
@@ -33,6 +33,30 @@ fn the_map_notify_with_the_nonce_of_the_request_confirms_is_acknowledged_and_ins
     assert_eq!((state(&node), led_to(&node, "2001:db8:b::2")), (Some(State::Subscribed), vec![SECOND.to_owned()]));
     assert_eq!(node.control.tally().total(), 0);
     assert_eq!(node.control.subscription_counts().confirmed, 1);
+}
+
+/// lispers.net confirms a subscription so, with its records behind an empty tag: anybody could.
+#[test]
+fn a_confirmation_under_algorithm_0_is_refused_and_the_mapping_is_polled() {
+    let (mut node, mut request) = asking();
+    let auth = Authentication { key_id: 0, algorithm: AlgorithmId(0), tag: vec![] };
+    for refused in 1..=u64::from(limits::TRIES) {
+        if refused > 1 {
+            request = std::iter::repeat_with(|| {
+                node.run_to_deadline();
+                asked(&mut node).pop()
+            })
+            .flatten()
+            .next()
+            .unwrap();
+        }
+        let bare = MapNotify { auth: auth.clone(), ..notify(request.nonce.0, vec![record(SITE, &[SECOND])]) };
+        node.bytes(SERVER, &bare.encode().unwrap());
+        assert_eq!(node.refused(Refusal::NotifyBadTag), refused);
+        assert_eq!((state(&node), node.updates(), node.sent.len()), (Some(State::Asked), vec![], 0));
+    }
+    node.advance(secs(60));
+    assert_eq!((state(&node), led_to(&node, "2001:db8:b::2")), (Some(State::Unanswered), vec![FIRST.to_owned()]));
 }
 
 #[test]
