@@ -69,7 +69,7 @@ fn etr_vectors() {
             "S02" => Refused(Refusal::EcmSecurity),
             _ => Refused(Refusal::Malformed),
         };
-        let mut node = etr(&[]);
+        let mut node = etr();
         node.bytes("192.0.2.1:61000", &bytes(id));
         let replies = node.replies();
         match expected {
@@ -130,7 +130,7 @@ const REFUSED_BY_ALL: [(&str, Refusal); 4] = [
 #[test]
 fn messages_of_no_known_kind_are_dropped_without_an_answer() {
     for (id, refusal) in REFUSED_BY_ALL {
-        let mut node = etr(&[]);
+        let mut node = etr();
         node.bytes("192.0.2.1:61000", &bytes(id));
         assert!(node.sent.is_empty(), "{id}");
         assert_eq!(node.refused(refusal), 1, "{id}");
@@ -139,7 +139,7 @@ fn messages_of_no_known_kind_are_dropped_without_an_answer() {
 
 #[test]
 fn an_info_reply_that_nobody_asked_for_is_dropped() {
-    let mut node = etr(&[]);
+    let mut node = etr();
     node.bytes("192.0.2.1:4342", &bytes("I02"));
     assert_eq!((node.sent.len(), node.refused(Refusal::NotForXtr)), (0, 1));
 }
@@ -292,7 +292,7 @@ fn a_notify_stops_the_retransmission_under_the_right_key_only() {
             let key = AuthKey { id: 1, algorithm, secret: Secret::new(secret) };
             let to = MapSystem::Node("203.0.113.10".parse().unwrap());
             let prefixes = prefixes.iter().map(|text| prefix(text)).collect();
-            let mut node = etr(&[Server {
+            let mut node = registering(Server {
                 to,
                 key,
                 tag: TagForm::Truncated,
@@ -300,7 +300,7 @@ fn a_notify_stops_the_retransmission_under_the_right_key_only() {
                 proxy_reply: true,
                 identity: None,
                 prefixes,
-            }]);
+            });
             node.bytes("203.0.113.10:4342", &bytes(id));
             assert_eq!(node.refused(Refusal::NotifyBadTag), u64::from(!stops), "{id}");
             node.sent.clear();
@@ -326,7 +326,7 @@ fn a_tag_that_leaves_out_the_end_of_the_message_is_taken_only_where_that_is_conf
             identity: None,
             prefixes: vec![prefix("10.2.2.0/24")],
         };
-        let mut node = etr(&[server]);
+        let mut node = registering(server);
         let mut notify = bytes("N01");
         notify[0] |= 0x08;
         notify[16..32].copy_from_slice(&unhex(NARROW));
@@ -373,16 +373,22 @@ fn itr() -> Node {
     Node::new(&["10.1.1.0/24"], &["192.0.2.1", "2001:db8:a::1"], vec![], vec![resolver()])
 }
 
-/// Registers with nonces from 0x101 on, as the vectors have them.
-fn etr(servers: &[Server]) -> Node {
-    let copy = |server: &Server| Server { key: server.key.clone(), prefixes: server.prefixes.clone(), ..*server };
-    let locator = |text: &str| OwnLocator::new(text.parse().unwrap(), 1, 50);
+fn etr() -> Node {
+    etr_at(&["198.51.100.1", "2001:db8:b::1"], vec![])
+}
+
+/// Registers with nonces from 0x101 on, as the vectors have them, and with the locator that all of their records have.
+fn registering(server: Server) -> Node {
+    etr_at(&["198.51.100.1"], vec![server])
+}
+
+fn etr_at(rlocs: &[&str], servers: Vec<Server>) -> Node {
+    let locator = |text: &&str| OwnLocator::new(text.parse().unwrap(), 1, 50);
     let prefixes = vec![prefix("10.2.2.0/24"), prefix("2001:db8:1:2::/64")];
-    let locators = vec![locator("198.51.100.1"), locator("2001:db8:b::1")];
     Node::from_config(Config {
-        database: Database::new(prefixes, locators, wire::record::Ttl::DEFAULT),
+        database: Database::new(prefixes, rlocs.iter().map(locator).collect(), wire::record::Ttl::DEFAULT),
         cgeid_network: None,
-        servers: servers.iter().map(copy).collect(),
+        servers,
         resolvers: vec![resolver()],
         nonce_floor: Nonce(0x100),
         seed: [7; 32],
