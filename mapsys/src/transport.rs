@@ -106,10 +106,11 @@ pub fn is_private(address: IpAddr) -> bool {
     }
 }
 
-/// Whether an address can be behind a NAT: no packet from outside is led to it. Of a provider, of one link and of one machine too.
+/// Whether an address can be behind a NAT: no packet from outside is led to it. Of a provider, of one link and of one machine too, and
+/// of IPv4 that is carried over IPv6 (RFC 7335).
 pub fn is_behind(address: IpAddr) -> bool {
     let is_local = match address {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local(),
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || matches!(v4.octets(), [192, 0, 0, 0..=7]),
         IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
     };
     is_local || is_private(address)

@@ -51,7 +51,10 @@ fn run(flags: &Flags, json: Option<&JsonTo>) -> Result<(), Failure> {
     start_logging(&config.log, json.is_some())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Machine(format!("starting the runtime: {error}")))?;
-    runtime.block_on(shell::run(config, flags.clone()))
+    let outcome = runtime.block_on(shell::run(config, flags.clone()));
+    // A disk that hangs keeps nobody from ending.
+    runtime.shutdown_background();
+    outcome
 }
 
 fn check(flags: &Flags, json: Option<JsonTo>) -> Result<(), Failure> {

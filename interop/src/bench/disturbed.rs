@@ -54,11 +54,21 @@ impl Undisturbed {
     ///
     /// # Errors
     /// Those of the turn.
-    pub(super) fn play<T>(&mut self, mut turn: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    pub(super) fn play<T>(&mut self, turn: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+        self.play_by(Processors::now, PAUSE, turn)
+    }
+
+    /// The same by another look at the processors.
+    fn play_by<T>(
+        &mut self,
+        mut processors: impl FnMut() -> anyhow::Result<Processors>,
+        pause: Duration,
+        mut turn: impl FnMut() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
         loop {
-            let before = Processors::now()?;
+            let before = processors()?;
             let outcome = turn()?;
-            if Processors::now()?.taken_since(before) <= MOST {
+            if processors()?.taken_since(before) <= MOST {
                 return Ok(outcome);
             }
             if self.seen.again == self.patience {
@@ -66,7 +76,7 @@ impl Undisturbed {
                 return Ok(outcome);
             }
             self.seen.again += 1;
-            interrupt::sleep(PAUSE)?;
+            interrupt::sleep(pause)?;
         }
     }
 
@@ -125,11 +135,33 @@ mod tests {
         assert_eq!(line, "7 turns were played again, since others had more than 2 % of the processors; 1 such count");
     }
 
+    /// What the turn returns that counts, and what was seen, where these parts of all time are taken in one turn after the other.
+    fn played(patience: usize, turn: Duration, taken: &[u64]) -> (usize, Disturbed) {
+        let (mut turns, mut now, mut number) = (Undisturbed::new(patience, turn), Processors { all: 0, taken: 0 }, 0);
+        let mut looks = 0;
+        let processors = || {
+            // Before a turn, and behind it.
+            if looks % 2 == 1 {
+                now = Processors { all: now.all + 100, taken: now.taken + taken[looks / 2] };
+            }
+            looks += 1;
+            Ok(now)
+        };
+        let outcome = turns.play_by(processors, Duration::ZERO, || {
+            number += 1;
+            Ok(number)
+        });
+        (outcome.unwrap(), turns.seen())
+    }
+
     #[test]
-    fn patience_ends() {
-        let mut turns = Undisturbed::new(9, Duration::from_millis(100));
-        assert_eq!(turns.play(|| Ok(5)).unwrap(), 5);
+    fn a_turn_that_is_disturbed_is_played_again_until_patience_ends() {
+        let second = Duration::from_secs(1);
+        assert_eq!(played(9, second, &[2]), (1, Disturbed::default()));
+        assert_eq!(played(9, second, &[3, 50, 0]), (3, Disturbed { again: 2, counted: 0 }));
+        assert_eq!(played(1, second, &[3, 50, 0]), (2, Disturbed { again: 1, counted: 1 }));
+        assert_eq!(played(9, second / 10, &[50, 0]), (1, Disturbed { again: 0, counted: 1 }), "too short to say");
+        let mut turns = Undisturbed::new(9, second);
         assert!(turns.play(|| -> anyhow::Result<()> { anyhow::bail!("no") }).is_err());
-        assert_eq!(turns.seen().again, 0);
     }
 }

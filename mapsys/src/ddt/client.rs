@@ -272,12 +272,18 @@ impl<A: Asker> Client<A> {
             self.send(now, host);
             return false;
         }
+        self.let_go(host, asker);
+        true
+    }
+
+    /// Ends the search for `asker`, whatever it would find.
+    pub fn let_go(&mut self, host: EidPrefix, asker: &A) {
+        let Some(pending) = self.pending.get_mut(&host) else { return };
         let same = |waiter: &&mut Waiter<A>| waiter.asker.is_same(asker) && waiter.asker.nonce() == asker.nonce();
         pending.waiters.iter_mut().filter(same).for_each(|waiter| waiter.is_served = true);
         if pending.waiters.iter().all(|waiter| waiter.is_served) {
             self.end(&host);
         }
-        true
     }
 
     fn go_on(&mut self, now: Instant, host: EidPrefix, start: Start) {

@@ -32,7 +32,7 @@ impl Resolver {
         let is_nat = self.limiter.admit_foreign(remote.ip(), &request.itr_rlocs) == Ok(AnswerAt::Nat);
         let sites = cx.server.sites();
         let is_foreign = |record: &EidRequest| host_of(record).is_some_and(|host| sites.find(&host).is_none());
-        let is_for_nat = is_nat && !ecm.ddt && asks_only(request) && request.records.iter().all(is_foreign);
+        let is_for_nat = is_nat && !ecm.ddt && asks_one_thing(request) && request.records.iter().all(is_foreign);
         is_for_nat.then_some(ReplyTo::Udp { local, remote })
     }
 
@@ -51,7 +51,7 @@ impl Resolver {
         let port = match self.limiter.admit_foreign(source.ip(), itr_rlocs)? {
             AnswerAt::ItrRloc => return Ok(()),
             AnswerAt::Source => None,
-            AnswerAt::Nat if !asks_only(request) => {
+            AnswerAt::Nat if !asks_one_thing(request) => {
                 let is_client = self.limiter.is_client(source.ip());
                 return if is_client { Ok(()) } else { Err(Refusal::ForeignNotFromItr) };
             }
@@ -68,8 +68,8 @@ impl Resolver {
     }
 }
 
-/// Whether it wants to know something now. Whoever subscribes is told of changes at its ITR-RLOCs (RFC 9437, section 5), and an SMR asks for
-/// nothing.
-fn asks_only(request: &MapRequest) -> bool {
-    !request.smr && !request.records.iter().any(|record| record.notify)
+/// Whether it wants to know one thing, now. Of several EIDs some may be registered here, and are answered elsewhere; whoever subscribes is told of
+/// changes at its ITR-RLOCs (RFC 9437, section 5), and an SMR asks for nothing.
+fn asks_one_thing(request: &MapRequest) -> bool {
+    !request.smr && matches!(&request.records[..], [record] if !record.notify)
 }

@@ -224,7 +224,10 @@ impl Resolver {
 
     /// Whoever gets the request answers the ITR, so that it counts as a reply to it.
     fn deliver(&mut self, cx: &mut Context<'_>, to: SocketAddr, host: EidPrefix, asker: &Ask) -> Result<(), Refusal> {
-        asker.may_be_sent_on()?;
+        if let Err(refusal) = asker.may_be_sent_on() {
+            self.ddt.client.let_go(host, asker);
+            return Err(refusal);
+        }
         let local = self.sockets.towards(to.ip(), None).ok_or(Refusal::NoAddressOfFamily)?;
         let Some(bytes) = self.ecm_for(asker, to.ip())? else {
             let is_left_over = self.ddt.client.undeliverable(cx.now.monotonic, host, to, asker);

@@ -293,7 +293,10 @@ pub fn run(plan: Plan, reloading: (Reloader, Reloads)) -> anyhow::Result<()> {
     plan.warn();
     let runtime = runtime(plan.workers)?;
     ask_for_short_turns();
-    runtime.block_on(serve(plan, reloading))
+    let outcome = runtime.block_on(serve(plan, reloading));
+    // A disk that hangs keeps nobody from ending.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// What sockets, engine and senders take turns in. One thread is the best on two processors: handing each datagram from one thread to

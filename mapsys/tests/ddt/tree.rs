@@ -336,6 +336,16 @@ fn who_may_not_ask_for_foreign_eids_moves_nothing_in_the_tree() {
 }
 
 #[test]
+fn who_asks_from_behind_a_nat_is_led_to_no_map_server_which_could_not_answer_it_and_the_search_is_over() {
+    let mut world = example();
+    world.send("203.0.113.77:40001", MR, &ecm(&request(1, &[host("2001:db8:103:1::1")], &["10.0.0.5"])));
+    assert_eq!(world.bench(MR).engine.ddt().searches, 0);
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.asked(), [ROOT, NODE1]);
+    assert_eq!(world.bench(MR).only_refused(Refusal::ForeignBehindNat), 1);
+}
+
+#[test]
 fn a_hole_that_is_found_after_the_end_of_a_window_of_the_limits_is_told() {
     let mut world = example();
     world.ask(1, host("2001:db8:103::1"));

@@ -127,6 +127,19 @@ fn what_another_node_would_answer_is_not_sent_on_for_who_is_behind_a_nat() {
 }
 
 #[test]
+fn of_several_eids_those_that_are_registered_here_are_answered_as_ever_in_any_order_and_the_others_are_not() {
+    let identity = operational();
+    let mut world = World::new(vec![registrar(identity, vec![site_a()])]);
+    notify(&world.datagram(0, ETR, &sealed(1, vec![record(prefix(SITE), &["198.51.100.1"])])));
+    for (nonce, eids) in [(1, [EID, "2001:db8:b::2"]), (2, ["2001:db8:b::2", EID])] {
+        let eids = eids.map(host);
+        let outputs = world.datagram(0, NAT, &ecm(&request(nonce, &eids, &[INSIDE])));
+        assert!(left(&outputs).iter().all(|(_, to, _)| to.to_string() == "10.0.0.5:61000"), "{:?}", left(&outputs));
+        assert_eq!(world.benches[0].engine.tally().get(Refusal::ForeignNotFromItr), nonce);
+    }
+}
+
+#[test]
 fn a_subscription_and_an_smr_from_behind_a_nat_have_no_answer() {
     let mut world = registered();
     let plain = request(1, &[host(EID)], &[INSIDE]);

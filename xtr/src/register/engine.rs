@@ -524,14 +524,15 @@ impl Registrar {
 
     /// Whether what a Map-Server says of an EID-prefix is what was said to it: a Map-Notify is a copy (RFC 9301, section 5.7), which may have
     /// locators of others too where registrations are merged. The tag alone proves no registration: deployed Map-Servers sign whatever
-    /// somebody sends them, also what they have refused.
+    /// somebody sends them, also what they have refused. Who has them sign our own locators under our nonce is not seen by that.
     fn is_as_said(&self, prefix: EidPrefix, withdrawing: bool, told: &MappingRecord) -> bool {
         let has = |rloc: &Address| told.locators.iter().any(|locator| locator.rloc == *rloc);
-        if withdrawing {
-            return told.ttl == Ttl::WITHDRAWN || !self.database.locators().iter().any(|own| has(&own.address.into()));
-        }
         let form = RecordForm { authoritative: false, probed: None };
-        self.through.record(&self.database, prefix, form).locators.iter().all(|locator| has(&locator.rloc))
+        let said = self.through.record(&self.database, prefix, form).locators;
+        match withdrawing {
+            true => told.ttl == Ttl::WITHDRAWN || !said.iter().any(|locator| has(&locator.rloc)),
+            false => said.iter().all(|locator| has(&locator.rloc)),
+        }
     }
 }
 

@@ -142,7 +142,7 @@ impl Subscriber {
     }
 
     /// Whether a Map-Notify is about a mapping of others: "an EID not local to the xTR" (RFC 9437, section 6), under a nonce that
-    /// began here, or that is told unasked. `is_answer` says that its nonce is that of a Map-Register.
+    /// began here, or that is told unasked. `is_answer` says that its nonce is that of a Map-Register, or may be that of one of a former run.
     pub fn takes(&self, message: &MapNotify, is_answer: bool) -> bool {
         let mut eids = message.records.iter().filter_map(|record| record.eid.ip_prefix());
         let is_local = |eid: &EidPrefix| self.own.iter().any(|own| own.covers(eid));
