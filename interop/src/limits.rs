@@ -9,8 +9,8 @@ pub const POLL: Duration = Duration::from_millis(20);
 /// How long a process may take to end after SIGTERM before SIGKILL: long enough to write its state.
 pub const TERM_GRACE: Duration = Duration::from_secs(2);
 
-/// How long a one-shot command (`lig`, `lisp-dht get`) may run before it is killed.
-pub const COMMAND_TIME: Duration = Duration::from_secs(20);
+/// How long a one-shot command (`lig`, `lisp-dht get`, the search for an RSA key) may run on a busy machine before it is killed.
+pub const COMMAND_TIME: Duration = Duration::from_secs(60);
 
 /// Octets of output kept of a one-shot command; what is more is read and dropped.
 pub const COMMAND_OUTPUT: u64 = 1 << 20;

@@ -133,7 +133,7 @@ pub fn end_all(processes: Vec<Process>) {
     drop(processes);
 }
 
-/// Runs `command` in the namespace to its end, but not longer than `limit`.
+/// Runs `command` in the namespace to its end, but not longer than `limit`; what it said on standard error ends with that then.
 ///
 /// # Errors
 /// When it cannot be started, or we are interrupted.
@@ -150,7 +150,11 @@ pub fn output(namespace: &Namespace, mut command: Command, limit: Duration) -> a
     }
     // The readers end with the child, which has no children of its own to keep the pipes open.
     let text = |reader: std::thread::JoinHandle<String>| reader.join().unwrap_or_default();
-    Ok(Output { status: ended?, stdout: text(stdout), stderr: text(stderr) })
+    let (status, stdout, mut stderr) = (ended?, text(stdout), text(stderr));
+    if status.is_none() {
+        stderr += &format!("{program} did not end within {limit:?}");
+    }
+    Ok(Output { status, stdout, stderr })
 }
 
 fn wait(child: &mut Child, limit: Duration) -> anyhow::Result<Option<ExitStatus>> {
