@@ -13,7 +13,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use interop::delaybox::bridge::Counters;
 use interop::delaybox::{Delay, Delaybox};
 use interop::demo::{self, Options, UsageError};
-use interop::hold::{self, LabName, Record};
+use interop::hold::{self, Ended, LabName, OUR_NAME, Record};
 use interop::interrupt::{self, Interrupted};
 use interop::lab::LabError;
 use interop::peers::{self, Peer};
@@ -282,7 +282,7 @@ fn main() -> ExitCode {
 fn told(outcome: Result<(), program::Error>) -> ExitCode {
     outcome.map_or_else(
         |error| {
-            eprintln!("interop: {error}");
+            eprintln!("{OUR_NAME}{error}");
             ExitCode::from(error.status())
         },
         |()| ExitCode::SUCCESS,
@@ -298,6 +298,7 @@ fn list(labs: &[Record], json: &Json) -> anyhow::Result<()> {
         println!("no lab is up");
     }
     labs.iter().for_each(|lab| println!("{}", lab.line()));
+    Ended::all()?.iter().for_each(|lab| println!("{}", lab.line()));
     Ok(())
 }
 
@@ -307,7 +308,7 @@ fn status(outcome: anyhow::Result<()>) -> ExitCode {
 
 /// Says what went wrong, and whose fault it is by the status.
 fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("interop: {error:#}");
+    eprintln!("{OUR_NAME}{error:#}");
     ExitCode::from(match error.downcast_ref::<LabError>() {
         Some(LabError::Refused { .. }) => EXIT_MACHINE,
         _ if error.is::<UsageError>() => EXIT_USAGE,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `lisp-mapsys`: Map-Server and Map-Resolver of a signed DHT.
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -12,7 +11,7 @@ use mapsys::shell::settings::{Flags, Settings};
 use mapsys::shell::{clock_file, daemon};
 use program::{Completions, Json, Man, Manual, STATUS};
 use serde_json::json;
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -156,8 +155,7 @@ fn log_to_stderr() -> anyhow::Result<()> {
     let wanted = std::env::var("RUST_LOG").unwrap_or_else(|_| USUAL_LOG.into());
     let about = || format!("RUST_LOG {wanted:?}");
     let filter: Targets = program::log::parts(&wanted).with_context(about)?.parse().with_context(about)?;
-    let logging = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(std::io::stderr);
-    logging.with_ansi(std::io::stderr().is_terminal()).finish().with(filter).init();
+    program::log::to_stderr().finish().with(filter).init();
     Ok(())
 }
 
@@ -188,6 +186,6 @@ fn check(settings: &Settings, json: &Json) -> ExitCode {
 }
 
 fn fail(code: u8, error: &anyhow::Error) -> ExitCode {
-    eprintln!("lisp-mapsys: {error:#}");
+    program::log::last_words("lisp-mapsys", &format_args!("{error:#}"));
     ExitCode::from(code)
 }

@@ -85,6 +85,20 @@ impl Running {
     }
 }
 
+#[test]
+fn a_log_that_cannot_be_written_ends_no_map_system() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let running = Running::start_logging(
+        full,
+        &folder.path().join("state"),
+        "127.0.53.13",
+        &["--config", &config_file(folder.path())],
+    );
+    assert!(exchange(running.listening, &sealed(1)).is_some());
+    running.stop();
+}
+
 fn config_file(folder: &Path) -> String {
     let path = folder.join("sites.toml");
     std::fs::write(&path, SITES).unwrap();

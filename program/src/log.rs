@@ -1,5 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What is logged: a level, or levels of parts of a program, as in `warn,xtr=debug`.
+//! What is logged, and where: a level, or levels of parts of a program, as in `warn,xtr=debug`, on standard error.
+//!
+//! Whatever becomes of standard error - a full disk, a pipe whose reader has ended, a terminal that is gone - ends no program.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Stderr, Write as _};
+
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::SubscriberBuilder;
+use tracing_subscriber::fmt::format::{DefaultFields, Format};
 
 /// What is none of these.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +24,20 @@ pub fn parts(list: &str) -> Result<&str, NoPart> {
     let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | ':');
     let mut names = list.split(',').map(|directive| directive.split('=').next().unwrap_or_default());
     names.find(|name| !name.chars().all(is_of_name)).map_or(Ok(list), |name| Err(NoPart(name.to_owned())))
+}
+
+/// A log on standard error, in colours on a terminal, of whatever the filter that is put in front of it lets through.
+pub fn to_stderr() -> SubscriberBuilder<DefaultFields, Format, LevelFilter, fn() -> Stderr> {
+    let logging =
+        tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(io::stderr as fn() -> Stderr);
+    // Otherwise a line that cannot be written is told by eprintln!, which panics.
+    logging.log_internal_errors(false).with_ansi(io::stderr().is_terminal())
+}
+
+/// Says why a program ends.
+pub fn last_words(program: &str, error: &dyn Display) {
+    // The exit status says so too.
+    let _ = writeln!(io::stderr(), "{program}: {error}");
 }
 
 #[cfg(test)]

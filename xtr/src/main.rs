@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `lisp-xtr`: a LISP border node.
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
 use clap::{CommandFactory as _, Parser as _};
 use program::{Json, JsonTo};
 use serde_json::json;
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use xtr::config::{Command, CommandLine, Config, Flags, MANUAL, Table, TraceFlags, explain};
@@ -20,7 +19,7 @@ fn main() -> ExitCode {
     match execute(command_line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("lisp-xtr: {failure}");
+            program::log::last_words("lisp-xtr", &failure);
             ExitCode::from(failure.status())
         }
     }
@@ -102,9 +101,7 @@ fn start_logging(filter: &str, json: bool) -> Result<(), Failure> {
     // In front, so that what the operator says about the same parts wins.
     let filter = format!("{},{filter}", dht::shell::LIBP2P_LOG).parse::<Targets>();
     let filter = filter.map_err(|error| Failure::key("log", error))?;
-    let colours = std::io::stderr().is_terminal();
-    let logging = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(std::io::stderr);
-    let logging = logging.with_target(false).with_ansi(colours);
+    let logging = program::log::to_stderr().with_target(false);
     if json {
         logging.json().finish().with(filter).init();
     } else {

@@ -89,6 +89,26 @@ fn registers_and_leaves_nothing() {
     assert!(!directory.path().join("state/control.sock").exists());
 }
 
+#[test]
+fn a_log_that_cannot_be_written_ends_no_node() {
+    in_namespace(ADDRESSES, logs_to_a_full_disk);
+}
+
+fn logs_to_a_full_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = UdpSocket::bind((SERVER, 4342)).unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut node = Node(command(directory.path()).args(["--log", "debug"]).stderr(full).spawn().unwrap());
+    let (from, register) = receive(&server);
+    confirm(&server, &from, &register);
+    node.signal(Signal::SIGTERM);
+    let (from, withdrawal) = receive(&server);
+    confirm(&server, &from, &withdrawal);
+    assert!(node.0.wait().unwrap().success());
+    assert_eq!(our_rules(), 0);
+}
+
 /// RFC 9303, section 7.2: nothing that a run leaves behind says which keys the next one has.
 #[test]
 fn each_start_from_one_state_draws_other_keys_and_nonces() {

@@ -108,6 +108,23 @@ async fn a_node_publishes_what_its_settings_say_reads_them_again_and_withdraws_i
 }
 
 #[test]
+fn a_log_that_cannot_be_written_ends_no_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = container::save_operational_under(container::Password::Random, &key(), PASSWORD).unwrap();
+    std::fs::write(folder.path().join("me.op.p12"), key).unwrap();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-dht"));
+    command.current_dir(folder.path()).env("CGEID_PASSWORD", PASSWORD).env("LISP_DHT_LOG", "debug");
+    command.args(["node", "--identity", "me.op.p12", "--listen", "127.84.3.1", "--port", "0", "--state-dir", "state"]);
+    let mut daemon = Daemon(command.stdout(Stdio::piped()).stderr(full).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(daemon.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("/ip4/127."), "{line}");
+    daemon.signal("-TERM");
+    assert_eq!(daemon.0.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn what_a_node_cannot_say_is_refused_before_it_starts() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(

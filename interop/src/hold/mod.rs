@@ -26,6 +26,9 @@ use crate::limits::{DOWN_TIME, POLL};
 use crate::nat;
 use crate::sites;
 
+/// What this program puts before the error that it ends with.
+pub const OUR_NAME: &str = "interop: ";
+
 /// The hidden verb of the process that holds a lab.
 pub const HOLD: &str = "hold-lab";
 
@@ -220,6 +223,40 @@ pub fn down(lab: Option<LabName>) -> anyhow::Result<Vec<String>> {
     Ok(labs.into_iter().map(|record| record.lab).collect())
 }
 
+/// A lab that stood, until something in it failed.
+#[derive(Debug)]
+pub struct Ended {
+    lab: &'static str,
+    /// What its holder said last.
+    why: String,
+    log: PathBuf,
+}
+
+impl Ended {
+    /// All of them, until they are brought up again or taken down.
+    ///
+    /// # Errors
+    /// When the folder of the records cannot be read.
+    pub fn all() -> anyhow::Result<Vec<Self>> {
+        let mut all = vec![];
+        for lab in LabName::value_variants() {
+            let log = record::log_path(*lab)?;
+            let said = std::fs::read(&log).unwrap_or_default();
+            let said = String::from_utf8_lossy(&said);
+            let last = said.lines().last().and_then(|line| line.strip_prefix(OUR_NAME));
+            if let Some(why) = last {
+                all.push(Self { lab: lab.name(), why: why.to_owned(), log });
+            }
+        }
+        Ok(all)
+    }
+
+    /// The same for people.
+    pub fn line(&self) -> String {
+        format!("{} has ended: {}; more is in {}", self.lab, self.why, self.log.display())
+    }
+}
+
 /// Removes what holders wrote that are gone, also those that ended by themselves.
 fn remove_logs(lab: Option<LabName>) -> anyhow::Result<()> {
     for name in LabName::value_variants().iter().copied().filter(|name| lab.is_none_or(|lab| lab == *name)) {
@@ -259,8 +296,11 @@ fn enter(host: &str, lab: Option<LabName>) -> anyhow::Result<Option<PathBuf>> {
         all.iter().filter(|one| lab.is_none_or(|lab| one.lab == lab.name()) && one.nodes.contains_key(host)).collect();
     let [record] = having.as_slice() else {
         let labs: Vec<_> = having.iter().map(|record| record.lab.as_str()).collect();
-        let why =
-            if labs.is_empty() { "no lab that is up has it".into() } else { format!("say --lab: {}", labs.join(", ")) };
+        let ended: Vec<_> = Ended::all()?.iter().map(Ended::line).collect();
+        let why = match labs.as_slice() {
+            [] => [&["no lab that is up has it".to_owned()], ended.as_slice()].concat().join("; "),
+            several => format!("say --lab: {}", several.join(", ")),
+        };
         return Err(UsageError(format!("{host}: {why}")).into());
     };
     let refused = |what: &str, path: &Path, cause: io::Error| LabError::Refused {

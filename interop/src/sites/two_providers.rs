@@ -150,4 +150,9 @@ fn tell() {
     println!("     interop exec {} -- ip link set {} down", site.xtr, first.port);
     println!("  or interop exec {} -- sysctl -w net.ipv4.ip_forward=0, of which no link tells;", first.isp);
     println!("     interop exec {} -- lisp-xtr show locators", site.xtr);
+    // With the link the kernel has forgotten the routes by it.
+    let Uplink { port, gateway, table, .. } = first;
+    let routes = format!("for t in main {table}; do ip route replace default via {gateway} dev {port} table $t; done");
+    println!("Back: interop exec {} -- sh -c 'ip link set {port} up; {routes}'", site.xtr);
+    println!("   or interop exec {} -- sysctl -w net.ipv4.ip_forward=1", first.isp);
 }

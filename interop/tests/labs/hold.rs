@@ -108,6 +108,40 @@ fn a_border_node_of_the_demo_answers_where_it_is() {
 }
 
 #[test]
+fn of_a_lab_one_of_whose_programs_ended_it_is_said_which_and_where_its_last_words_are() {
+    let _beside_others = support::beside_others();
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| interop(folder.path(), arguments);
+    let up = run(&["up", "two-sites", "--bin-dir", support::built_programs()]);
+    if support::refused_or_not(up.status.code(), &text(&up)) {
+        return;
+    }
+    // The namespace of the node is that of its lisp-xtr alone.
+    let own = "for p in /proc/[0-9]*; do [ $p/ns/net -ef /proc/self/ns/net ] && grep -q ^lisp-xtr $p/comm && echo ${p#/proc/}; done";
+    let found = text(&run(&["exec", "xtr-a", "--", "sh", "-c", own]));
+    let listed = found.trim().parse().map(|pid: i32| {
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        let listed = || {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            text(&run(&["list"]))
+        };
+        (0..600).map(|_| listed()).find(|said| said.contains("has ended")).unwrap_or_else(listed)
+    });
+    let asked = run(&["exec", "xtr-a", "--", "true"]);
+    run(&["down"]);
+    let gone = text(&run(&["list"]));
+    assert!(up.status.success(), "{}", text(&up));
+    let listed = listed.unwrap_or_else(|_| panic!("no process of xtr-a: {found:?}"));
+    for said in [listed, text(&asked)] {
+        assert!(
+            said.contains("two-sites has ended") && said.contains("xtr-a") && said.contains("two-sites.log"),
+            "{said}"
+        );
+    }
+    assert_eq!((asked.status.code(), gone.as_str()), (Some(2), "no lab is up\n"));
+}
+
+#[test]
 fn packets_cross_between_two_sites_by_hand() {
     let _beside_others = support::beside_others();
     let folder = tempfile::tempdir().unwrap();

@@ -116,14 +116,18 @@ impl IcmpError {
     }
 }
 
-/// Whether a packet is itself an ICMP error, about which no error may be sent.
+/// Whether a packet is itself an ICMP error, or the first fragment of one over IPv4: about these no error may be sent (RFC 1122, section 3.2.2; RFC
+/// 4443, section 2.4). One over IPv6 has no fragments.
 pub fn is_icmp_error(packet: &IpPacket<'_>) -> bool {
-    match (packet, packet.transport()) {
-        (IpPacket::V4(_), Some((protocol::ICMP, [kind, ..]))) => v4::ERRORS.contains(kind),
-        (IpPacket::V6(_), Some((protocol::ICMPV6, [kind, ..]))) => {
-            *kind < v6::FIRST_INFORMATIONAL || *kind == v6::REDIRECT
+    match packet {
+        IpPacket::V4(packet) => {
+            let is_of_icmp = packet.protocol() == protocol::ICMP && !packet.is_later_fragment();
+            is_of_icmp && packet.payload().first().is_some_and(|kind| v4::ERRORS.contains(kind))
         }
-        _ => false,
+        IpPacket::V6(packet) => match packet.transport() {
+            Some((protocol::ICMPV6, [kind, ..])) => *kind < v6::FIRST_INFORMATIONAL || *kind == v6::REDIRECT,
+            _ => false,
+        },
     }
 }
 
@@ -183,6 +187,22 @@ mod tests {
         for (kind, told) in [(1, false), (2, false), (128, true), (137, false)] {
             let octets = v6(58, &[kind, 0, 0, 0, 0, 0, 0, 0]);
             let message = IcmpError::Unreachable.about(&IpPacket::parse(&octets).unwrap(), from);
+            assert_eq!(message.is_some(), told, "type {kind}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_about_a_fragment_that_an_icmp_error_begins_in() {
+        for (kind, told) in [(3, false), (8, true)] {
+            let (source, destination) = ([10, 0, 0, 1].into(), [10, 0, 1, 1].into());
+            let (ttl, class) = (9, TrafficClass(0));
+            let header = Ipv4Header { source, destination, protocol: 1, ttl, class, dont_fragment: false };
+            let mut octets = [header.emit(8).unwrap().as_slice(), &[kind, 0, 0, 0, 0, 0, 0, 0]].concat();
+            // More fragments follow.
+            octets[6] |= 0x20;
+            let sum = u16::from_be_bytes([octets[10], octets[11]]);
+            octets[10..12].copy_from_slice(&(sum - 0x2000).to_be_bytes());
+            let message = IcmpError::Unreachable.about(&IpPacket::parse(&octets).unwrap(), [192, 0, 2, 1].into());
             assert_eq!(message.is_some(), told, "type {kind}");
         }
     }

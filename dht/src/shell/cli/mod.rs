@@ -27,14 +27,13 @@ mod stats;
 mod values;
 mod values_node;
 
-use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use program::{Completions, Man};
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -191,7 +190,7 @@ fn told(outcome: Result<(), program::Error>) -> Result<Outcome, Failure> {
 }
 
 fn failed(code: u8, error: &anyhow::Error) -> ExitCode {
-    eprintln!("lisp-dht: {error:#}");
+    program::log::last_words("lisp-dht", &format_args!("{error:#}"));
     ExitCode::from(code)
 }
 
@@ -235,8 +234,7 @@ fn log_to_stderr(usual: &str) -> Result<(), Failure> {
     let wanted = std::env::var("LISP_DHT_LOG").unwrap_or_else(|_| format!("{usual},{LIBP2P_LOG}"));
     let about = || format!("LISP_DHT_LOG {wanted:?}");
     let filter = program::log::parts(&wanted).with_context(about)?.parse::<Targets>().with_context(about)?;
-    let logging = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(std::io::stderr);
-    logging.with_ansi(std::io::stderr().is_terminal()).finish().with(filter).init();
+    program::log::to_stderr().finish().with(filter).init();
     Ok(())
 }
 
