@@ -16,6 +16,7 @@
 //! prefixes through a pipe that carries real Map-Registers; only that pipe may register the node's CGEIDs.
 
 pub mod ddt;
+mod dropped;
 pub mod engine;
 pub mod limit;
 pub mod limits;
