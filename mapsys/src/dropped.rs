@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use wire::DecodeError;
 
-use crate::pause::Pause;
 use crate::refusal::Refusal;
 use crate::transport::Via;
+use dht::pause::Pause;
 
 /// When a line about each kind was written last.
 #[derive(Debug)]

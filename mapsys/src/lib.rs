@@ -21,7 +21,6 @@ pub mod engine;
 pub mod limit;
 pub mod limits;
 pub mod nat;
-mod pause;
 pub mod refusal;
 pub mod register;
 pub mod resolve;

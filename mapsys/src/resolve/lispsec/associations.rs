@@ -11,10 +11,10 @@ use wire::control::lispsec::{Asked, EcmAd, OneTimeKey, WrapId, WrappedOtk};
 use wire::control::{MapRequest, Nonce};
 
 use super::Protection;
-use crate::pause::Pause;
 use crate::refusal::Refusal;
 use crate::register::site::SiteTable;
 use crate::transport::Via;
+use dht::pause::Pause;
 
 /// Peers and the secrets that they share with this node (RFC 9303, section 6.5).
 #[derive(Debug, Clone)]
