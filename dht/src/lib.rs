@@ -17,6 +17,7 @@
 //! * [`geo`]: places, directions, and links that both ends name;
 //! * [`admit`]: who may be a place in the hash table, and whether our clock is right;
 //! * [`block`]: which addresses count as one party;
+//! * [`pause`]: a pace for what is logged;
 //! * [`memory`]: a network of stores in one process, in the place of a real one in tests and simulations;
 //! * [`sim`]: a model of thousands of nodes in virtual time.
 //!
@@ -31,6 +32,7 @@ pub mod index;
 pub mod limits;
 pub mod lookup;
 pub mod memory;
+pub mod pause;
 pub mod publish;
 pub mod record;
 pub mod resolve;

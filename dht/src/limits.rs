@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+/// A line that others can provoke, or a disk that is broken, is logged at most this often.
+pub const LOG_PAUSE: Duration = Duration::from_secs(10);
+
 /// Octets of a bundle: a Kademlia packet is at most 16 KiB with its framing.
 pub const BUNDLE_SIZE: usize = 12 * 1024;
 

@@ -18,6 +18,7 @@ use wire::control::auth::AuthKey;
 use wire::control::{ControlMessage, Ecm, Info, MapNotify, MapRegister, MapRequest, XtrIdentity, message_type};
 
 use crate::ddt::{self, chain::Received};
+use crate::dropped::Dropped;
 use crate::limit::{Foreign, Limiter};
 use crate::limits::{JOURNAL_MARKS, JOURNAL_REMOVALS, MESSAGE_OCTETS};
 use crate::nat::{self, Relay, Rtr, Rtrs};
@@ -364,6 +365,7 @@ pub struct Engine {
     rtrs: Rtrs,
     sockets: Sockets,
     tally: Tally,
+    dropped: Dropped,
     outputs: VecDeque<Output>,
 }
 
@@ -424,6 +426,7 @@ impl Engine {
             rtrs: Rtrs::default(),
             sockets,
             tally: Tally::default(),
+            dropped: Dropped::default(),
             outputs: VecDeque::new(),
         })
     }
@@ -443,7 +446,9 @@ impl Engine {
     /// Takes one input of several that came together; [`Self::handle_timeout`] is called once after them.
     pub fn take(&mut self, now: Now, input: Input) {
         let outcome = match input {
-            Input::Datagram { via, bytes } => self.on_datagram(now, via, bytes),
+            Input::Datagram { via, bytes } => self
+                .on_datagram(now, via, bytes)
+                .inspect_err(|refusal| self.dropped.refused(now.monotonic, via, *refusal)),
             Input::DhtValues { key, values } => {
                 self.with_resolver(now, |resolver, cx| resolver.values(cx, key, values))
             }
@@ -599,10 +604,7 @@ impl Engine {
         let message = match ControlMessage::decode(&bytes) {
             Ok(message) => message,
             Err(_) if is_unassigned(message_type(&bytes)) => return Err(Refusal::UnknownType),
-            Err(error) => {
-                tracing::debug!(%error, ?via, "malformed");
-                return Err(Refusal::Malformed);
-            }
+            Err(error) => return Err(self.dropped.malformed(now.monotonic, via, &error)),
         };
         match message {
             ControlMessage::MapRegister(message) => self.on_register(now, via, &bytes, &message),
@@ -734,8 +736,8 @@ impl Engine {
     }
 
     fn with_resolver<T>(&mut self, now: Now, act: impl FnOnce(&mut Resolver, &mut Context<'_>) -> T) -> T {
-        let Self { server, resolver, subscriptions, tally, outputs, .. } = self;
-        act(resolver, &mut Context { now, server, subscriptions, tally, outputs })
+        let Self { server, resolver, subscriptions, tally, dropped, outputs, .. } = self;
+        act(resolver, &mut Context { now, server, subscriptions, tally, dropped, outputs })
     }
 
     /// The sockets that outputs are sent from.

@@ -16,11 +16,11 @@
 //! prefixes through a pipe that carries real Map-Registers; only that pipe may register the node's CGEIDs.
 
 pub mod ddt;
+mod dropped;
 pub mod engine;
 pub mod limit;
 pub mod limits;
 pub mod nat;
-mod pause;
 pub mod refusal;
 pub mod register;
 pub mod resolve;

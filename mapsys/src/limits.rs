@@ -172,8 +172,7 @@ pub const NOTIFY_OCTETS: usize = PAYLOAD_V4 - NOTIFY_HEAD;
 /// Octets of a Map-Notify to a subscriber before its records: head, nonce, and a tag of 16 octets.
 pub const NOTIFY_HEAD: usize = 32;
 
-/// A warning that others can provoke is logged at most this often.
-pub const LOG_PAUSE: Duration = Duration::from_secs(10);
+pub use dht::limits::LOG_PAUSE;
 
 /// Registrations that fell silent and are named in the log within [`LOG_PAUSE`]; of the others it says how many.
 pub const NAMED_SILENT: usize = 16;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! How messages come in and go out.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Instant, SystemTime};
 
@@ -37,6 +38,16 @@ pub enum Via {
     },
     /// From the node's own xTR, in this process.
     Pipe,
+}
+
+impl fmt::Display for Via {
+    /// Who it came from.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket { remote, .. } => remote.fmt(f),
+            Self::Pipe => f.write_str("this node"),
+        }
+    }
 }
 
 /// From one of our sockets to somebody.

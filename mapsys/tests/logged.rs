@@ -14,8 +14,8 @@ use mapsys::limits::{LIVE_MORE_SPECIFICS, LOG_PAUSE};
 use mapsys::refusal::Refusal;
 use mapsys::register::site::{Site, SitePrefix};
 use wire::address::{Eid, Lcaf};
-use wire::control::auth::Algorithm;
-use wire::control::{Ecm, EidRequest, MapRegister, MapRequest, XtrIdentity};
+use wire::control::auth::{self, Algorithm, TagForm};
+use wire::control::{ControlMessage, Ecm, EidRequest, MapNotify, MapRegister, MapRequest, Nonce, XtrIdentity};
 use wire::record::{MapVersion, MappingRecord};
 
 const ETR: &str = "198.51.100.1:4342";
@@ -64,19 +64,21 @@ fn an_unknown_afi_is_logged() {
     message[at..at + 2].copy_from_slice(&0x7777_u16.to_be_bytes());
     let bytes = Ecm::wrap(inner.source, inner.destination, message).encode().unwrap();
     let log = dropped(&bytes, Refusal::Malformed);
-    assert!(log.contains("DEBUG malformed") && log.to_lowercase().contains("afi"), "{log}");
+    let expected = "WARN message malformed from=192.0.2.1:5000 error=AFI at offset 22: value 30583 not allowed";
+    assert!(log.lines().any(|line| line == expected), "{log}");
 }
 
 #[test]
 fn an_eid_of_an_unknown_lcaf_type_is_dropped_and_logged() {
     let log = dropped(&about(200), Refusal::RequestEidNotIp);
-    assert!(log.contains("DEBUG refused"), "{log}");
+    let expected = "WARN message refused from=192.0.2.1:5000 reason=\"request-eid-not-ip\"";
+    assert!(log.lines().any(|line| line == expected), "{log}");
 }
 
 #[test]
 fn a_vendors_lcaf_is_dropped_and_logged() {
     let log = dropped(&about(255), Refusal::Malformed);
-    assert!(log.contains("DEBUG malformed"), "{log}");
+    assert!(log.contains("WARN message malformed"), "{log}");
 }
 
 #[test]
@@ -86,7 +88,46 @@ fn the_i_bit_without_its_octets_is_logged() {
     message[1] |= 0x10;
     let bytes = Ecm::wrap(inner.source, inner.destination, message).encode().unwrap();
     let log = dropped(&bytes, Refusal::Malformed);
-    assert!(log.contains("DEBUG malformed"), "{log}");
+    assert!(log.contains("WARN message malformed"), "{log}");
+}
+
+#[test]
+fn a_flood_of_bad_messages_is_a_line_of_each_kind_that_says_how_many_were_left_out() {
+    let mut bench = bench();
+    let unencapsulated = request(1, &[host("2001:db8:a::2")], &["192.0.2.1"]).encode().unwrap();
+    let cut = &asked()[..40];
+    let flood = |bench: &mut Bench| {
+        warnings(|| {
+            for message in [cut, &unencapsulated, &about(200), &about(255)] {
+                (0..100).for_each(|_| assert_eq!(bench.datagram(ITR, message), []));
+            }
+        })
+    };
+    let lines = flood(&mut bench);
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert_eq!(lines[1], "WARN message refused from=192.0.2.1:5000 reason=\"request-not-encapsulated\"");
+    drop(bench.pass(LOG_PAUSE));
+    let again = flood(&mut bench);
+    let counted: Vec<_> =
+        lines.iter().zip([199, 99, 99]).map(|(line, more)| format!("{line} left_out={more}")).collect();
+    assert_eq!(again, counted);
+}
+
+#[test]
+fn late_answers_and_what_is_beyond_a_bound_are_no_warnings() {
+    let mut bench = bench();
+    bench.datagram(ETR, &sealed(1, record(prefix(SITE), &["198.51.100.1"])));
+    let record = record(prefix(SITE), &["198.51.100.1"]);
+    let late = MapNotify { nonce: Nonce(1), records: vec![record], ..MapNotify::default() };
+    let key = key(1, Algorithm::HmacSha256, "secret");
+    let unasked = auth::seal(&ControlMessage::MapNotifyAck(late), &key, TagForm::Truncated).unwrap();
+    let lines = warnings(|| {
+        assert_eq!(bench.datagram(ETR, &unasked), []);
+        (0..1000).for_each(|_| drop(bench.datagram(ITR, &asked())));
+    });
+    assert_eq!(bench.engine.tally().get(Refusal::NotifyAckUnasked), 1);
+    assert!(bench.engine.tally().get(Refusal::ReplyRate) > 0);
+    assert_eq!(lines, Vec::<String>::new());
 }
 
 #[test]

@@ -24,6 +24,7 @@ use wire::control::Nonce;
 
 pub use self::interface::{Config, Input, Output};
 use crate::database::Database;
+use crate::dropped::Dropped;
 use crate::interwork::{Petrs, Pitr};
 use crate::map_cache::Update;
 use crate::nat::natted::Natted;
@@ -63,6 +64,7 @@ pub struct Control {
     logs_ecn: bool,
     outputs: VecDeque<Output>,
     tally: Tally,
+    dropped: Dropped,
 }
 
 impl Control {
@@ -111,6 +113,7 @@ impl Control {
             logs_ecn: true,
             outputs,
             tally: Tally::default(),
+            dropped: Dropped::default(),
         }
     }
 
@@ -139,9 +142,7 @@ impl Control {
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Datagram { via, bytes } => {
-                if let Err(refusal) = self.on_datagram(now, via, bytes) {
-                    self.tally.count(refusal);
-                }
+                self.judge(now, (via, bytes), |control| control.on_datagram(now, via, bytes));
             }
             Input::TooBig { quoted, mtu } => {
                 if let Err(refusal) = self.prober.too_big(now, quoted, mtu) {

@@ -15,6 +15,7 @@
 pub mod config;
 pub mod counters;
 pub mod database;
+mod dropped;
 pub mod ecn;
 mod eid_set;
 pub mod engine;

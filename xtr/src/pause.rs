@@ -5,18 +5,22 @@ use std::time::Instant;
 
 use crate::limits::LOG_PAUSE;
 
-/// When the last one was written.
+/// When the last line of a kind was written, and how many were left out since.
 #[derive(Debug, Default)]
-pub(crate) struct Pause(Option<Instant>);
+pub(crate) struct Pause {
+    at: Option<Instant>,
+    left_out: u64,
+}
 
 impl Pause {
-    /// Whether one may be written again; it is taken for written then.
-    pub(crate) fn is_over(&mut self, now: Instant) -> bool {
-        let is_over = self.0.is_none_or(|at| now.saturating_duration_since(at) >= LOG_PAUSE);
-        if is_over {
-            self.0 = Some(now);
+    /// Has a line written, unless one was within [`LOG_PAUSE`]; it is to say how many of its kind were left out before it, if there were any.
+    pub(crate) fn line(&mut self, now: Instant, write: impl FnOnce(Option<u64>)) {
+        if self.at.is_some_and(|at| now.saturating_duration_since(at) < LOG_PAUSE) {
+            self.left_out = self.left_out.saturating_add(1);
+            return;
         }
-        is_over
+        let left_out = std::mem::replace(self, Self { at: Some(now), left_out: 0 }).left_out;
+        write(Some(left_out).filter(|left_out| *left_out > 0));
     }
 }
 
@@ -25,9 +29,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_of_bad_messages_writes_one_line_in_a_while() {
-        let (start, mut pause) = (Instant::now(), Pause::default());
-        assert!(pause.is_over(start) && !pause.is_over(start));
-        assert!(pause.is_over(start + LOG_PAUSE) && !pause.is_over(start + LOG_PAUSE));
+    fn a_flood_is_one_line_in_a_while_and_the_next_one_says_how_many_were_left_out() {
+        let (start, mut pause, mut lines) = (Instant::now(), Pause::default(), Vec::new());
+        for at in [start; 1000].into_iter().chain([start + LOG_PAUSE, start + 2 * LOG_PAUSE]) {
+            pause.line(at, |left_out| lines.push((at, left_out)));
+        }
+        assert_eq!(lines, [(start, None), (start + LOG_PAUSE, Some(999)), (start + 2 * LOG_PAUSE, None)]);
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! How control messages come in and go out: over a socket, or through the pipe to the map system in the same process.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 /// Where a message came in.
@@ -15,6 +16,16 @@ pub enum Via {
     },
     /// From the map system in this process.
     Pipe,
+}
+
+impl fmt::Display for Via {
+    /// Who it came from.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket { remote, .. } => remote.fmt(f),
+            Self::Pipe => f.write_str("this node"),
+        }
+    }
 }
 
 /// Where a message goes.

@@ -24,8 +24,8 @@ mod double;
 use std::net::IpAddr;
 
 use double::{Node, SERVER, key, prefix, reply_to, secs};
-use wire::address::Address;
-use wire::control::auth::{self, Accept, Algorithm, AlgorithmId, AuthKey, Authentication, TagForm};
+use wire::address::{Address, EidPrefix};
+use wire::control::auth::{self, Accept, Algorithm, AlgorithmId, AuthKey, Authentication, Secret, TagForm};
 use wire::control::{ControlMessage, Ecm, MapNotify, MapRegister, MapRequest, Nonce, XtrIdentity};
 use wire::record::MappingRecord;
 use xtr::map_cache::Update;
@@ -150,6 +150,12 @@ fn behind_others(mut notify: MapNotify) -> MapNotify {
     notify
 }
 
+/// What `show registrations` says of the last answer, if that confirmed nothing.
+fn last_refused(node: &Node) -> Option<(Refusal, Option<EidPrefix>)> {
+    let row = node.control.registrations(node.now).next().unwrap();
+    row.last_refused.map(|last| (last.refusal, last.prefix))
+}
+
 fn foreign(eid: &str) -> MappingRecord {
     reply_to(&MapRequest::default(), &[(eid, 1440)]).records.remove(0)
 }
@@ -164,9 +170,27 @@ fn a_signed_map_notify_under_our_nonce_confirms_what_was_registered_and_nothing_
     node.notify(&register, |notify| MapNotify { records: notify.records.into_iter().map(nowhere).collect(), ..notify });
     node.notify(&register, |notify| MapNotify { records: vec![foreign("2001:db8:66::/48")], ..notify });
     assert_eq!((node.refused(Refusal::NotifyIncomplete), is_confirmed(&node)), (3, false));
+    assert_eq!(last_refused(&node), Some((Refusal::NotifyIncomplete, Some(prefix("2001:db8:a::/48")))));
     node.advance(secs(1));
     assert_eq!(node.registers().len(), 1, "it goes on");
     assert_eq!((node.updates(), node.smrs.len()), (vec![], 0));
+}
+
+#[test]
+fn the_first_eid_prefix_that_an_answer_lacks_is_shown_until_another_one_confirms_it() {
+    let mut node = Node::registering(Algorithm::HmacSha256, TagForm::Untruncated);
+    let (_, register) = node.register();
+    assert_eq!(last_refused(&node), None);
+    let wrong = AuthKey { secret: Secret::new("wrongkey"), ..key(Algorithm::HmacSha256) };
+    node.notify_with(&register, &wrong, |notify| notify);
+    assert_eq!(last_refused(&node), Some((Refusal::NotifyBadTag, None)));
+    node.notify(&register, |mut notify| {
+        notify.records.retain(|record| record.eid.ip_prefix() != Some(prefix("10.1.0.0/16")));
+        notify
+    });
+    assert_eq!(last_refused(&node), Some((Refusal::NotifyIncomplete, Some(prefix("10.1.0.0/16")))));
+    node.notify(&register, |notify| notify);
+    assert_eq!((last_refused(&node), is_confirmed(&node)), (None, true));
 }
 
 /// A Map-Server that merges what several xTRs register tells the locators of the others too (RFC 9301, section 5.6, a).

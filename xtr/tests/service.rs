@@ -546,14 +546,6 @@ fn a_trace_that_asks_shows_the_answer_of_the_mapping_system() {
     });
 }
 
-/// What it reads there: settings of the network, some of which it writes, and which start of the machine this is.
-#[test]
-fn the_unit_hides_nothing_of_proc_but_other_processes() {
-    let of_proc: Vec<&str> =
-        UNIT.lines().filter(|line| line.starts_with("ProcSubset=") || line.starts_with("ProtectProc=")).collect();
-    assert_eq!(of_proc, ["ProtectProc=invisible"]);
-}
-
 /// `systemd-analyze` as witness: every setting is one that systemd knows, and little of the machine is left exposed.
 #[test]
 fn systemd_takes_the_unit_and_finds_little_exposed() {

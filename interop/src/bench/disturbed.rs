@@ -26,12 +26,17 @@ pub struct Disturbed {
 }
 
 impl Disturbed {
-    /// In words, if there is something to say.
-    pub(super) fn line(self) -> Option<String> {
+    /// Both together.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { again: self.again + other.again, counted: self.counted + other.counted }
+    }
+
+    /// In words, if there is something to say of these.
+    pub(super) fn line(self, of: &str) -> Option<String> {
         let Self { again, counted } = self;
         (again + counted > 0).then(|| {
             let most = MOST * 100.0;
-            format!("{again} turns were played again, since others had more than {most} % of the processors; {counted} such count")
+            format!("{again} {of} were played again, since others had more than {most} % of the processors; {counted} such count")
         })
     }
 }
@@ -130,8 +135,8 @@ mod tests {
 
     #[test]
     fn what_was_disturbed_is_told() {
-        assert_eq!(Disturbed::default().line(), None);
-        let line = Disturbed { again: 7, counted: 1 }.line().unwrap();
+        assert_eq!(Disturbed::default().line("turns"), None);
+        let line = Disturbed { again: 7, counted: 1 }.line("turns").unwrap();
         assert_eq!(line, "7 turns were played again, since others had more than 2 % of the processors; 1 such count");
     }
 

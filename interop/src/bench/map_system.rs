@@ -47,6 +47,8 @@ const PUBLISHED: Duration = Duration::from_secs(90);
 const MOST_QUESTIONS: usize = 1 << 18;
 /// Turns that are played again since others had the processors, for each round; there are five of them in a round.
 const AGAIN: usize = 8;
+/// How often very many are registered again for that, the million and those of each minute: each time takes a minute or more.
+const REGISTERED_AGAIN: usize = 2;
 /// Addresses without privilege; no more than the lab has.
 pub const CROWD_SIZE: u32 = 4096;
 
@@ -114,14 +116,15 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     play(&stage, &socket, own, &mut cases, options, (&mut undisturbed, &teller))?;
     let flood = flooding::measure(&stage, &socket, &mut cases[0].questions, &crowd, (options, &mut undisturbed))?;
     teller.say("the flood of random EIDs is over");
-    let (mut million, nonce) = million::register(&stage, options.registrations.min(MOST))?;
+    let [mut of_million, mut of_many] = [(); 2].map(|()| Undisturbed::new(REGISTERED_AGAIN, options.registering_time));
+    let (mut million, nonce) = of_million.play(|| million::register(&mut stage, options.registrations.min(MOST)))?;
     teller.say(&format!("{} registrations", million.registrations));
     let many = million::sites(million.registrations);
     let mut last = [Turns::new("million", many, &[CLIENT], port)?];
     play(&stage, &socket, own, &mut last, options, (&mut undisturbed, &teller))?;
     let first_answer = million::first_answers(&stage, million.registrations, nonce)?;
     stage.check()?;
-    let registering = registering::measure(&mut stage, options.registering, options.registering_time)?;
+    let registering = of_many.play(|| registering::measure(&stage, options.registering, options.registering_time))?;
     let results: Vec<Figures> = cases.iter().chain(&last).map(|it| it.figures(options)).collect();
     million.of_registered = results[3].ratio[0] / results[0].ratio[0];
     let promises = report::promises(&results, &flood, &million, &registering, &first_answer);
@@ -139,6 +142,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         registering,
         first_answer,
         disturbed: undisturbed.seen(),
+        registering_disturbed: of_million.seen().and(of_many.seen()),
         promises,
         ok,
     })

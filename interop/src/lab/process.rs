@@ -103,7 +103,7 @@ impl Process {
     }
 
     /// Asks it to end, then kills it, and reaps it.
-    fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         let Ok(None) = self.child.try_wait() else { return };
         terminate(&self.child);
         let deadline = Instant::now() + TERM_GRACE;

@@ -12,8 +12,8 @@ use super::keys::{self, Unverified, VerifyingKey};
 use super::revoked::{self, Revoked};
 use crate::limit::Bounded;
 use crate::limits::{AUTHENTICATED_NODES, DDT_KEYS, DDT_PATIENCE, REFERRAL_LIFE};
-use crate::pause::Pause;
 use crate::refusal::Refusal;
+use dht::pause::Pause;
 
 /// A Map-Referral as it came.
 #[derive(Debug, Clone, Copy)]

@@ -23,7 +23,6 @@ use wire::record::{MapVersion, Ttl};
 
 use crate::engine::{Mark, Output};
 use crate::limits::{PUTS_KEPT, REGISTRATION_SILENCE, SEQUENCES};
-use crate::pause::Pause;
 use crate::refusal::Refusal;
 use crate::register::MapServer;
 use crate::register::pace::PutOutcome;
@@ -32,6 +31,7 @@ use crate::register::schedule::{Schedule, Topic};
 use crate::register::signers::{Added, Signers};
 use crate::register::site::{SiteTable, cgeid_prefix, cn_of, host_of};
 use crate::transport::{Now, Sockets};
+use dht::pause::Pause;
 
 /// Addresses of the Map-Server in a PREFIX section: one of each family.
 const ADDRESSES: usize = dht::limits::MAP_SERVERS;

@@ -128,14 +128,12 @@ pub(super) fn host_of(record: &EidRequest) -> Option<EidPrefix> {
 
 /// The Map-Request of an ECM, if it is one that a Map-Resolver answers.
 pub(super) fn inner_request(ecm: &Ecm) -> Result<MapRequest, Refusal> {
-    let request = match ControlMessage::decode(&ecm.message) {
-        Ok(ControlMessage::MapRequest(request)) => request,
-        Ok(_) => return Err(Refusal::EcmNotMapRequest),
-        Err(error) => {
-            tracing::debug!(%error, "malformed");
-            return Err(Refusal::Malformed);
-        }
-    };
+    answerable(ControlMessage::decode(&ecm.message).map_err(|_| Refusal::Malformed)?)
+}
+
+/// What came in an ECM, if it is a Map-Request that a Map-Resolver answers.
+pub(super) fn answerable(inner: ControlMessage) -> Result<MapRequest, Refusal> {
+    let ControlMessage::MapRequest(request) = inner else { return Err(Refusal::EcmNotMapRequest) };
     if request.probe {
         return Err(Refusal::ProbeInEcm);
     }

@@ -14,10 +14,10 @@ use wire::record::LocatorRecord;
 
 use crate::engine::Mark;
 use crate::limits::{LOOKUP_TIMEOUT, LOOKUPS, READ_KEYS, READ_ON};
-use crate::pause::Pause;
 use crate::refusal::Refusal;
 use crate::resolve::found::{Found, Mapping};
 use crate::transport::Now;
+use dht::pause::Pause;
 
 /// Lookups in flight.
 #[derive(Debug)]

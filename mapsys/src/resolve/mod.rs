@@ -24,19 +24,20 @@ use std::time::Instant;
 use dht::resolve::TrustAnchor;
 use ipnet::IpNet;
 use wire::address::EidPrefix;
-use wire::control::{Ecm, EidRequest, MapRequest};
+use wire::control::{ControlMessage, Ecm, EidRequest, MapRequest};
 use wire::record::MappingRecord;
 
+use crate::dropped::Dropped;
 use crate::engine::Output;
 use crate::limit::{Foreign, Limiter};
 use crate::limits::{ANSWER_WITHIN, LATE_AT_ONCE, LOOKED_UP_LATELY, LOOKUPS, WAITING_REQUESTS};
-use crate::pause::Pause;
 use crate::refusal::{Refusal, Served, Tally};
 use crate::register::MapServer;
 use crate::subscribe::Subscriptions;
 use crate::transport::{Now, Sockets, Via, is_private};
-use ask::{Ask, ReplyTo, inner_request};
+use ask::{Ask, ReplyTo, answerable};
 use cache::{Cache, Hit};
+use dht::pause::Pause;
 use doubted::Doubted;
 use foreign::Ddt;
 use found::{Audience, Found, ask_again};
@@ -77,6 +78,8 @@ pub struct Context<'a> {
     pub subscriptions: &'a mut Subscriptions,
     /// Where refusals are counted.
     pub tally: &'a mut Tally,
+    /// Where they are logged.
+    pub(crate) dropped: &'a mut Dropped,
     /// Where outputs go.
     pub outputs: &'a mut VecDeque<Output>,
 }
@@ -106,7 +109,9 @@ impl Resolver {
     /// # Errors
     /// The reason for which it is dropped.
     pub fn ask(&mut self, cx: &mut Context<'_>, via: Via, bytes: Vec<u8>, ecm: &Ecm) -> Result<(), Refusal> {
-        let request = inner_request(ecm)?;
+        let inner = ControlMessage::decode(&ecm.message)
+            .map_err(|error| cx.dropped.malformed(cx.now.monotonic, via, &error))?;
+        let request = answerable(inner)?;
         let protection = self.associations.open(cx.now.monotonic, via, ecm.security.as_deref(), &request)?;
         let reply_to = self
             .reply_to(via, &request, ecm.source.port())
@@ -156,6 +161,7 @@ impl Resolver {
             };
             slots.push(slot.unwrap_or_else(|refusal| {
                 cx.tally.count(refusal);
+                cx.dropped.refused(cx.now.monotonic, via, refusal);
                 Slot::Silent
             }));
         }

@@ -43,7 +43,6 @@ use crate::limits::{
     NOTIFY_HEAD, NOTIFY_OCTETS, NOTIFY_PAUSES, SUBSCRIBE_BURST, SUBSCRIBE_RATE, SUBSCRIPTION_MEMORIES, UNPROVEN_PER_XTR,
 };
 use crate::nat::Relays;
-use crate::pause::Pause;
 use crate::refusal::Refusal;
 use crate::register::MapServer;
 use crate::register::notifier::{Notification, Notifier, Telling};
@@ -51,6 +50,7 @@ use crate::transport::{Now, Sockets};
 use answer::Target;
 use association::{Brought, Key, KeyFloor, UsedKey, UsedKeys};
 use book::Book;
+use dht::pause::Pause;
 use owed::Owed;
 use pace::Pace;
 use queue::{Content, Queue, Receiver};

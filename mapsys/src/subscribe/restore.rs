@@ -20,9 +20,9 @@ use crate::limits::{
     NOTIFY_INTERVAL, PUBLICATIONS, PUBLICATIONS_PER_XTR, REGISTRATION_SILENCE, REREAD_LONGEST, REREAD_SHORTEST,
     REREAD_STEP, SUBSCRIBER_WAYS,
 };
-use crate::pause::Pause;
 use crate::register::notifier::Notifier;
 use crate::transport::{Now, Sockets, Way};
+use dht::pause::Pause;
 
 impl Subscriptions {
     /// Takes up what was kept on disk. What no key is configured for any more, or what its xTR may not have, is forgotten; what was asked for and not proven

@@ -18,17 +18,20 @@ use crate::common::*;
 use crate::log::logged;
 use crate::world::*;
 
-#[test]
-fn a_forged_record_is_an_authentication_failure() {
-    let mut world = registered();
+/// Every node of the DHT has the mapping of the site with a signature that does not hold.
+fn forge(world: &mut World) {
     let identity = world.benches[0].engine.own_anchors()[0].cn;
     let key = RecordKey::prefix(Network::LAB, identity, prefix(SITE));
     let mut value = world.dht.get(world.now.wall, &key).remove(0);
     let last = value.len() - 1;
     value[last] ^= 1;
-    for node in 0..8 {
-        world.dht.lie(node, &key, value.clone());
-    }
+    (0..8).for_each(|node| world.dht.lie(node, &key, value.clone()));
+}
+
+#[test]
+fn a_forged_record_is_an_authentication_failure() {
+    let mut world = registered();
+    forge(&mut world);
     let eid = host("2001:db8:a::2");
     assert_eq!(negative(&world.ask(1, 1, eid)), (eid, Action::DropAuthFailure, Ttl(1)));
     assert_eq!(world.benches[1].engine.tally().get(Refusal::RecordRefused), 1);
@@ -130,12 +133,7 @@ fn no_bytes_from_the_network_make_the_engine_panic() {
 #[test]
 fn a_thousand_forged_records_are_a_line_in_ten_seconds_that_says_how_many_there_were() {
     let mut world = registered();
-    let identity = world.benches[0].engine.own_anchors()[0].cn;
-    let key = RecordKey::prefix(Network::LAB, identity, prefix(SITE));
-    let mut value = world.dht.get(world.now.wall, &key).remove(0);
-    let last = value.len() - 1;
-    value[last] ^= 1;
-    (0..8).for_each(|node| world.dht.lie(node, &key, value.clone()));
+    forge(&mut world);
     let ask = |world: &mut World, number: u64| {
         world.pipe(1, &ecm(&request(number, &[host(&format!("2001:db8:a::{number:x}"))], &[RLOC])));
     };

@@ -182,3 +182,11 @@ fn run(command: &mut Command) {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {output:?}");
 }
+
+/// What ours read there: which start of the machine this is, which IPv6 addresses pass, and settings of the network, some of which `lisp-xtr`
+/// writes. The unit is that of the program of tests.
+#[test]
+fn the_unit_hides_nothing_of_proc_but_other_processes() {
+    let is_of_proc = |line: &&str| line.starts_with("ProcSubset=") || line.starts_with("ProtectProc=");
+    assert_eq!(crate::UNIT.lines().filter(is_of_proc).collect::<Vec<_>>(), ["ProtectProc=invisible"]);
+}

@@ -14,6 +14,21 @@ use crate::resolve;
 use crate::transport::{MapSystem, Via};
 
 impl Control {
+    /// Has a message judged, counts what is refused of it, and names it in the log.
+    pub(super) fn judge(
+        &mut self,
+        now: Instant,
+        (via, bytes): (Via, &[u8]),
+        judge: impl FnOnce(&mut Self) -> Result<(), Refusal>,
+    ) {
+        let before = self.tally();
+        if let Err(refusal) = judge(self) {
+            self.tally.count(refusal);
+        }
+        let after = self.tally();
+        self.dropped.log(now, via, bytes, (&before, &after));
+    }
+
     pub(super) fn on_datagram(&mut self, now: Instant, via: Via, bytes: &[u8]) -> Result<(), Refusal> {
         match ControlMessage::decode(bytes) {
             Err(_) => Err(undecodable(bytes)),

@@ -168,9 +168,8 @@ impl Control {
         let is_behind = self.is_behind();
         match event {
             Event::Control { from, to, bytes } => {
-                if let Err(refusal) = self.on_letter(now, from, to, &bytes) {
-                    self.tally.count(refusal);
-                }
+                let via = Via::Socket { local: SocketAddr::new(to, wire::DATA_PORT), remote: from };
+                self.judge(now, (via, &bytes), |control| control.on_letter(now, from, to, &bytes));
                 None
             }
             Event::Miss { .. } | Event::Refresh { .. } | Event::Source { .. } if is_behind => None,

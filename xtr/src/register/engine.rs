@@ -134,10 +134,23 @@ pub struct Registration {
     pub confirmed_ago: Option<Duration>,
     /// Map-Registers sent since then.
     pub unanswered: u32,
+    /// The last answer since then that confirmed nothing.
+    pub last_refused: Option<Refused>,
     /// Whether the message takes the registration back.
     pub withdrawing: bool,
     /// Whether there is no such message: another xTR has registered the prefix since, and keeps it until it is withdrawn.
     pub moved: bool,
+}
+
+/// A Map-Notify under the nonce of a Map-Register that confirmed nothing. Who has sent it is not proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub refusal: Refusal,
+    /// The first EID-prefix that was not told as it was registered, or taken back.
+    pub prefix: Option<EidPrefix>,
+    /// When.
+    pub at: Instant,
 }
 
 /// Registers a node's prefixes with its Map-Servers.
@@ -175,6 +188,7 @@ struct Batch {
     round: Option<Instant>,
     answered: [Vec<Way>; 2],
     unanswered: u32,
+    refused: Option<Refused>,
     confirmed: Option<Instant>,
     /// Whether it takes back what an earlier message registered.
     withdrawing: bool,
@@ -325,6 +339,7 @@ impl Registrar {
             prefixes: batch.prefixes.clone(),
             confirmed_ago: batch.confirmed.map(|at| now.saturating_duration_since(at)),
             unanswered: batch.unanswered,
+            last_refused: batch.refused,
             withdrawing: batch.withdrawing,
             moved: false,
         });
@@ -505,21 +520,30 @@ impl Registrar {
         let asked = |batch: &Batch| batch.outstanding.iter().find(|(nonce, _)| *nonce == message.nonce).copied();
         let found = self.batches.iter().enumerate().find_map(|(index, batch)| Some((index, asked(batch)?.1)));
         let Some((index, way)) = found else { return self.on_unsolicited(now, from, message, payload) };
-        let batch = &self.batches[index];
-        let server = &self.servers[batch.server];
-        auth::verify(payload, &server.key, server.accepted()).map_err(|_| Refusal::NotifyBadTag)?;
-        let told = |prefix: &EidPrefix| message.records.iter().find(|record| record.eid.ip_prefix() == Some(*prefix));
-        let has_taken = |prefix| told(prefix).is_some_and(|told| self.is_as_said(*prefix, batch.withdrawing, told));
-        if !batch.prefixes.iter().all(has_taken) {
-            return Err(Refusal::NotifyIncomplete);
+        if let Err((refusal, prefix)) = self.confirms(&self.batches[index], message, payload) {
+            self.batches[index].refused = Some(Refused { refusal, prefix, at: now });
+            return Err(refusal);
         }
         // A way without a locator of ours of the server's family has taken none.
-        let taken = self.through.paths(server.to, &self.database.rlocs());
+        let taken = self.through.paths(self.servers[self.batches[index].server].to, &self.database.rlocs());
         let batch = &mut self.batches[index];
         let by_all = batch.confirmed_by(way, &taken);
         batch.confirmed(now, by_all);
         self.drop_ended();
         Ok(())
+    }
+
+    /// Whether an answer is a Map-Server's, and has what was registered; else why not, and the EID-prefix that it lacks.
+    fn confirms(&self, batch: &Batch, message: &MapNotify, payload: &[u8]) -> Result<(), (Refusal, Option<EidPrefix>)> {
+        let server = &self.servers[batch.server];
+        auth::verify(payload, &server.key, server.accepted()).map_err(|_| (Refusal::NotifyBadTag, None))?;
+        let told = |prefix: &EidPrefix| message.records.iter().find(|record| record.eid.ip_prefix() == Some(*prefix));
+        let has_taken =
+            |prefix: &EidPrefix| told(prefix).is_some_and(|told| self.is_as_said(*prefix, batch.withdrawing, told));
+        match batch.prefixes.iter().find(|prefix| !has_taken(prefix)) {
+            Some(lacking) => Err((Refusal::NotifyIncomplete, Some(*lacking))),
+            None => Ok(()),
+        }
     }
 
     /// Whether what a Map-Server says of an EID-prefix is what was said to it: a Map-Notify is a copy (RFC 9301, section 5.7), which may have
@@ -590,6 +614,7 @@ impl Batch {
             round: None,
             answered: Default::default(),
             unanswered: 0,
+            refused: None,
             confirmed: None,
             withdrawing: false,
             due: Some(due),
@@ -601,7 +626,7 @@ impl Batch {
     fn hurry(&mut self, now: Instant) {
         self.outstanding.clear();
         self.round = None;
-        self.unanswered = 0;
+        (self.unanswered, self.refused) = (0, None);
         self.due = Some(now);
         self.is_news = true;
     }
@@ -654,7 +679,7 @@ impl Batch {
 
     /// What takes a registration back has done so when it is confirmed by one way.
     fn confirmed(&mut self, now: Instant, by_all: bool) {
-        self.unanswered = 0;
+        (self.unanswered, self.refused) = (0, None);
         self.confirmed = Some(now);
         self.is_news = false;
         if by_all || self.withdrawing {

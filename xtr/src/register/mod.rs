@@ -7,5 +7,5 @@ pub mod limits;
 mod nonce;
 mod through;
 
-pub use engine::{Config, Input, Output, Registrar, Registration, Server};
+pub use engine::{Config, Input, Output, Refused, Registrar, Registration, Server};
 pub use through::Through;

@@ -45,10 +45,10 @@ impl Opener {
         nonce: Nonce,
     ) -> Result<Protection, Refusal> {
         let opened = open(via, keys, security, nonce);
-        if let Err(refusal) = &opened
-            && self.logged.is_over(now)
-        {
-            tracing::warn!(?via, refusal = refusal.name(), "a protected Map-Request is dropped");
+        if let Err(refusal) = &opened {
+            self.logged.line(now, |left_out| {
+                tracing::warn!(from = %via, refusal = refusal.name(), left_out, "a protected Map-Request is dropped");
+            });
         }
         opened
     }

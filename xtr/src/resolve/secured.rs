@@ -174,9 +174,9 @@ impl Secured {
 
     /// A request that is dropped for want of a key is logged (RFC 9303, section 6.4). Packets make such requests, so not each of them.
     fn not_sent(&mut self, now: Instant, eid: &EidPrefix, resolver: MapSystem) -> Refusal {
-        if self.unsent_logged.is_over(now) {
-            tracing::warn!(%eid, ?resolver, "a Map-Request is not sent: others could read its one-time key on the way");
-        }
+        self.unsent_logged.line(now, |left_out| {
+            tracing::warn!(%eid, ?resolver, left_out, "a Map-Request is not sent: others could read its one-time key on the way");
+        });
         Refusal::SecNoKey
     }
 
@@ -203,17 +203,19 @@ impl Secured {
         match verify_reply(payload, itr_otk, *asked) {
             Ok(verified) => {
                 exchange.pairs.swap_remove(index);
-                if !verified.overclaimed.is_empty() && self.overclaimed_logged.is_over(now) {
-                    let claimed: Vec<_> = verified.overclaimed.iter().map(ToString::to_string).collect();
-                    tracing::warn!(asked = %eid, ?claimed, "an ETR claims what its Map-Server does not vouch for");
+                if !verified.overclaimed.is_empty() {
+                    self.overclaimed_logged.line(now, |left_out| {
+                        let claimed: Vec<_> = verified.overclaimed.iter().map(ToString::to_string).collect();
+                        tracing::warn!(asked = %eid, ?claimed, left_out, "an ETR claims what its Map-Server does not vouch for");
+                    });
                 }
                 Ok(Some(verified))
             }
             Err(error) => {
                 let ask_anew = exchange.differs(&error);
-                if self.discarded_logged.is_over(now) {
-                    tracing::warn!(asked = %eid, %error, "a Map-Reply to a protected Map-Request is discarded");
-                }
+                self.discarded_logged.line(now, |left_out| {
+                    tracing::warn!(asked = %eid, %error, left_out, "a Map-Reply to a protected Map-Request is discarded");
+                });
                 Err(Discarded { refusal: refusal(&error), ask_anew })
             }
         }

@@ -15,6 +15,7 @@ use crate::counters::LocatorCount;
 use crate::engine::Control;
 use crate::interwork::Aggregate;
 use crate::reach::{EchoState, ProbedLocator};
+use crate::register::Refused;
 
 /// The answer to `show` of a table that the control half keeps; `data_plane` are the packet half's counters.
 pub fn answer(table: Table, control: &Control, now: Instant, data_plane: &Value) -> Value {
@@ -120,11 +121,21 @@ pub(super) fn registrations(control: &Control, now: Instant) -> Vec<Value> {
             "prefixes": registration.prefixes.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "confirmed_ago": registration.confirmed_ago.map(|ago| ago.as_secs()),
             "unanswered": registration.unanswered,
+            "last_refused": registration.last_refused.map(|last| refused(last, now)),
             "withdrawing": registration.withdrawing,
             "moved": registration.moved,
         })
     };
     control.registrations(now).map(registration).collect()
+}
+
+/// An answer that confirmed nothing: `{"reason", "eid", "ago_s"}`; `reason` is the name of its counter, `eid` the EID-prefix that it lacks, null of a wrong tag.
+fn refused(last: Refused, now: Instant) -> Value {
+    json!({
+        "reason": last.refusal.name(),
+        "eid": last.prefix.map(|prefix| prefix.to_string()),
+        "ago_s": now.saturating_duration_since(last.at).as_secs(),
+    })
 }
 
 /// Ours, and those of others with what probes have shown.
@@ -226,7 +237,7 @@ pub fn table(table: Table, answer: &Value) -> String {
     let rows = answer.get(table.name()).and_then(Value::as_array);
     match table {
         Table::MapCache => map_cache_table(rows),
-        Table::Registrations => columns(&["server", "prefixes", "confirmed_ago", "unanswered"], rows),
+        Table::Registrations => registrations_table(rows),
         Table::Identities => {
             columns(&["cn", "address", "epoch", "registrar", "ends_s", "last_key_ends_s", "keys"], rows)
         }
@@ -275,6 +286,24 @@ fn map_cache_table(rows: Option<&Vec<Value>>) -> String {
     let names =
         ["prefix", "action", "expires", "secured"].into_iter().chain(versions).chain(["locators"]).chain(subscriptions);
     columns(&names.collect::<Vec<_>>(), Some(&rows))
+}
+
+/// Answers that confirmed nothing have a column where there are some.
+fn registrations_table(rows: Option<&Vec<Value>>) -> String {
+    let mut rows: Vec<Value> = rows.into_iter().flatten().cloned().collect();
+    let mut names = vec!["server", "prefixes", "confirmed_ago", "unanswered"];
+    if rows.iter().any(|row| row["last_refused"].is_object()) {
+        names.push("last_refused");
+    }
+    for row in &mut rows {
+        let last = &row["last_refused"];
+        row["last_refused"] = match (&last["reason"], &last["eid"]) {
+            (Value::Null, _) => json!("-"),
+            (reason, Value::Null) => json!(cell(Some(reason))),
+            (reason, lacks) => json!(format!("{} ({})", cell(Some(reason)), cell(Some(lacks)))),
+        };
+    }
+    columns(&names, Some(&rows))
 }
 
 /// What a PITR leads into the tunnel, and where it looks for more.
@@ -375,6 +404,18 @@ mod tests {
             "10.0.0.0/8  encapsulate       60       true     192.0.2.1,priority=1,weight=100,unusable"
         );
         assert_eq!(lines[2], "::/1        natively-forward  5        false    -");
+    }
+
+    #[test]
+    fn answers_that_confirmed_nothing_stand_beside_their_registration() {
+        let row = |last: Value| json!({ "server": "203.0.113.10", "prefixes": ["10.1.0.0/16"], "confirmed_ago": null, "unanswered": 3, "last_refused": last });
+        let show = |rows: &[Value]| table(Table::Registrations, &json!({ "registrations": rows }));
+        assert!(!show(&[row(Value::Null)]).contains("last_refused"));
+        let lacking = json!({ "reason": "notify-incomplete", "eid": "10.1.0.0/16", "ago_s": 4 });
+        let forged = json!({ "reason": "notify-bad-tag", "eid": null, "ago_s": 4 });
+        let text = show(&[row(Value::Null), row(lacking), row(forged)]);
+        let ends = ["last_refused", "3           -", "notify-incomplete (10.1.0.0/16)", "3           notify-bad-tag"];
+        assert!(text.lines().zip(ends).all(|(line, end)| line.ends_with(end)), "{text}");
     }
 
     #[test]

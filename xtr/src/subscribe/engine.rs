@@ -23,6 +23,7 @@ use super::table::Table;
 use super::unasked::{Configured, Told};
 use super::{Counts, limits};
 use crate::last_nonces::LastNonces;
+use crate::pause::Pause;
 use crate::reach::Budget;
 use crate::refusal::{Refusal, Tally};
 use crate::resolve::sec_refusal;
@@ -90,7 +91,7 @@ pub struct Subscriber {
     /// The last nonces of what is told unasked.
     last_told: LastNonces<Told>,
     /// When a replay was last logged.
-    replay_logged: Option<Instant>,
+    replay_logged: Pause,
     counts: Counts,
     outputs: VecDeque<Output>,
     tally: Tally,
@@ -113,7 +114,7 @@ impl Subscriber {
             configured,
             takes_unsubscribed,
             last_told: LastNonces::new(limits::TOLD_NONCES),
-            replay_logged: None,
+            replay_logged: Pause::default(),
             counts: Counts::default(),
             outputs: VecDeque::new(),
             tally: Tally::default(),

@@ -22,6 +22,7 @@ pub(super) const PROBES: &[Probe<Room>] = &[
     must("FC-146.2", LOCAL, "a foreign EID asked for in the name of somebody else", not_from_itr),
     must("FC-146.3", LOCAL, "an ITR-RLOC that is multicast, broadcast or unspecified", unusable_itr_rloc),
     must("FC-146.4", LOCAL, "2,000 questions about random EIDs: what they get, and a good client meanwhile", flood),
+    must("FC-146.5", LOCAL, "a foreign EID asked for from behind a NAT: where the answer goes", behind_nat),
 ];
 
 fn amplification(room: &Room) -> Judgement {
@@ -90,6 +91,20 @@ fn not_from_itr(room: &Room) -> Judgement {
     room.is_ignored(&attacker, &victim.ecm(&asked)?)?;
     victim.hears_nothing(room.grace())?;
     Ok("nothing to the one named, nothing to the one who asked".into())
+}
+
+/// An ITR behind a NAT names an address that leads nowhere from outside, as those of loopback: it is answered at the address and the port that
+/// its question came from, and nobody at the address that it named.
+fn behind_nat(room: &Room) -> Judgement {
+    let (nat, itr, server) = (room.xtr_elsewhere()?, room.xtr()?, room.common()?.first()?);
+    let eid = host("2001:db9::2")?;
+    let asked = request(room.nonce(), &[eid], &[itr.address.ip()]);
+    nat.send(server, &itr.ecm(&asked)?)?;
+    let reply = nat.replied(asked.nonce)?;
+    itr.hears_nothing(room.grace())?;
+    let told = reply.records.first().and_then(|record| record.eid.ip_prefix());
+    let is_about_it = told.is_some_and(|told| told.covers(&eid));
+    expect(is_about_it, format!("the NAT has {} records, the ITR-RLOC nothing", reply.records.len()))
 }
 
 fn unusable_itr_rloc(room: &Room) -> Judgement {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
 
+use super::guarded::guarded;
 use super::{DatabaseError, Stored};
 use crate::store::Change;
 
@@ -33,16 +34,6 @@ pub(super) fn is_emptied(path: &Path) -> bool {
 /// [`create`], where a file that makes redb panic is a damaged one.
 pub(super) fn opened(path: &Path) -> Result<redb::Database, redb::Error> {
     guarded(|| create(path).map_err(redb::Error::from))
-}
-
-/// Acts with redb, which trusts some of what it reads: a page that is not as it wrote it may end in an assertion of its own. What was done
-/// may be half done then, and is not to be used any more.
-///
-/// # Errors
-/// What redb says; that the file is corrupted, if it panics.
-pub fn guarded<T>(act: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, redb::Error> {
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
-    outcome.unwrap_or_else(|_| Err(redb::Error::Corrupted("it cannot be read".to_owned())))
 }
 
 /// Whether it is the file that is at fault, and no use trying again.

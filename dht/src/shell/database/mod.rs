@@ -6,6 +6,7 @@
 //! that hold the record have, and its owner publishes again. Our own sequences are not kept here, see [`super::sequence`].
 
 mod file;
+mod guarded;
 mod writer;
 
 #[cfg(test)]
@@ -19,8 +20,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::thread::JoinHandle;
 
+pub use self::file::is_damage;
 use self::file::{create, explain, load, move_aside, opened};
-pub use self::file::{guarded, is_damage};
+pub use self::guarded::guarded;
 use self::writer::Writer;
 use crate::store::Change;
 

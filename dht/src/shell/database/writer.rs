@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
-use super::file::{commit, guarded, on_disk, repack};
+use super::file::{commit, on_disk, repack};
+use super::guarded;
 use crate::store::Change;
 
 /// Pause after a transaction that failed, before the same changes are tried again.

@@ -238,7 +238,7 @@ impl Report {
         }));
         lines.extend(self.convergence.iter().map(convergence_line));
         lines.extend(self.skipped.iter().map(|it| format!("{} was left out: {}", it.design, it.why)));
-        lines.extend(self.disturbed.line());
+        lines.extend(self.disturbed.line("turns"));
         lines.push(format!("{}, {}", self.conditions(), self.machine));
         lines
     }

@@ -55,8 +55,9 @@ pub(super) fn sites(count: u32) -> Sites {
     Sites { within: Within::Scattered, count }
 }
 
-/// Registers them; how long it took, what each weighs, and the next nonce of their site.
-pub(super) fn register(stage: &Stage, count: u32) -> anyhow::Result<(Weight, u64)> {
+/// Registers them where none of them was registered before; how long it took, what each weighs, and the next nonce of their site.
+pub(super) fn register(stage: &mut Stage, count: u32) -> anyhow::Result<(Weight, u64)> {
+    stage.begin_million()?;
     let socket = connected(stage)?;
     let before = resident(stage.server.id())?;
     let begun = Instant::now();

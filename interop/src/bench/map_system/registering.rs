@@ -68,8 +68,8 @@ impl Registering {
     }
 }
 
-/// Lets `count` sites register, and then goes on at the pace of one a minute and site for `time`.
-pub(super) fn measure(stage: &mut Stage, count: u32, time: Duration) -> anyhow::Result<Registering> {
+/// Starts a map system, lets `count` sites register, and then goes on at the pace of one a minute and site for `time`.
+pub(super) fn measure(stage: &Stage, count: u32, time: Duration) -> anyhow::Result<Registering> {
     let sites = Sites { within: MANY, count };
     let (mut process, socket) = stage.start_many(sites)?;
     socket.set_read_timeout(Some(TICK))?;

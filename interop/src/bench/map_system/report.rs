@@ -103,6 +103,8 @@ pub struct Report {
     pub first_answer: FirstAnswer,
     /// Turns of the cases, and rounds of the flood, in which others had the processors.
     pub disturbed: Disturbed,
+    /// The same of the times in which very many were registered.
+    pub registering_disturbed: Disturbed,
     /// What was promised, and what was measured.
     pub promises: Vec<Line>,
     /// Whether every promise was kept.
@@ -130,7 +132,7 @@ impl FloodReport {
     /// In words.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = self.flood.lines();
-        lines.extend(self.disturbed.line());
+        lines.extend(self.disturbed.line("turns"));
         lines.push(format!("{} rounds, {}", self.rounds, self.machine));
         lines
     }
@@ -188,7 +190,8 @@ impl Report {
             "first right answer of {} new sites: {:.0} us, p99 {:.0}, longest {:.0}",
             it.sites, it.p50_us, it.p99_us, it.longest_us
         ));
-        lines.extend(self.disturbed.line());
+        lines.extend(self.disturbed.line("turns"));
+        lines.extend(self.registering_disturbed.line("times of registering"));
         let Self { outstanding, workers, rounds, machine, .. } = self;
         lines.push(format!("{outstanding} outstanding, {workers} workers, {rounds} rounds, {machine}"));
         lines

@@ -44,6 +44,10 @@ pub(super) struct Stage {
     /// What leads others to the DHT.
     introduced: Vec<String>,
     workers: u8,
+    /// The sites that are registered at the measured map system.
+    own: Sites,
+    /// Whether very many more were.
+    has_million: bool,
 }
 
 impl Stage {
@@ -59,15 +63,23 @@ impl Stage {
         netlink::add_address(lab.namespace("client")?, "lo", CROWD_NET.parse()?)?;
         let far = start(&lab, binaries, "far", &configuration(foreign), &folder.join("far"), FAR, FAR, &[])?;
         let introduced = introductions(&folder.join("far.log"))?;
-        let sites = configuration(own) + &aggregate(SCATTERED);
-        let more = [&introduced[..], &["--workers".into(), workers.to_string()]].concat();
-        let server = start(&lab, binaries, "server", &sites, &folder.join("server"), SERVER, BACK, &more)?;
+        let server = start_measured(&lab, (binaries, folder), own, (&introduced, workers))?;
         let (binaries, folder) = (binaries.clone(), folder.to_path_buf());
-        let mut stage = Self { server, far, lab, binaries, folder, introduced, workers };
-        register(&stage.lab, "client", CLIENT, SERVER, own)?;
+        let mut stage = Self { server, far, lab, binaries, folder, introduced, workers, own, has_million: false };
         register(&stage.lab, "far", FAR, FAR, foreign)?;
         stage.check()?;
         Ok(stage)
+    }
+
+    /// Very many will be registered. Where they were before, the measured map system is started anew, as it was in the beginning.
+    pub(super) fn begin_million(&mut self) -> anyhow::Result<()> {
+        if std::mem::replace(&mut self.has_million, true) {
+            self.server.end();
+            std::fs::remove_dir_all(self.folder.join("server"))?;
+            let place = (&self.binaries, &*self.folder);
+            self.server = start_measured(&self.lab, place, self.own, (&self.introduced, self.workers))?;
+        }
+        Ok(())
     }
 
     /// Fails when a map system has ended.
@@ -97,6 +109,10 @@ impl Stage {
         let bootstrap = self.introduced.chunks(2).filter(|words| words[0] == "--bootstrap").flatten().cloned();
         more.extend(bootstrap);
         let folder = self.folder.join("many");
+        // What an earlier one has left is not to be taken up.
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
         let process = start(&self.lab, &self.binaries, "many", &configuration(sites), &folder, MANY, MANY, &more)?;
         let socket = self.lab.namespace("far")?.run(|| UdpSocket::bind((FAR, 0)))??;
         socket.connect(SocketAddrV4::new(MANY, wire::CONTROL_PORT))?;
@@ -126,6 +142,20 @@ fn topology() -> Topology {
         .with(Node::host("client").port("eth0", "front", &["192.0.2.2/24"]))
         .with(Node::host("far").port("eth0", "back", &["198.51.100.54/24"]))
         .with(Node::host("many").port("eth0", "back", &["198.51.100.55/24"]))
+}
+
+/// The map system that is measured, where `own` is registered.
+fn start_measured(
+    lab: &Lab,
+    (binaries, folder): (&Binaries, &Path),
+    own: Sites,
+    (introduced, workers): (&[String], u8),
+) -> anyhow::Result<Process> {
+    let sites = configuration(own) + &aggregate(SCATTERED);
+    let more = [introduced, &["--workers".into(), workers.to_string()]].concat();
+    let server = start(lab, binaries, "server", &sites, &folder.join("server"), SERVER, BACK, &more)?;
+    register(lab, "client", CLIENT, SERVER, own)?;
+    Ok(server)
 }
 
 #[allow(clippy::too_many_arguments, reason = "the two map systems differ in all of these")]

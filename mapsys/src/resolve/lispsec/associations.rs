@@ -11,10 +11,10 @@ use wire::control::lispsec::{Asked, EcmAd, OneTimeKey, WrapId, WrappedOtk};
 use wire::control::{MapRequest, Nonce};
 
 use super::Protection;
-use crate::pause::Pause;
 use crate::refusal::Refusal;
 use crate::register::site::SiteTable;
 use crate::transport::Via;
+use dht::pause::Pause;
 
 /// Peers and the secrets that they share with this node (RFC 9303, section 6.5).
 #[derive(Debug, Clone)]
@@ -74,6 +74,7 @@ pub struct Associations {
     null_logged: Pause,
     /// When a key that is sent nowhere was. Apart, so that neither keeps the other out of the log.
     withheld_logged: Pause,
+    malformed_logged: Pause,
 }
 
 impl Associations {
@@ -117,7 +118,9 @@ impl Associations {
     ) -> Result<Option<Protection>, Refusal> {
         let Some(octets) = security else { return Ok(None) };
         let ad = EcmAd::decode(octets).map_err(|error| {
-            tracing::debug!(%error, ?via, "malformed authentication data");
+            self.malformed_logged.line(now, |left_out| {
+                tracing::warn!(from = %via, %error, left_out, "authentication data malformed: request dropped");
+            });
             Refusal::SecMalformed
         })?;
         if ad.eid_ad.granted.is_some() {

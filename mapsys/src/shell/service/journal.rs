@@ -15,7 +15,7 @@ use wire::control::{MapNotify, message_type};
 use crate::engine::{Mark, Output, Subject};
 use crate::limits::{COMMIT_INTERVAL, DISK_HANGS, DISK_PAUSE, JOURNAL_WAITING};
 use crate::nat;
-use crate::pause::Pause;
+use dht::pause::Pause;
 
 /// Writes marks to disk; returns when they are there.
 type Write = dyn Fn(&[Mark]) -> anyhow::Result<()> + Send + Sync;

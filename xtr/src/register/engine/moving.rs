@@ -122,6 +122,7 @@ impl Registrar {
             prefixes: vec![*prefix],
             confirmed_ago: None,
             unanswered: 0,
+            last_refused: None,
             withdrawing: false,
             moved: true,
         })

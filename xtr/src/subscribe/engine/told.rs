@@ -281,10 +281,9 @@ impl Subscriber {
     }
 
     pub(super) fn warn_of_replay(&mut self, now: Instant, message: &MapNotify) {
-        if self.replay_logged.is_none_or(|at| now.saturating_duration_since(at) >= limits::LOG_PAUSE) {
-            self.replay_logged = Some(now);
-            tracing::warn!(nonce = message.nonce.0, "a Map-Notify came again, or was replayed");
-        }
+        self.replay_logged.line(now, |left_out| {
+            tracing::warn!(nonce = message.nonce.0, left_out, "a Map-Notify came again, or was replayed");
+        });
     }
 }
 

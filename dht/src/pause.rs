@@ -7,14 +7,14 @@ use crate::limits::LOG_PAUSE;
 
 /// When the last line of a kind was written, and how many were left out since.
 #[derive(Debug, Default)]
-pub(crate) struct Pause {
+pub struct Pause {
     at: Option<Instant>,
     left_out: u64,
 }
 
 impl Pause {
     /// Has a line written, unless one was within [`LOG_PAUSE`]; it is to say how many of its kind were left out before it, if there were any.
-    pub(crate) fn line(&mut self, now: Instant, write: impl FnOnce(Option<u64>)) {
+    pub fn line(&mut self, now: Instant, write: impl FnOnce(Option<u64>)) {
         if self.at.is_some_and(|at| now.saturating_duration_since(at) < LOG_PAUSE) {
             self.left_out = self.left_out.saturating_add(1);
             return;
