@@ -12,9 +12,11 @@ use std::sync::Arc;
 use pcap_file::pcap::PcapReader;
 use serde_json::Value;
 use wire::address::{EidPrefix, InstanceId};
-use wire::data::{Ecn, IpPacket, Ipv4Packet, UdpHeader, checksum, protocol};
+use wire::data::{Ecn, IpPacket, Ipv4Packet, Ipv6Packet, UdpHeader, checksum, protocol};
 use xtr::counters::{Count, Counters, DropReason};
 use xtr::etr::{Decapsulated, Etr, EtrConfig, OuterInfo};
+use xtr::itr::{Itr, ItrConfig, Verdict};
+use xtr::map_cache::{Entry, Forwarding, Locator, Update};
 
 fn conformance() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance")
@@ -167,6 +169,61 @@ fn data_of_openoverlayrouter_is_decapsulated_for_each_pair_of_families() {
             assert_eq!(IpPacket::parse(&inner).unwrap().octets().len(), inner.len(), "{name}");
         }
     }
+}
+
+/// Either way: what OpenOverlayRouter sent is for our site, and what it took is what our ITR makes of the same inner packet. Where it has moved it
+/// goes on sending from the locator that it had.
+#[test]
+fn data_between_openoverlayrouter_and_our_xtr_is_made_as_it_took_it_and_taken_as_it_sent_it() {
+    for (name, sides) in [
+        ("oor-xtr-to-our-xtr.pcap", [("10.20.1.2", 4), ("10.20.2.2", 4)]),
+        ("oor-xtr-to-our-xtr-ipv6.pcap", [("2001:db8:c2::2", 4), ("2001:db8:c1::2", 4)]),
+        ("oor-xtr-smr-to-our-xtr.pcap", [("10.20.1.2", 2), ("10.20.2.2", 2)]),
+        ("oor-xtr-smr-to-our-xtr-ipv6.pcap", [("2001:db8:c2::2", 2), ("2001:db8:c1::2", 2)]),
+    ] {
+        let data: Vec<_> = packets(name).into_iter().filter_map(|packet| received(&packet)).collect();
+        let of = |(side, count): (&str, usize)| -> Vec<_> {
+            let side: IpAddr = side.parse().unwrap();
+            let sent: Vec<_> = data.iter().filter(|(outer, _)| outer.source == side).cloned().collect();
+            assert_eq!(sent.len(), count, "{name}: {side}");
+            sent
+        };
+        for (outer, payload) in of(sides[0]) {
+            assert_eq!(encapsulated(&outer, &payload[8..]), payload[..8], "{name}");
+        }
+        let (etr, counters) = etr(&[0]);
+        for (outer, mut payload) in of(sides[1]) {
+            // It counted no hop of its own on what it sent, the router between did on the outer header (RFC 9300, section 5.3).
+            let mut sent = payload[8..].to_vec();
+            let (ttl, class) = (IpPacket::parse(&sent).unwrap().ttl(), IpPacket::parse(&sent).unwrap().traffic_class());
+            assert_eq!(outer.ttl + 1, ttl, "{name}");
+            match sent[0] >> 4 {
+                4 => Ipv4Packet::rewrite(&mut sent, outer.ttl, class),
+                _ => Ipv6Packet::rewrite(&mut sent, outer.ttl, class),
+            }
+            assert_eq!(etr.handle(&outer, &mut payload).map(|packet| packet.inner.to_vec()), Ok(sent), "{name}");
+        }
+        assert_eq!(counters.get(Count::Decapsulated), sides[1].1 as u64, "{name}");
+    }
+}
+
+/// The LISP header that our ITR puts before a packet to the recorded locator; all else of the outer header is as recorded.
+fn encapsulated(outer: &OuterInfo, inner: &[u8]) -> [u8; 8] {
+    let now = std::time::Instant::now();
+    let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
+    let mut itr = Itr::new(now, config, Arc::new(Counters::default()));
+    itr.update(now, Update::LocalRlocs(vec![outer.source]));
+    let packet = IpPacket::parse(inner).unwrap();
+    let host = |address| EidPrefix::host(InstanceId(0), address);
+    itr.update(now, Update::LocalEids(vec![host(packet.source())]));
+    let locators = vec![Locator { address: outer.destination, priority: 1, weight: 100 }];
+    let entry = Entry { forwarding: Forwarding::Locators(locators), expires: now + std::time::Duration::from_secs(60) };
+    itr.update(now, Update::Upsert { prefix: host(packet.destination()), entry });
+    let Verdict::Encapsulate(header, same) = itr.handle(now, inner) else { panic!("{outer:?}") };
+    assert_eq!(same, inner);
+    assert_eq!((header.source, header.destination), (outer.source, outer.destination));
+    assert_eq!((header.ttl, header.class), (packet.ttl(), outer.class));
+    header.lisp
 }
 
 #[test]

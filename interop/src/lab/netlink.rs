@@ -196,6 +196,21 @@ pub fn add_address(namespace: &Namespace, port: &str, address: IpNet) -> Result<
     configure(namespace, &port)
 }
 
+/// Takes an address from a port; routes that need no address of its network stay.
+///
+/// # Errors
+/// When the kernel refuses, or the port does not have it.
+pub fn remove_address(namespace: &Namespace, port: &str, address: IpAddr) -> Result<(), LabError> {
+    use futures::TryStreamExt as _;
+    let port = port.to_owned();
+    converse(namespace, format!("{address} away from {port}"), async move |netlink| {
+        let index = index_of(&netlink, &port).await?;
+        let mut found = netlink.address().get().set_link_index_filter(index).set_address_filter(address).execute();
+        let message = found.try_next().await?.ok_or(rtnetlink::Error::RequestFailed)?;
+        netlink.address().del(message).execute().await
+    })
+}
+
 fn route_message(to: IpNet, via: Option<IpAddr>, index: u32) -> Result<RouteMessage, rtnetlink::Error> {
     let mut message = RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(to.addr(), to.prefix_len())

@@ -19,6 +19,8 @@ pub(super) struct Case {
     pub(super) underlay: Underlay,
     /// The map-resolver is another node of the DHT, which shares nothing with the map-server but a trust anchor.
     pub(super) through_dht: bool,
+    /// In the end the xTR of others gets another locator.
+    pub(super) moves: bool,
 }
 
 /// Who plays a part.
@@ -38,15 +40,19 @@ const OPENLISP: Player = Theirs(Peer::Openlisp);
 const KERNEL: Player = Theirs(Peer::Kernel);
 
 const fn case(peer: Peer, name: &'static str, map_server: Player, xtrs: [Player; 2], underlay: Underlay) -> Case {
-    Case { peer, name, map_server, xtrs, underlay, through_dht: false }
+    Case { peer, name, map_server, xtrs, underlay, through_dht: false, moves: false }
 }
 
 const fn through_dht(case: Case) -> Case {
     Case { through_dht: true, ..case }
 }
 
+const fn moves(case: Case) -> Case {
+    Case { moves: true, ..case }
+}
+
 /// All of them, in the order they run.
-pub(super) const CASES: [Case; 18] = [
+pub(super) const CASES: [Case; 20] = [
     case(Peer::Oor, "map-server-of-ours-xtrs", OOR, [Ours, Ours], V4),
     case(Peer::Oor, "their-xtr-our-map-server", Ours, [Ours, OOR], V4),
     case(Peer::Oor, "their-xtrs-our-map-server", Ours, [OOR, OOR], V4),
@@ -56,6 +62,8 @@ pub(super) const CASES: [Case; 18] = [
     case(Peer::Oor, "our-xtr-their-xtr-ipv6", OOR, [OOR, Ours], V6),
     through_dht(case(Peer::Oor, "their-xtr-through-the-dht", Ours, [Ours, OOR], V4)),
     through_dht(case(Peer::Oor, "their-xtrs-through-the-dht-ipv6", Ours, [OOR, OOR], V6)),
+    moves(case(Peer::Oor, "their-xtr-moves", Ours, [Ours, OOR], V4)),
+    moves(case(Peer::Oor, "their-xtr-moves-ipv6", Ours, [OOR, Ours], V6)),
     case(Peer::Openlisp, "map-server-of-ours-xtrs", OPENLISP, [Ours, Ours], V4),
     case(Peer::Openlisp, "map-server-of-ours-xtrs-ipv6", OPENLISP, [Ours, Ours], V6),
     case(Peer::Openlisp, "their-xtr-our-map-server", Ours, [Ours, OPENLISP], V4),

@@ -5,6 +5,7 @@
 //! built program is. A case whose peer is not at hand is skipped, and says so. One peer is in every Linux: its `vxlan gpe`
 //! device, a data plane that speaks LISP-GPE (RFC 9305).
 
+mod afterwards;
 mod cases;
 mod kernel;
 pub(crate) mod network;

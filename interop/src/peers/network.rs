@@ -10,14 +10,17 @@
 //! `watch` asks the map-resolver what it knows, and is the map-resolver where that is another node of the DHT than the map-server.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use ipnet::{IpNet, Ipv4Net};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 
 use crate::interrupt;
-use crate::lab::{Lab, Node, Topology};
+use crate::lab::topology::Route;
+use crate::lab::{Lab, Node, Topology, netlink};
 use crate::limits::POLL;
 
 /// The port of a node towards the router; peers are told it by name.
@@ -79,6 +82,9 @@ pub(super) struct Site {
     pub(super) xtr: &'static str,
     /// Its locators, one a family of the underlay.
     rlocs: [&'static str; 2],
+    /// The locators that it gets where it moves, and the router's addresses there.
+    moved: [&'static str; 2],
+    gateways: [&'static str; 2],
     /// Name of the host.
     pub(super) host: &'static str,
     /// Its EIDs, one set a family.
@@ -99,7 +105,28 @@ pub(super) struct Eids {
 impl Site {
     /// The locator of a family.
     pub(super) fn rloc(&self, underlay: Underlay) -> &'static str {
-        self.rlocs[usize::from(underlay == Underlay::V6)]
+        self.rlocs[underlay as usize]
+    }
+
+    /// Gives its border another locator of a family instead of the one that it has, and tells that.
+    ///
+    /// # Errors
+    /// When the machine refuses something.
+    pub(super) fn renumber(&self, lab: &Lab, underlay: Underlay) -> anyhow::Result<IpAddr> {
+        let border = lab.namespace(self.xtr)?;
+        let (old, new): (_, IpNet) = (self.rloc(underlay).parse()?, self.moved[underlay as usize].parse()?);
+        if underlay == Underlay::V6 {
+            netlink::add_address(border, UNDERLAY, new)?;
+            netlink::remove_address(border, UNDERLAY, old)?;
+        } else {
+            // With its last IPv4 address a port loses its routes; with the first of two in one network, also the second.
+            netlink::remove_address(border, UNDERLAY, old)?;
+            netlink::add_address(border, UNDERLAY, new)?;
+            let via = Some(self.gateways[underlay as usize].parse()?);
+            let everywhere = IpNet::V4(Ipv4Net::default());
+            netlink::route(border, &Route { to: everywhere, via, port: UNDERLAY.into() })?;
+        }
+        Ok(new.addr())
     }
 }
 
@@ -108,6 +135,8 @@ pub(super) const SITES: [Site; 2] = [
     Site {
         xtr: "xA",
         rlocs: ["10.20.1.2", "2001:db8:c1::2"],
+        moved: ["10.20.1.3/24", "2001:db8:c1::3/64"],
+        gateways: ["10.20.1.1", "2001:db8:c1::1"],
         host: "hA",
         eids: [
             Eids { prefix: "2001:db8:a::/48", host: "2001:db8:a::2", gateway: "2001:db8:a::1" },
@@ -117,6 +146,8 @@ pub(super) const SITES: [Site; 2] = [
     Site {
         xtr: "xB",
         rlocs: ["10.20.2.2", "2001:db8:c2::2"],
+        moved: ["10.20.2.3/24", "2001:db8:c2::3/64"],
+        gateways: ["10.20.2.1", "2001:db8:c2::1"],
         host: "hB",
         eids: [
             Eids { prefix: "2001:db8:b::/48", host: "2001:db8:b::2", gateway: "2001:db8:b::1" },
@@ -134,8 +165,8 @@ pub(crate) fn describe() -> Topology {
     let mut topology = Topology::default();
     let ms = [Underlay::V4.map_server(), Underlay::V6.map_server()];
     let around = [
-        (Node::router(SITES[0].xtr), SITES[0].rlocs, ["10.20.1.1", "2001:db8:c1::1"]),
-        (Node::router(SITES[1].xtr), SITES[1].rlocs, ["10.20.2.1", "2001:db8:c2::1"]),
+        (Node::router(SITES[0].xtr), SITES[0].rlocs, SITES[0].gateways),
+        (Node::router(SITES[1].xtr), SITES[1].rlocs, SITES[1].gateways),
         (Node::host(MS), ms, ["10.20.3.1", "2001:db8:c3::1"]),
         (Node::host(WATCH), [Underlay::V4.watch(), Underlay::V6.watch()], ["10.20.4.1", "2001:db8:c4::1"]),
     ];

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum as _;
 
+use super::afterwards;
 use super::cases::{Case, Player};
 use super::network::{self, CAPTURED, SITES, UNDERLAY};
 use super::oor;
@@ -138,6 +139,8 @@ fn scenes(stage: &mut Stage<'_>) -> anyhow::Result<Vec<String>> {
     }];
     if stage.case.xtrs.iter().any(|player| !player.forwards()) {
         seen.push(led(stage)?);
+        // Ours probes the locator, whether that answers or not.
+        interrupt::sleep(PROBED_BY_NOW)?;
         return Ok(seen);
     }
     // Both sides begin once, with a family that no cache knows yet.
@@ -148,6 +151,15 @@ fn scenes(stage: &mut Stage<'_>) -> anyhow::Result<Vec<String>> {
         // A locator whose probes had no answer would be down by now.
         interrupt::sleep(PROBED_BY_NOW)?;
         seen.push(format!("after probes of locators, {}", series(stage, 1, 0, 0)?));
+    }
+    if stage.case.map_server == Player::Theirs(Peer::Openlisp) && stage.case.xtrs == [Player::Ours; 2] {
+        seen.push(afterwards::nobodys_of_ours(stage)?);
+    }
+    if stage.case.moves {
+        let site = if stage.case.xtrs[0] == Player::Ours { 1 } else { 0 };
+        seen.push(afterwards::nobodys(stage)?);
+        seen.push(afterwards::moving(stage)?);
+        seen.push(series(stage, 1 - site, site, 0)?);
     }
     Ok(seen)
 }

@@ -67,11 +67,7 @@ impl Stage<'_> {
 
     /// Waits until a program of ours says that it serves.
     fn await_ready(&mut self, index: usize) -> anyhow::Result<()> {
-        let what = format!("{} is ready", self.running[index].name());
-        self.wait(what, |stage| {
-            let is_ready = stage.running[index].has_printed("ready");
-            Ok(if is_ready { Ok(()) } else { Err("nothing of it in its log".to_owned()) })
-        })
+        self.await_said_by(index, "ready")
     }
 
     /// Who is asked for mappings.
@@ -199,14 +195,51 @@ impl Stage<'_> {
 
     /// Waits until an xTR of ours would send what is for an EID to the locator of another site.
     pub(super) fn await_led(&mut self, from: &Site, to: &Site, eids: &Eids) -> anyhow::Result<()> {
-        let (rloc, folder) = (to.rloc(self.case.underlay), self.folder(from.xtr)?);
-        self.wait(format!("{} sends what is for {} to {rloc}", from.xtr, eids.host), |stage| {
+        self.await_led_to(from, eids, to.rloc(self.case.underlay))
+    }
+
+    /// The same, and the locator may be another than that which the site began with.
+    pub(super) fn await_led_to(&mut self, from: &Site, eids: &Eids, rloc: &str) -> anyhow::Result<()> {
+        let what = format!("{} sends what is for {} to {rloc}", from.xtr, eids.host);
+        self.await_traced(from, eids.host, what, |trace| trace["outer"]["destination"] == rloc)
+    }
+
+    /// Waits until an xTR of ours has been answered that an address is no EID.
+    pub(super) fn await_native(&mut self, from: &Site, address: &str) -> anyhow::Result<()> {
+        let what = format!("{} natively forwards what is for {address}", from.xtr);
+        self.await_traced(from, address, what, |trace| trace["entry"]["action"] == "natively-forward")
+    }
+
+    /// Waits until an xTR of ours says so of the way to an address, for which it asks.
+    fn await_traced(
+        &mut self,
+        from: &Site,
+        address: &str,
+        what: String,
+        is_so: impl Fn(&Value) -> bool,
+    ) -> anyhow::Result<()> {
+        let folder = self.folder(from.xtr)?;
+        self.wait(what, |stage| {
             let mut command = stage.ours()?.command("lisp-xtr");
-            command.args(["trace", eids.host, "--resolve", "--json", "--state-dir"]).arg(&folder);
+            command.args(["trace", address, "--resolve", "--json", "--state-dir"]).arg(&folder);
             let output = process::output(stage.lab.namespace(from.xtr)?, command, COMMAND_TIME)?;
             let answer = serde_json::from_str::<Value>(&output.stdout).unwrap_or_default();
-            let held = answer["trace"]["outer"]["destination"] == rloc;
+            let held = is_so(&answer["trace"]);
             Ok(if held { Ok(()) } else { Err(format!("{} {}", output.stdout.trim(), output.stderr.trim())) })
+        })
+    }
+
+    /// Waits until a program has written this to its log.
+    pub(super) fn await_said(&mut self, node: &str, text: &str) -> anyhow::Result<()> {
+        let index = self.running.iter().position(|process| process.name() == node).context("no such program runs")?;
+        self.await_said_by(index, text)
+    }
+
+    fn await_said_by(&mut self, index: usize, text: &str) -> anyhow::Result<()> {
+        let what = format!("{} says {text:?}", self.running[index].name());
+        self.wait(what, |stage| {
+            let is_said = stage.running[index].has_printed(text);
+            Ok(if is_said { Ok(()) } else { Err("nothing of it in its log".to_owned()) })
         })
     }
 
