@@ -506,6 +506,18 @@ fn other_map_resolvers_are_asked_from_then_on() {
 }
 
 #[test]
+fn other_map_resolvers_are_asked_about_what_rests() {
+    let mut node = Node::plain();
+    node.miss("2001:db8:b::2/128");
+    node.advance(secs(60));
+    node.sent.clear();
+    take(&mut node, vec![], &[RESOLVER]);
+    assert!(node.sent.is_empty(), "they are the same");
+    take(&mut node, vec![], &["203.0.113.54"]);
+    assert_eq!(node.requests()[0].0, "203.0.113.54");
+}
+
+#[test]
 fn a_node_that_goes_away_withdraws_from_those_that_are_left_and_from_those_that_go() {
     let (mut node, _) = registered();
     take(&mut node, vec![server(SECOND_SERVER, ours())], &[RESOLVER]);
