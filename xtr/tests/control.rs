@@ -389,6 +389,33 @@ fn a_packet_that_joins_a_refresh_is_told_when_nobody_answers() {
     assert_eq!(node.updates(), [Update::Unresolved { eid: prefix(EID) }]);
 }
 
+/// Silence of the map system while a mapping of a short life ends.
+#[test]
+fn a_refresh_that_nobody_answers_goes_on_until_the_mapping_ends_and_a_packet_then_asks_at_once() {
+    for minutes in 1..=6 {
+        let mut node = Node::plain();
+        let (_, request) = node.miss(EID);
+        node.reply(&reply_to(&request, &[(EID, minutes)]));
+        let end = node.upsert().1.expires;
+        node.advance(secs(u64::from(minutes) * 48));
+        node.event(Event::Refresh { prefix: prefix(EID) });
+        let mut last = node.now;
+        while node.now < end {
+            if !node.requests().is_empty() {
+                last = node.now;
+            }
+            assert!(node.now - last < secs(15), "{minutes} min: nobody asks");
+            node.advance(secs(1));
+        }
+        node.event(Event::Miss { eid: prefix(EID), source: "2001:db8:a::2".parse().unwrap() });
+        node.advance(secs(1));
+        assert_eq!(node.refused(Refusal::RequestPaused), 0, "{minutes} min");
+        let (_, request) = node.requests().pop().expect("a Map-Request within a second");
+        node.reply(&reply_to(&request, &[(EID, minutes)]));
+        node.upsert();
+    }
+}
+
 #[test]
 fn a_flood_of_smrs_leaves_room_for_packets() {
     let mut node = Node::plain();

@@ -82,11 +82,35 @@ impl Conversation {
         matches!(self.stage, Stage::Answered { .. })
     }
 
-    pub(super) fn sent(&mut self, now: Instant, nonce: Nonce) {
+    /// Notes a request; `ends` is when the mapping ends that it is to refresh.
+    pub(super) fn sent(&mut self, now: Instant, nonce: Nonce, ends: Option<Instant>) {
         self.last_sent = Some(now);
         self.nonce = Some(nonce);
-        self.stage = Stage::Asked { nonce, retry: now + retry_after(self.sent) };
+        self.stage = Stage::Asked { nonce, retry: now + self.wait(now, ends) };
         self.sent += 1;
+    }
+
+    /// Where the rest after the last try would outlast a mapping the slow tries are spread over what is left of its life: whoever can answer
+    /// again by its end is asked, and a packet that finds none then meets no rest.
+    fn wait(&self, now: Instant, ends: Option<Instant>) -> Duration {
+        let usual = retry_after(self.sent);
+        let Some(left) = ends.map(|ends| ends.saturating_duration_since(now)) else { return usual };
+        let waits = (limits::RETRANSMISSIONS + 1).saturating_sub(self.sent).max(1);
+        let is_outlasted = limits::LONGEST_RETRY * waits + limits::REST > left;
+        if usual < limits::LONGEST_RETRY || !is_outlasted {
+            return usual;
+        }
+        usual.max((left + limits::LONGEST_RETRY) / waits)
+    }
+
+    /// A packet waits from now on, whatever the request was first for. What was to refresh a mapping has come too late: it is asked for at the
+    /// first pace again.
+    pub(super) fn waits(&mut self, source: IpAddr) {
+        if let (Cause::Refresh, Stage::Asked { retry, .. }) = (self.cause, self.stage) {
+            self.sent = self.sent.min(1);
+            self.stage = Stage::Due { at: self.allowed().map_or(retry, |at| at.min(retry)) };
+        }
+        self.cause = Cause::Miss { source };
     }
 
     pub(super) fn answered(&mut self, now: Instant) {

@@ -280,11 +280,11 @@ impl Resolver {
     fn want(&mut self, now: Instant, eid: EidPrefix, cause: Cause) -> Result<(), Refusal> {
         if let Some(conversation) = self.conversations.get_mut(&eid) {
             match &mut conversation.stage {
-                // A packet waits from now on, whatever the request was first for: it is told if nobody answers.
-                Stage::Due { .. } | Stage::Asked { .. } if matches!(cause, Cause::Miss { .. }) => {
-                    conversation.cause = cause;
+                Stage::Due { .. } | Stage::Asked { .. } => {
+                    if let Cause::Miss { source } = cause {
+                        conversation.waits(source);
+                    }
                 }
-                Stage::Due { .. } | Stage::Asked { .. } => {}
                 Stage::AskAgain { wanted, .. } => *wanted = true,
                 Stage::Resting { .. } => return Err(Refusal::RequestPaused),
                 Stage::Answered { until } => {
@@ -372,7 +372,8 @@ impl Resolver {
             self.forget_keys(&eid);
             return Err(Refusal::NoLocatorOfFamily);
         };
-        conversation.sent(now, nonce);
+        let ends = self.mirror.get(now, &eid).filter(|_| conversation.cause == Cause::Refresh);
+        conversation.sent(now, nonce, ends.map(|installed| installed.expires));
         let question = Question {
             asked: eid,
             source: conversation.cause.source(),
