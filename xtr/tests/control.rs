@@ -92,6 +92,43 @@ fn resolvers_take_turns_and_the_one_that_answers_is_asked_first() {
 }
 
 #[test]
+fn an_eid_that_was_wanted_while_there_was_no_locator_is_asked_about_when_there_is_one() {
+    let mut node = Node::plain();
+    let own = node.control.database().locators().to_vec();
+    node.input(Input::Locators(vec![]));
+    for _ in 0..50 {
+        node.event(Event::Miss { eid: prefix(EID), source: "2001:db8:a::2".parse().unwrap() });
+        node.advance(secs(1));
+    }
+    assert!(node.requests().is_empty());
+    node.input(Input::Locators(own));
+    assert_eq!(node.requests().len(), 1);
+    assert!(!node.updates().contains(&Update::Unresolved { eid: prefix(EID) }), "nobody was asked who could be silent");
+}
+
+#[test]
+fn an_eid_that_rests_is_asked_about_when_another_locator_comes_and_once_a_second_at_most() {
+    let mut node = Node::plain();
+    let own = node.control.database().locators().to_vec();
+    node.miss(EID);
+    while node.updates_pending().is_empty() {
+        node.run_to_deadline();
+    }
+    node.sent.clear();
+    let locators = [vec![], own.clone(), vec![], own].map(Input::Locators);
+    locators.into_iter().for_each(|locators| node.input(locators));
+    assert_eq!(node.requests().len(), 1);
+    node.advance(secs(1));
+    assert_eq!(node.requests().len(), 1);
+}
+
+#[test]
+fn a_map_resolver_to_which_there_is_no_way_is_passed_over() {
+    let mut node = Node::with_resolvers(&["2001:db8:53::1", RESOLVER]);
+    assert_eq!(node.miss(EID).0, RESOLVER);
+}
+
+#[test]
 fn one_eid_is_asked_for_once_a_second_at_most() {
     let mut node = Node::plain();
     let (_, request) = node.miss(EID);
@@ -350,6 +387,33 @@ fn a_packet_that_joins_a_refresh_is_told_when_nobody_answers() {
         node.run_to_deadline();
     }
     assert_eq!(node.updates(), [Update::Unresolved { eid: prefix(EID) }]);
+}
+
+/// Silence of the map system while a mapping of a short life ends.
+#[test]
+fn a_refresh_that_nobody_answers_goes_on_until_the_mapping_ends_and_a_packet_then_asks_at_once() {
+    for minutes in 1..=6 {
+        let mut node = Node::plain();
+        let (_, request) = node.miss(EID);
+        node.reply(&reply_to(&request, &[(EID, minutes)]));
+        let end = node.upsert().1.expires;
+        node.advance(secs(u64::from(minutes) * 48));
+        node.event(Event::Refresh { prefix: prefix(EID) });
+        let mut last = node.now;
+        while node.now < end {
+            if !node.requests().is_empty() {
+                last = node.now;
+            }
+            assert!(node.now - last < secs(15), "{minutes} min: nobody asks");
+            node.advance(secs(1));
+        }
+        node.event(Event::Miss { eid: prefix(EID), source: "2001:db8:a::2".parse().unwrap() });
+        node.advance(secs(1));
+        assert_eq!(node.refused(Refusal::RequestPaused), 0, "{minutes} min");
+        let (_, request) = node.requests().pop().expect("a Map-Request within a second");
+        node.reply(&reply_to(&request, &[(EID, minutes)]));
+        node.upsert();
+    }
 }
 
 #[test]

@@ -184,24 +184,59 @@ fn what_has_moved_is_said_to_the_packet_half_until_it_is_back() {
     assert_eq!(moved(&mut node), Some(vec![]), "the operator takes the whole away");
 }
 
+/// What the second Map-Server says, under one secret with the first; whether it was acknowledged is not looked at.
+fn second_says(node: &mut Node, nonce: Nonce, records: Vec<MappingRecord>) {
+    let notify = MapNotify { nonce, records, ..MapNotify::default() };
+    let bytes = auth::seal(&ControlMessage::from(notify), &ours(), TagForm::Truncated).unwrap();
+    node.bytes(&format!("{SECOND_SERVER}:4342"), &bytes);
+}
+
+/// A node that is registered with the first of two Map-Servers, and its Map-Register to the second.
+fn registered_with_one_of_two() -> (Node, MapRegister) {
+    let mut node = left_behind(&[]);
+    take(&mut node, vec![server(SERVER, ours()), server(SECOND_SERVER, ours())], &[RESOLVER]);
+    let (_, register) = node.register();
+    (node, register)
+}
+
 /// Each of two Map-Servers may have another xTR of the two: then each would leave the packets to the other.
 #[test]
 fn a_whole_prefix_is_delivered_here_as_long_as_one_map_server_has_it_from_us() {
-    let mut node = left_behind(&[]);
-    take(&mut node, vec![server(SERVER, ours()), server(SECOND_SERVER, ours())], &[RESOLVER]);
-    node.sent.clear();
+    let (mut node, register) = registered_with_one_of_two();
+    second_says(&mut node, register.nonce, register.records);
     says(&mut node, 1, behind_other("10.1.0.0/16"));
     assert_eq!(node.control.all_moved(), []);
     assert_eq!(node.control.registrations(node.now).filter(|row| row.moved).count(), 1);
-    let records = vec![behind_other("10.1.0.0/16")];
-    let second = MapNotify { nonce: Nonce((1 << 60) + 1), records, ..MapNotify::default() };
-    let second = auth::seal(&ControlMessage::from(second), &ours(), TagForm::Truncated).unwrap();
-    node.bytes(&format!("{SECOND_SERVER}:4342"), &second);
+    second_says(&mut node, Nonce((1 << 60) + 1), vec![behind_other("10.1.0.0/16")]);
     assert_eq!(node.control.all_moved(), [prefix("10.1.0.0/16")]);
     node.sent.clear();
     says(&mut node, 2, nobodys("10.1.0.0/16"));
     assert_eq!(node.control.all_moved(), [], "the first has it from us again");
     assert_eq!(node.control.registrations(node.now).filter(|row| row.moved).count(), 1);
+}
+
+/// RFC 9301, section 8.2: it forgets what is not registered again within three minutes.
+#[test]
+fn a_map_server_that_confirms_nothing_has_no_prefix_from_us() {
+    let (mut node, _) = registered_with_one_of_two();
+    says(&mut node, 1, behind_other("10.1.0.0/16"));
+    assert_eq!(node.control.all_moved(), [prefix("10.1.0.0/16")], "it never had it");
+
+    let (mut node, register) = registered_with_one_of_two();
+    second_says(&mut node, register.nonce, register.records);
+    says(&mut node, 1, behind_other("10.1.0.0/16"));
+    node.advance(secs(179));
+    assert_eq!(node.control.all_moved(), []);
+    node.updates();
+    node.advance(secs(1));
+    assert_eq!(moved(&mut node), Some(vec![prefix("10.1.0.0/16")]), "it has forgotten it");
+    let last = node.sent.pop().unwrap();
+    node.advance(secs(600));
+    assert_eq!(last.1.ip(), ip(SECOND_SERVER));
+    let registers = std::mem::take(&mut node.sent).into_iter().filter(|(_, to, _)| to.ip() == ip(SECOND_SERVER));
+    let register = MapRegister::decode(&registers.last().unwrap().2).unwrap();
+    second_says(&mut node, register.nonce, register.records);
+    assert_eq!(moved(&mut node), Some(vec![]), "it has it again");
 }
 
 #[test]
@@ -503,6 +538,18 @@ fn other_map_resolvers_are_asked_from_then_on() {
     let mut node = Node::plain();
     take(&mut node, vec![], &["203.0.113.54"]);
     assert_eq!(node.miss("2001:db8:b::2/128").0, "203.0.113.54");
+}
+
+#[test]
+fn other_map_resolvers_are_asked_about_what_rests() {
+    let mut node = Node::plain();
+    node.miss("2001:db8:b::2/128");
+    node.advance(secs(60));
+    node.sent.clear();
+    take(&mut node, vec![], &[RESOLVER]);
+    assert!(node.sent.is_empty(), "they are the same");
+    take(&mut node, vec![], &["203.0.113.54"]);
+    assert_eq!(node.requests()[0].0, "203.0.113.54");
 }
 
 #[test]

@@ -172,6 +172,8 @@ pub struct Registrar {
     moved_parts: BTreeMap<(usize, EidPrefix), Instant>,
     /// What was last said to have moved.
     all_moved: Vec<EidPrefix>,
+    /// When a Map-Server will have forgotten what has moved at another, unless it confirms that it has it.
+    had_until: Option<Instant>,
     withdrawing: bool,
     outputs: VecDeque<Output>,
     tally: Tally,
@@ -213,6 +215,7 @@ impl Registrar {
             moved: BTreeSet::new(),
             moved_parts: BTreeMap::new(),
             all_moved: Vec::new(),
+            had_until: None,
             cgeids,
             through: Through::default(),
             batches: Vec::new(),
@@ -274,7 +277,7 @@ impl Registrar {
                 self.hurry(now);
             }
         }
-        self.say_moved();
+        self.say_moved(now);
     }
 
     /// Sends what is due.
@@ -292,6 +295,9 @@ impl Registrar {
             }
         }
         self.drop_ended();
+        if self.had_until.is_some_and(|until| until <= now) {
+            self.say_moved(now);
+        }
     }
 
     /// The next thing to do, until there is none.
@@ -304,7 +310,7 @@ impl Registrar {
         if self.through.is_closed() {
             return None;
         }
-        self.batches.iter().filter_map(|batch| batch.due).min()
+        self.batches.iter().filter_map(|batch| batch.due).chain(self.had_until).min()
     }
 
     /// Whether every Map-Server has confirmed what was last to be told to it.

@@ -19,6 +19,9 @@ pub const OUTSTANDING_NONCES: usize = 10;
 /// forgets it by itself (RFC 9301, section 8.2).
 pub const WITHDRAWALS: u32 = 8;
 
+/// After this time without a Map-Register a Map-Server has forgotten it (RFC 9301, section 8.2).
+pub const FORGOTTEN: Duration = Duration::from_secs(180);
+
 /// Nonces reserved on disk at once: a day of registering to two servers each minute costs a dozen writes.
 pub const NONCE_BLOCK: u64 = 256;
 

@@ -42,7 +42,7 @@ pub(super) enum Stage {
     Asked { nonce: Nonce, retry: Instant },
     /// The answer was "ask again": done at `at` if packets still come.
     AskAgain { at: Instant, wanted: bool },
-    /// Nobody answered: no more requests until then.
+    /// Nobody answered, or nobody could be asked: no more requests until then.
     Resting { until: Instant },
     /// Answered: the rate limit still forbids another request until then.
     Answered { until: Instant },
@@ -82,17 +82,41 @@ impl Conversation {
         matches!(self.stage, Stage::Answered { .. })
     }
 
-    pub(super) fn sent(&mut self, now: Instant, nonce: Nonce) {
+    /// Notes a request; `ends` is when the mapping ends that it is to refresh.
+    pub(super) fn sent(&mut self, now: Instant, nonce: Nonce, ends: Option<Instant>) {
         self.last_sent = Some(now);
         self.nonce = Some(nonce);
-        self.stage = Stage::Asked { nonce, retry: now + retry_after(self.sent) };
+        self.stage = Stage::Asked { nonce, retry: now + self.wait(now, ends) };
         self.sent += 1;
+    }
+
+    /// Where the rest after the last try would outlast a mapping the slow tries are spread over what is left of its life: whoever can answer
+    /// again by its end is asked, and a packet that finds none then meets no rest.
+    fn wait(&self, now: Instant, ends: Option<Instant>) -> Duration {
+        let usual = retry_after(self.sent);
+        let Some(left) = ends.map(|ends| ends.saturating_duration_since(now)) else { return usual };
+        let waits = (limits::RETRANSMISSIONS + 1).saturating_sub(self.sent).max(1);
+        let is_outlasted = limits::LONGEST_RETRY * waits + limits::REST > left;
+        if usual < limits::LONGEST_RETRY || !is_outlasted {
+            return usual;
+        }
+        usual.max((left + limits::LONGEST_RETRY) / waits)
+    }
+
+    /// A packet waits from now on, whatever the request was first for. What was to refresh a mapping has come too late: it is asked for at the
+    /// first pace again.
+    pub(super) fn waits(&mut self, source: IpAddr) {
+        if let (Cause::Refresh, Stage::Asked { retry, .. }) = (self.cause, self.stage) {
+            self.sent = self.sent.min(1);
+            self.stage = Stage::Due { at: self.allowed().map_or(retry, |at| at.min(retry)) };
+        }
+        self.cause = Cause::Miss { source };
     }
 
     pub(super) fn answered(&mut self, now: Instant) {
         self.close();
         self.asked_again = 0;
-        self.stage = Stage::Answered { until: self.last_sent.unwrap_or(now) + limits::MIN_INTERVAL };
+        self.stage = Stage::Answered { until: self.allowed().unwrap_or(now + limits::MIN_INTERVAL) };
     }
 
     pub(super) fn told_to_ask_again(&mut self, now: Instant) {
@@ -106,27 +130,39 @@ impl Conversation {
     /// The answer is worth another request at once, as far as the rate allows.
     pub(super) fn asks_anew(&mut self, now: Instant) {
         if matches!(self.stage, Stage::Asked { .. }) && self.sent <= limits::RETRANSMISSIONS {
-            self.stage = Stage::Due { at: self.last_sent.unwrap_or(now) + limits::MIN_INTERVAL };
+            self.stage = Stage::Due { at: self.allowed().unwrap_or(now + limits::MIN_INTERVAL) };
         }
     }
 
     /// The same of an answer that holds: what is asked next is another question.
     pub(super) fn asks_otherwise(&mut self, now: Instant) {
         self.close();
-        self.stage = Stage::Due { at: self.last_sent.unwrap_or(now) + limits::MIN_INTERVAL };
+        self.stage = Stage::Due { at: self.allowed().unwrap_or(now + limits::MIN_INTERVAL) };
     }
 
     /// As if nothing had been asked yet: nothing that comes counts any more.
     pub(super) fn starts_over(&mut self) {
         self.close();
         if let Stage::Asked { retry, .. } = self.stage {
-            self.stage = Stage::Due { at: self.last_sent.map_or(retry, |at| at + limits::MIN_INTERVAL) };
+            self.stage = Stage::Due { at: self.allowed().unwrap_or(retry) };
+        }
+    }
+
+    /// Whom to ask, or from where, is another than when nobody answered.
+    pub(super) fn wakes(&mut self, now: Instant) {
+        if matches!(self.stage, Stage::Resting { .. }) {
+            self.stage = Stage::Due { at: self.allowed().unwrap_or(now) };
         }
     }
 
     pub(super) fn rests(&mut self, now: Instant) {
         self.close();
         self.stage = Stage::Resting { until: now + limits::REST };
+    }
+
+    /// When the rate limit allows the next request.
+    fn allowed(&self) -> Option<Instant> {
+        self.last_sent.map(|at| at + limits::MIN_INTERVAL)
     }
 
     fn close(&mut self) {

@@ -174,11 +174,17 @@ impl Resolver {
                 self.on_published(now, (via, proven), asked.map(|asked| (asked, extends)), records)
             }
             Input::Resolvers(resolvers) => {
+                if resolvers.iter().any(|resolver| !self.config.resolvers.contains(resolver)) {
+                    self.wake(now);
+                }
                 (self.config.resolvers, self.preferred) = (resolvers, 0);
                 Ok(())
             }
             Input::Newer { prefix } => self.on_newer(now, prefix),
             Input::Locators(rlocs) => {
+                if rlocs.iter().any(|rloc| !self.config.rlocs.contains(rloc)) {
+                    self.wake(now);
+                }
                 self.config.rlocs = rlocs;
                 Ok(())
             }
@@ -274,11 +280,11 @@ impl Resolver {
     fn want(&mut self, now: Instant, eid: EidPrefix, cause: Cause) -> Result<(), Refusal> {
         if let Some(conversation) = self.conversations.get_mut(&eid) {
             match &mut conversation.stage {
-                // A packet waits from now on, whatever the request was first for: it is told if nobody answers.
-                Stage::Due { .. } | Stage::Asked { .. } if matches!(cause, Cause::Miss { .. }) => {
-                    conversation.cause = cause;
+                Stage::Due { .. } | Stage::Asked { .. } => {
+                    if let Cause::Miss { source } = cause {
+                        conversation.waits(source);
+                    }
                 }
-                Stage::Due { .. } | Stage::Asked { .. } => {}
                 Stage::AskAgain { wanted, .. } => *wanted = true,
                 Stage::Resting { .. } => return Err(Refusal::RequestPaused),
                 Stage::Answered { until } => {
@@ -306,6 +312,11 @@ impl Resolver {
         }
         self.conversations.insert(eid, Conversation::new(now, cause));
         Ok(())
+    }
+
+    /// Those that rest are asked about again, each as soon as the rate allows.
+    fn wake(&mut self, now: Instant) {
+        self.conversations.values_mut().for_each(|conversation| conversation.wakes(now));
     }
 
     /// Whether a host of the site may have another conversation: no more than there is room left for all others. So one host that asks
@@ -350,10 +361,19 @@ impl Resolver {
         let kept = conversation.nonce.filter(|_| !is_protected);
         let nonce = kept.unwrap_or_else(|| Nonce(self.random.next_u64()));
         let (sent, resolvers) = (conversation.sent as usize, self.config.resolvers.len());
-        let turn = self.preferred + sent;
         // When all have been asked in vain it may be our own way to them.
         let rlocs = turned(&self.config.rlocs, self.uplink + sent.checked_div(resolvers).unwrap_or(0));
-        conversation.sent(now, nonce);
+        let in_turn = self.config.resolvers.iter().cycle().skip(self.preferred + sent).take(resolvers);
+        let reachable = in_turn.filter_map(|resolver| Some((*resolver, resolver.destination(&rlocs)?))).next();
+        let Some((resolver, to)) = reachable else {
+            // Nobody can be asked who could be silent.
+            conversation.nonce.and_then(|nonce| self.nonces.remove(&nonce));
+            conversation.rests(now);
+            self.forget_keys(&eid);
+            return Err(Refusal::NoLocatorOfFamily);
+        };
+        let ends = self.mirror.get(now, &eid).filter(|_| conversation.cause == Cause::Refresh);
+        conversation.sent(now, nonce, ends.map(|installed| installed.expires));
         let question = Question {
             asked: eid,
             source: conversation.cause.source(),
@@ -362,13 +382,10 @@ impl Resolver {
             nonce,
             itr_rlocs: &rlocs,
         };
-        let resolver = self.config.resolvers.get(turn.checked_rem(resolvers).unwrap_or(0));
-        let to = resolver.and_then(|resolver| Some((resolver, resolver.destination(&rlocs)?)));
-        let (resolver, to) = to.ok_or(Refusal::NoLocatorOfFamily)?;
         let security = if is_protected {
             let mut key = [0; OneTimeKey::OCTETS];
             self.random.fill_bytes(&mut key);
-            Some(self.secured.begin(now, eid, nonce, *resolver, OneTimeKey::new(key))?)
+            Some(self.secured.begin(now, eid, nonce, resolver, OneTimeKey::new(key))?)
         } else {
             None
         };

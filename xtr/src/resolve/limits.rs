@@ -19,7 +19,7 @@ pub const LONGEST_RETRY: Duration = Duration::from_secs(8);
 /// Unanswered retransmissions after which an EID-prefix rests (RFC 9301, section 5.3).
 pub const RETRANSMISSIONS: u32 = 10;
 
-/// How long it rests (RFC 9301, section 5.3).
+/// How long it rests (RFC 9301, section 5.3), unless it can be asked for from another locator, or of another Map-Resolver, before.
 pub const REST: Duration = Duration::from_secs(30);
 
 /// Longest wait after the answer "ask again": 1, 2, 4 ... 60 s, while packets come.

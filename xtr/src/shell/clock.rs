@@ -65,13 +65,13 @@ impl Alarm {
         Ok(Self { timer, set: None })
     }
 
-    /// Waits until then; for ever where it is none. May be cancelled.
+    /// Waits until then; for ever where it is none. May be cancelled. Who asks for what is over again and again lets others run too.
     pub async fn until(&mut self, time: Option<Instant>) {
         let Some(time) = time else { return std::future::pending().await };
         loop {
             let left = time.saturating_duration_since(now());
             if left.is_zero() {
-                return;
+                return tokio::task::consume_budget().await;
             }
             if self.ring(time, left).await.is_err() {
                 // It is late by a sleep, if there is one.
@@ -116,5 +116,17 @@ mod tests {
         alarm.until(Some(time)).await;
         assert!(now() >= time);
         assert!(tokio::time::timeout(Duration::from_millis(20), alarm.until(None)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_what_is_over_again_and_again_lets_others_run() {
+        let mut alarm = Alarm::new().unwrap();
+        let past = now();
+        let others = tokio::spawn(tokio::time::sleep(Duration::from_millis(5)));
+        let given_up = Instant::now() + Duration::from_secs(30);
+        while !others.is_finished() {
+            alarm.until(Some(past)).await;
+            assert!(Instant::now() < given_up, "no other task has run");
+        }
     }
 }

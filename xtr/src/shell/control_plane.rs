@@ -114,30 +114,7 @@ impl ControlPlane {
     /// node that moves no packets cannot be reached by another way either.
     pub async fn run(&mut self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
         self.tell(Input::InterfaceMtus(self.locators.mtus.clone()));
-        tokio::pin!(stop);
-        let result = loop {
-            self.pitr.apply(&mut self.netlink).await;
-            self.moved.apply(&mut self.netlink).await;
-            let step = tokio::select! {
-                () = &mut stop => break Ok(()),
-                step = self.step() => step,
-            };
-            match step {
-                Ok(Step::Done) => {}
-                Ok(Step::Change(change)) => self.on_change(change).await,
-                Ok(Step::Look) => {
-                    self.look_at_addresses();
-                    self.lead_again().await;
-                }
-                Ok(Step::Seen(machine)) => self.on_seen(machine),
-                Ok(Step::Reload(answer)) => {
-                    let came_of_it = self.reload().await;
-                    // Who asked may have gone.
-                    let _ = answer.map(|answer| answer.send(came_of_it));
-                }
-                Err(failure) => break Err(failure),
-            }
-        };
+        let result = self.go_on(stop, |_| false).await;
         program::manager::stopping();
         self.farewell().await;
         self.settle(true);
@@ -145,11 +122,45 @@ impl ControlPlane {
     }
 
     async fn farewell(&mut self) {
-        self.control.handle(clock::now(), Input::Shutdown);
-        self.drain();
-        let farewell = async { while !self.control.is_withdrawn() && self.step().await.is_ok() {} };
-        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+        self.tell(Input::Shutdown);
+        let end = tokio::time::sleep(FAREWELL);
+        if self.go_on(end, Control::is_withdrawn).await.is_err() || !self.control.is_withdrawn() {
             tracing::warn!("not every registration was taken back; the others expire within three minutes");
+        }
+    }
+
+    /// Takes what comes until `stop`, or until it is done.
+    async fn go_on(&mut self, stop: impl Future<Output = ()>, is_done: fn(&Control) -> bool) -> Result<(), Failure> {
+        tokio::pin!(stop);
+        while !is_done(&self.control) {
+            // Else what is due here would be due for ever.
+            self.pitr.apply(&mut self.netlink).await;
+            self.moved.apply(&mut self.netlink).await;
+            let step = tokio::select! {
+                biased;
+                () = &mut stop => break,
+                step = self.step() => step?,
+            };
+            self.finish(step).await;
+        }
+        Ok(())
+    }
+
+    /// Does what a step has left.
+    async fn finish(&mut self, step: Step) {
+        match step {
+            Step::Done => {}
+            Step::Change(change) => self.on_change(change).await,
+            Step::Look => {
+                self.look_at_addresses();
+                self.lead_again().await;
+            }
+            Step::Seen(machine) => self.on_seen(machine),
+            Step::Reload(answer) => {
+                let came_of_it = self.reload().await;
+                // Who asked may have gone.
+                let _ = answer.map(|answer| answer.send(came_of_it));
+            }
         }
     }
 

@@ -27,7 +27,7 @@ use crate::pause::Pause;
 use crate::reach::Budget;
 use crate::refusal::{Refusal, Tally};
 use crate::resolve::sec_refusal;
-use crate::transport::{Outgoing, Via};
+use crate::transport::{Destination, Outgoing, Via};
 pub(super) use told::ACCEPTED;
 
 /// What the engine is made of.
@@ -246,12 +246,16 @@ impl Subscriber {
         is_live
     }
 
-    /// Our locators changed: each Map-Server hears where Map-Notifies can be sent now (RFC 9437, section 5).
+    /// Our locators changed: each Map-Server hears where Map-Notifies can be sent now (RFC 9437, section 5), and one that did not answer is
+    /// asked again. Where there is none left that waits for one.
     pub fn set_rlocs(&mut self, now: Instant, rlocs: Vec<IpAddr>) {
         self.rlocs = rlocs;
+        if self.rlocs.is_empty() {
+            return;
+        }
         for prefix in self.table.prefixes() {
             if let Some(mut subscription) = self.take(&prefix) {
-                if matches!(subscription.state, State::Subscribed | State::Asked) {
+                if matches!(subscription.state, State::Subscribed | State::Asked | State::Unanswered) {
                     subscription.hurry(now, State::Asked);
                 }
                 self.put(prefix, subscription);
@@ -349,13 +353,7 @@ impl Subscriber {
             State::Leaving if subscription.tries >= limits::LEAVING_TRIES => return self.forget(&subscription),
             State::Asked if subscription.tries >= limits::TRIES => {
                 tracing::debug!(%prefix, "no Map-Server answers a subscription: the mapping is polled");
-                let was_live = subscription.is_live();
-                self.forget(&subscription);
-                subscription.failed(now, State::Unanswered, limits::FIRST_PAUSE);
-                if was_live {
-                    self.outputs.push_back(Output::Poll(prefix));
-                }
-                return self.put(prefix, subscription);
+                return self.poll_instead(now, prefix, subscription);
             }
             // Nothing is ever due about those.
             State::Configured | State::Unasked => return self.put(prefix, subscription),
@@ -364,23 +362,56 @@ impl Subscriber {
                 subscription.hurry(now, State::Asked);
             }
         }
-        if let Err(refusal) = self.ask(now, prefix, &mut subscription) {
-            self.tally.count(refusal);
+        match self.way(&subscription) {
+            Some(way) => {
+                if let Err(refusal) = self.ask(now, prefix, &mut subscription, way) {
+                    self.tally.count(refusal);
+                }
+                self.put(prefix, subscription);
+            }
+            None => {
+                self.tally.count(Refusal::NoLocatorOfFamily);
+                // Who leaves cannot say so.
+                if subscription.state != State::Leaving {
+                    self.poll_instead(now, prefix, subscription);
+                }
+            }
         }
+    }
+
+    fn poll_instead(&mut self, now: Instant, prefix: EidPrefix, mut subscription: Subscription) {
+        if subscription.is_live() {
+            self.outputs.push_back(Output::Poll(prefix));
+        }
+        subscription.unanswered(now);
         self.put(prefix, subscription);
+    }
+
+    /// The association that is asked next, and where. Whoever tells of changes is asked as long as he does: of another it would be a second
+    /// subscription. Else all take turns to which there is a way.
+    fn way(&self, subscription: &Subscription) -> Option<(usize, Destination)> {
+        let to = |index: usize| Some((index, self.associations.get(index)?.resolver.destination(&self.rlocs)?));
+        if subscription.is_live() || subscription.state == State::Leaving {
+            return to(subscription.association);
+        }
+        let next = subscription.asked_last() + usize::from(subscription.tries > 0);
+        let count = self.associations.len();
+        (0..count).find_map(|turn| to((next + turn) % count))
     }
 
     /// Sends the Map-Request. Each try has a nonce of its own, since a Map-Server drops what is not above the last in silence; the
     /// first is the one after the last, as RFC 9437, section 5, has it, and the others are above what may have been missed.
-    fn ask(&mut self, now: Instant, prefix: EidPrefix, subscription: &mut Subscription) -> Result<(), Refusal> {
+    fn ask(
+        &mut self,
+        now: Instant,
+        prefix: EidPrefix,
+        subscription: &mut Subscription,
+        (by, to): (usize, Destination),
+    ) -> Result<(), Refusal> {
         // That there is one was looked at before.
         self.budget.take(now);
-        // Whoever tells of changes is asked as long as he does: of another it would be a second subscription.
-        if subscription.tries > 0 && subscription.state == State::Asked && !subscription.is_live() {
-            subscription.association = (subscription.association + 1) % self.associations.len().max(1);
-        }
-        let by = self.associations.get(subscription.association);
-        let makes_key = by.is_some_and(|by| matches!(by.security, Security::OneTime(_)));
+        let association = self.associations.get(by).ok_or(Refusal::NoLocatorOfFamily)?;
+        let makes_key = matches!(association.security, Security::OneTime(_));
         let (nonce, bound) = match subscription.last {
             // That an association cannot be made may be because of the nonce.
             Some(last) if subscription.tries == 0 && !(makes_key && subscription.failures > 0) => {
@@ -399,9 +430,7 @@ impl Subscriber {
             self.random.fill_bytes(&mut octets);
             OneTime::new(octets, nonce)
         });
-        subscription.sent(now, nonce, one_time.clone());
-        let association = self.associations.get(subscription.association).ok_or(Refusal::NoLocatorOfFamily)?;
-        let to = association.resolver.destination(&self.rlocs).ok_or(Refusal::NoLocatorOfFamily)?;
+        subscription.sent(now, nonce, by, one_time.clone());
         let is_leaving = subscription.state == State::Leaving;
         let wish = Wish { prefix, nonce, identity: self.identity, rlocs: &self.rlocs, is_leaving };
         let security = match (&association.security, one_time) {

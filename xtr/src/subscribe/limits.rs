@@ -36,6 +36,9 @@ pub const OUTSTANDING: usize = 8;
 /// Wait before a subscription that was refused, or not answered, is tried again; it doubles.
 pub const FIRST_PAUSE: Duration = Duration::from_secs(300);
 
+/// The same of a subscription whose renewal was not answered.
+pub const SILENT_PAUSE: Duration = Duration::from_secs(60);
+
 /// Longest such wait.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 

@@ -95,7 +95,7 @@ pub(super) struct Subscription {
     pub(super) last: Option<u64>,
     /// The nonce of the Map-Request that was confirmed: Map-Notifies are above it.
     floor: Option<u64>,
-    /// When it was confirmed last.
+    /// When it was confirmed last; `None` also when that was asked for again in vain.
     pub(super) confirmed: Option<Instant>,
     /// The last nonce of each EID-prefix that a Map-Notify was about (RFC 9437, section 6).
     told: BTreeMap<EidPrefix, u64>,
@@ -153,7 +153,19 @@ impl Subscription {
 
     /// Whether the Map-Server tells of changes, as far as we know: also while it is asked for again.
     pub(super) fn is_live(&self) -> bool {
-        self.floor.is_some() && matches!(self.state, State::Asked | State::Subscribed) || self.is_told_only()
+        let is_confirmed = self.confirmed.is_some() && matches!(self.state, State::Asked | State::Subscribed);
+        is_confirmed || self.is_told_only()
+    }
+
+    /// Whether a change counts that the Map-Server tells of: also where it has not answered for a while, and the mapping is polled. It may
+    /// have the subscription all the same, and its nonces go on (RFC 9437, section 6).
+    pub(super) fn is_heard(&self) -> bool {
+        self.floor.is_some() && self.state != State::Leaving
+    }
+
+    /// The association that it was asked for with last.
+    pub(super) fn asked_last(&self) -> usize {
+        self.asked.back().map_or(self.association, |asked| asked.association)
     }
 
     /// Nonces that a Map-Notify may confirm, oldest first.
@@ -181,15 +193,18 @@ impl Subscription {
         self.asked.iter().rev().find(is_answered).map(|asked| asked.nonce)
     }
 
-    /// Notes a Map-Request.
-    pub(super) fn sent(&mut self, now: Instant, nonce: u64, one_time: Option<OneTime>) {
+    /// Notes a Map-Request, and by which association it was sent.
+    pub(super) fn sent(&mut self, now: Instant, nonce: u64, association: usize, one_time: Option<OneTime>) {
         self.due = now + limits::FIRST_RETRY.saturating_mul(1 << (self.tries / 2).min(6));
         self.tries = self.tries.saturating_add(1);
         self.used(nonce);
         if self.asked.len() == limits::OUTSTANDING {
             self.asked.pop_front();
         }
-        self.asked.push_back(Asked { nonce, association: self.association, one_time });
+        if self.floor.is_none() {
+            self.association = association;
+        }
+        self.asked.push_back(Asked { nonce, association, one_time });
     }
 
     fn used(&mut self, nonce: u64) {
@@ -257,12 +272,26 @@ impl Subscription {
 
     /// There is no subscription any more, or none yet: when it is tried again.
     pub(super) fn failed(&mut self, now: Instant, state: State, first: Duration) {
-        let pause = first.saturating_mul(1 << self.failures.min(12)).min(limits::LONGEST_PAUSE);
-        self.failures = self.failures.saturating_add(1);
-        (self.state, self.due, self.tries) = (state, now + pause, 0);
-        (self.floor, self.confirmed, self.server, self.key) = (None, None, None, None);
+        self.pauses(now, state, first);
+        (self.floor, self.server, self.key) = (None, None, None);
         self.told.clear();
         self.asked.clear();
+    }
+
+    /// Nobody has answered. Where there is a subscription the Map-Server may have it still: what it says is heard, by the nonces that it has
+    /// reached. Where there is none a late confirmation is older than what was polled meanwhile, and begins nothing.
+    pub(super) fn unanswered(&mut self, now: Instant) {
+        if self.floor.is_some() {
+            self.pauses(now, State::Unanswered, limits::SILENT_PAUSE);
+        } else {
+            self.failed(now, State::Unanswered, limits::FIRST_PAUSE);
+        }
+    }
+
+    fn pauses(&mut self, now: Instant, state: State, first: Duration) {
+        let pause = first.saturating_mul(1 << self.failures.min(12)).min(limits::LONGEST_PAUSE);
+        self.failures = self.failures.saturating_add(1);
+        (self.state, self.due, self.tries, self.confirmed) = (state, now + pause, 0, None);
     }
 
     /// It is asked for at once.

@@ -240,6 +240,88 @@ fn a_silent_subscription_is_renewed_and_one_that_is_gone_polled() {
     assert!(polled > 0 && state(&node) == Some(State::Unanswered));
 }
 
+/// The node has asked for its subscription again, in vain, as often as it does.
+fn unanswered(node: &mut Node) {
+    while state(node) != Some(State::Unanswered) {
+        node.run_to_deadline();
+    }
+    node.sent.clear();
+}
+
+#[test]
+fn a_renewal_that_nobody_answers_is_asked_for_again_and_what_is_told_meanwhile_is_taken() {
+    let (mut node, nonce) = subscribed();
+    unanswered(&mut node);
+    let since = node.now;
+    tell(&mut node, &notify(nonce, vec![record(SITE, &[SECOND])]));
+    assert_eq!((node.refused(Refusal::NotifyReplayed), led_to(&node, "2001:db8:b::2")), (1, vec![FIRST.to_owned()]));
+    let again = loop {
+        node.run_to_deadline();
+        if let Some(again) = asked(&mut node).pop() {
+            break again;
+        }
+    };
+    assert_eq!(node.now - since, secs(60));
+    assert!(again.nonce.0 > nonce + u64::from(limits::TRIES), "each try had its own");
+    unanswered(&mut node);
+    tell(&mut node, &notify(nonce + 1, vec![record(SITE, &[SECOND])]));
+    assert_eq!((acknowledged(&mut node), led_to(&node, "2001:db8:b::2")), (vec![nonce + 1], vec![SECOND.to_owned()]));
+    tell(&mut node, &notify(nonce + 1, vec![record(SITE, &[FIRST])]));
+    assert_eq!(led_to(&node, "2001:db8:b::2"), [SECOND], "it counts once");
+}
+
+#[test]
+fn who_is_silent_is_still_heard_while_another_is_asked() {
+    let (mut node, _, [first, _]) = asking_both();
+    tell(&mut node, &notify(first.nonce.0, vec![record(SITE, &[FIRST])]));
+    unanswered(&mut node);
+    node.advance(secs(62));
+    let to: Vec<String> = node.sent.iter().map(|(_, to, _)| to.ip().to_string()).collect();
+    assert!(to.iter().any(|to| to == "203.0.113.54"), "{to:?}");
+    node.sent.clear();
+    tell(&mut node, &notify(first.nonce.0 + 1, vec![record(SITE, &[SECOND])]));
+    assert_eq!(acknowledged(&mut node), [first.nonce.0 + 1]);
+    assert_eq!(led_to(&node, "2001:db8:b::2"), [SECOND]);
+}
+
+#[test]
+fn a_subscription_outlives_the_loss_of_all_locators() {
+    for (lost_for, since) in [(secs(30), "a moment"), (limits::RENEW * 2, "longer than until its renewal")] {
+        let (mut node, nonce) = subscribed();
+        let own = node.control.database().locators().to_vec();
+        node.input(Input::Locators(vec![]));
+        node.advance(lost_for);
+        assert_eq!(asked(&mut node), [], "{since}");
+        node.input(Input::Locators(own));
+        let again = asked(&mut node);
+        assert_eq!(again.iter().map(|again| again.nonce.0).collect::<Vec<_>>(), [nonce + 1], "{since}");
+        tell(&mut node, &notify(nonce + 2, vec![record(SITE, &[SECOND])]));
+        assert_eq!(
+            (acknowledged(&mut node), led_to(&node, "2001:db8:b::2")),
+            (vec![nonce + 2], vec![SECOND.to_owned()])
+        );
+    }
+}
+
+#[test]
+fn who_was_never_asked_for_want_of_a_locator_is_asked_when_there_is_one() {
+    let (mut node, _) = asking();
+    let own = node.control.database().locators().to_vec();
+    node.input(Input::Locators(vec![]));
+    node.advance(secs(60));
+    assert_eq!(asked(&mut node), []);
+    node.input(Input::Locators(own));
+    assert_eq!((asked(&mut node).len(), state(&node)), (1, Some(State::Asked)));
+}
+
+#[test]
+fn a_resolver_to_which_there_is_no_way_is_passed_over() {
+    let mut node = subscribing(1000, vec![association("2001:db8:53::1"), association(RESOLVER)]);
+    let (_, request) = node.miss("2001:db8:b::2/128");
+    node.reply(&reply_to(&request, &[(SITE, 1440)]));
+    assert_eq!(asked(&mut node).len(), 1);
+}
+
 #[test]
 fn a_mapping_in_use_is_renewed_by_its_subscription_and_not_polled() {
     let (mut node, nonce) = subscribed();

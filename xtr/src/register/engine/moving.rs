@@ -93,14 +93,20 @@ impl Registrar {
     }
 
     /// Says what has moved, if that has changed. Of a whole EID-prefix that a Map-Server still has from us packets are delivered here: where
-    /// two Map-Servers disagree each xTR would leave them to the other.
-    pub(super) fn say_moved(&mut self) {
+    /// two Map-Servers disagree each xTR would leave them to the other. One that has confirmed nothing for three minutes has it no more.
+    pub(super) fn say_moved(&mut self, now: Instant) {
         let moved = self.moved.iter().map(|(_, prefix)| *prefix);
         let mut moved: BTreeSet<EidPrefix> = moved.collect();
+        self.had_until = None;
         if !moved.is_empty() {
-            let registering = self.batches.iter().filter(|batch| !batch.withdrawing);
-            for prefix in registering.flat_map(|batch| &batch.prefixes) {
-                moved.remove(prefix);
+            let until = |batch: &Batch| batch.confirmed.filter(|_| !batch.withdrawing).map(|at| at + limits::FORGOTTEN);
+            let having = self.batches.iter().filter_map(|batch| Some((batch, until(batch)?)));
+            for (batch, until) in having.filter(|(_, until)| *until > now) {
+                let all = moved.len();
+                moved.retain(|prefix| !batch.prefixes.contains(prefix));
+                if moved.len() < all {
+                    self.had_until = self.had_until.min(Some(until)).or(Some(until));
+                }
             }
         }
         moved.extend(self.moved_parts.keys().map(|(_, prefix)| *prefix));

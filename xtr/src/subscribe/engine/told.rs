@@ -37,7 +37,7 @@ impl Subscriber {
         let verifies = |by: &Association| by.signs(payload);
         // What is told unasked may be told by another Map-Server next time.
         let tells = |known: &Subscription| {
-            known.is_live()
+            known.is_heard()
                 && (known.state != State::Unasked || self.associations.get(known.association).is_some_and(verifies))
         };
         if answered.is_none() && self.table.covering_that(&first, tells).is_none() {
@@ -49,7 +49,7 @@ impl Subscriber {
         let is_about =
             |eid: &EidPrefix| prefix.covers(eid) || answered.is_some() && *eid == first && eid.covers(&prefix);
         let is_inside = eids.iter().all(|eid| is_about(eid) || answered.is_some() && first.covers(eid));
-        if !is_about(&first) || !is_inside || answered.is_none() && !known.is_live() {
+        if !is_about(&first) || !is_inside || answered.is_none() && !known.is_heard() {
             return Err(Refusal::NotifyNotSubscribed);
         }
         let by = of_nonce.and_then(|nonce| known.asked_by(nonce)).unwrap_or(known.association);
@@ -101,7 +101,7 @@ impl Subscriber {
     /// Where there are two of one Map-Server it may tell of it by the one around, which may be the later one. Under the shared key it is
     /// then above all nonces that the other counts up to: what is below may be old.
     fn telling(&self, first: &EidPrefix, remote: SocketAddr, message: &MapNotify, payload: &[u8]) -> Option<EidPrefix> {
-        let longest = self.table.covering_that(first, Subscription::is_live)?;
+        let longest = self.table.covering_that(first, Subscription::is_heard)?;
         if is_farewell(message) {
             return Some(longest);
         }
@@ -113,7 +113,7 @@ impl Subscriber {
             !known.is_ahead(message.nonce.0) && is_signed(known) && !self.may_be_of_former(known, message.nonce)
         };
         // One that is told of unasked has any nonce: what is too far ahead of the other would come by it.
-        let tells = |known: &Subscription| known.is_live() && !known.is_told_only() && may_be_of(known);
+        let tells = |known: &Subscription| known.is_heard() && !known.is_told_only() && may_be_of(known);
         let is_old = |known: &Subscription| known.order(first, message.nonce.0) == Some(Order::Old);
         let is_its = |known: &Subscription| known.server == Some(remote) && tells(known) && !is_old(known);
         if self.table.get(&longest).is_some_and(|known| known.server == Some(remote) && may_be_of(known)) {
@@ -219,6 +219,10 @@ impl Subscriber {
         let told_only = subscription.is_told_only().then_some((subscription.association, subscription.last));
         if let (Some(_), Destination::Socket { remote, .. }) = (told_only, ack.to) {
             (subscription.server, subscription.failures, subscription.due) = (Some(remote), 0, now);
+        }
+        if subscription.state == State::Unanswered {
+            // It is there again.
+            subscription.hurry(now, State::Asked);
         }
         self.put(prefix, subscription);
         self.counts.published += 1;
