@@ -246,7 +246,12 @@ impl Default for Counters {
 impl Counters {
     /// Counts one packet that went no further.
     pub fn count_drop(&self, reason: DropReason) {
-        self.drops[reason as usize].fetch_add(1, Ordering::Relaxed);
+        self.add_drops(reason, 1);
+    }
+
+    /// Counts several.
+    pub fn add_drops(&self, reason: DropReason, amount: usize) {
+        self.drops[reason as usize].fetch_add(amount as u64, Ordering::Relaxed);
     }
 
     /// Adds to a counter.

@@ -100,6 +100,11 @@ impl Batch {
         self.segments.len()
     }
 
+    /// Octets of LISP headers, and of inner headers of segments.
+    pub fn header_octets(&self) -> usize {
+        self.headers.len()
+    }
+
     /// Adds an inner packet that lies whole in the memory of the caller.
     pub fn push(&mut self, outer: &OuterHeader, inner: Range<usize>) {
         let header = self.headers.len();

@@ -55,6 +55,7 @@ for_both_tiers! {
 }
 
 mod ecn;
+mod headers;
 mod interwork;
 mod nat;
 mod uplinks;

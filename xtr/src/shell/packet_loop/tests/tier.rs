@@ -23,23 +23,35 @@ use crate::shell::ungrouped::Ungrouped;
 
 /// What the kernel of the site has for a node at one moment: one packet, or the segments of a super-packet.
 #[derive(Debug, Clone)]
-pub(super) struct Offered(Vec<Vec<u8>>);
+pub(super) struct Offered {
+    segments: Vec<Vec<u8>>,
+    /// The super-packet behind its vnet header, if that is not to be made of them.
+    whole: Option<Vec<u8>>,
+}
 
 impl Offered {
     pub(super) fn whole(packet: Vec<u8>) -> Self {
-        Self(vec![packet])
+        Self::segments(vec![packet])
     }
 
     pub(super) fn segments(segments: Vec<Vec<u8>>) -> Self {
-        Self(segments)
+        Self { segments, whole: None }
+    }
+
+    /// A super-packet that nobody but the kernel makes.
+    pub(super) fn cut(segments: Vec<Vec<u8>>, (vnet, octets): (VnetHeader, Vec<u8>)) -> Self {
+        Self { segments, whole: Some([vnet.emit().as_slice(), &octets].concat()) }
     }
 
     /// As a kernel with offload hands it over.
     fn into_super_packet(self) -> Vec<u8> {
-        let mut memory = self.0.concat();
+        if let Some(whole) = self.whole {
+            return whole;
+        }
+        let mut memory = self.segments.concat();
         let mut coalescer = Coalescer::new(true);
         let mut start = 0;
-        for packet in &self.0 {
+        for packet in &self.segments {
             coalescer.push(&memory, start..start + packet.len());
             start += packet.len();
         }
@@ -265,7 +277,7 @@ impl Tier for TierZero {
     }
 
     fn offer(&mut self, offered: Offered) {
-        self.packets.devices_mut().0.out.extend(offered.0);
+        self.packets.devices_mut().0.out.extend(offered.segments);
     }
 
     fn got(&self) -> Vec<Vec<u8>> {
