@@ -193,6 +193,12 @@ impl Batch {
         self.groups[group].count
     }
 
+    /// Octets of the inner packets of a group.
+    pub fn inner_octets(&self, group: usize) -> usize {
+        let group = &self.groups[group];
+        group.octets - group.count * LispHeader::LENGTH
+    }
+
     /// The outer header of a group.
     pub fn outer(&self, group: usize) -> OuterHeader {
         self.groups[group].outer

@@ -278,8 +278,8 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
             }
         };
         if !may_help {
-            (0..count).for_each(|_| self.count_failure(error));
-            return;
+            let octets = self.batch.inner_octets(group);
+            return self.count_failure(&header, (count, octets), error);
         }
         let packets = self.batch.inner_packets(group, memory);
         let mut has_learned = packets.first().is_some_and(|packet| self.learn(now, &header, packet, error));
@@ -291,13 +291,14 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
             let Err(error) = self.send_one(&header, packet) else { continue };
             if is_of_the_way(&error) {
                 // The others go the same way: to try each would cost those of other flows their turn.
-                return (index..count).for_each(|_| self.count_failure(&error));
+                let rest = packets[index..].iter().map(Vec::len);
+                return self.count_failure(&header, (rest.len(), rest.sum()), &error);
             }
             has_learned = self.learn(now, &header, packet, &error);
             if has_learned {
                 self.take_back(now, &header, packet);
             } else {
-                self.count_failure(&error);
+                self.count_failure(&header, (1, packet.len()), &error);
             }
         }
     }
@@ -344,11 +345,12 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
     }
 
     fn send_or_count(&mut self, now: Instant, header: &OuterHeader, inner: &[u8]) {
-        if let Err(error) = self.send_one(header, inner) {
-            // It is not handled once more.
-            if !self.learn(now, header, inner, &error) || self.itr.take_back(header, inner) {
-                self.count_failure(&error);
-            }
+        let Err(error) = self.send_one(header, inner) else { return };
+        // It is not handled once more.
+        if !self.learn(now, header, inner, &error) {
+            self.count_failure(header, (1, inner.len()), &error);
+        } else if self.itr.take_back(header, inner) {
+            self.count_drops(1, &error);
         }
     }
 
@@ -360,8 +362,14 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
         failures.pop().map_or(Ok(()), |(_, error)| Err(error))
     }
 
-    fn count_failure(&self, error: &SendError) {
-        self.counters.count_drop(DropReason::CoreSend);
+    /// Packets, and their octets, that were counted as encapsulated and have not left.
+    fn count_failure(&mut self, header: &OuterHeader, (packets, octets): (usize, usize), error: &SendError) {
+        self.itr.not_sent(header, packets, octets);
+        self.count_drops(packets, error);
+    }
+
+    fn count_drops(&self, packets: usize, error: &SendError) {
+        self.counters.add_drops(DropReason::CoreSend, packets);
         tracing::trace!(%error, "sending to the core");
     }
 

@@ -151,6 +151,9 @@ fn what_has_no_way_to_the_core_is_not_tried_packet_by_packet() {
     for (errno, tries) in [(libc::ENETUNREACH, 1), (libc::EHOSTUNREACH, 1), (libc::EPERM, 1), (libc::EINVAL, 2)] {
         let (counters, core) = give(1500, Some(errno), true, 1000, 10_000);
         assert_eq!((core.tried, counters.dropped(DropReason::CoreSend)), (tries, 10), "errno {errno}");
+        let counts = [Count::Encapsulated, Count::EncapsulatedBytes].map(|count| counters.get(count));
+        let sent: u64 = counters.locators().iter().map(|locator| locator.packets + locator.octets).sum();
+        assert_eq!((counts, sent), ([0, 0], 0), "what has not left is not counted");
     }
 }
 

@@ -80,6 +80,8 @@ pub(super) trait Tier: Sized {
     fn report(&mut self, report: TooBig);
     fn report_unreachable(&mut self, quoted: Vec<u8>);
     fn rlocs(&self) -> Vec<IpAddr>;
+    /// From now on the kernel takes no packet to the core, and says why.
+    fn refuse_all(&mut self, errno: i32);
     /// Packets that were too long for the way out, as often as they were offered.
     fn refused(&self) -> usize;
 }
@@ -91,6 +93,7 @@ pub(super) struct End {
     arrived: VecDeque<Vec<u8>>,
     mtu: usize,
     refused: usize,
+    errno: Option<i32>,
     reports: Vec<TooBig>,
     unreachable: Vec<Vec<u8>>,
     rlocs: Vec<IpAddr>,
@@ -106,11 +109,27 @@ impl End {
     fn new() -> Self {
         let (sent, arrived, reports, rlocs) = (vec![], VecDeque::new(), vec![], vec![]);
         let (refuses_groups_to, ungrouped, taken) = (vec![], Ungrouped::default(), vec![]);
-        let (unreachable, mtu, refused, calls) = (vec![], 1500, 0, 0);
-        Self { sent, arrived, mtu, refused, reports, unreachable, rlocs, refuses_groups_to, ungrouped, taken, calls }
+        let (unreachable, mtu, refused, errno, calls) = (vec![], 1500, 0, None, 0);
+        Self {
+            sent,
+            arrived,
+            mtu,
+            refused,
+            errno,
+            reports,
+            unreachable,
+            rlocs,
+            refuses_groups_to,
+            ungrouped,
+            taken,
+            calls,
+        }
     }
 
     fn transmit(&mut self, header: &OuterHeader, inner: &[u8]) -> Result<(), SendError> {
+        if let Some(errno) = self.errno {
+            return Err(io::Error::from_raw_os_error(errno).into());
+        }
         if inner.len() + overhead(header.destination) > self.mtu {
             self.refused += 1;
             return Err(SendError::TooBig(self.mtu));
@@ -195,6 +214,10 @@ impl GroupSockets for End {
             }
             if message.count == 1 {
                 self.ungrouped.on_taken(locator);
+            }
+            if let Some(errno) = self.errno {
+                failures.push((index, io::Error::from_raw_os_error(errno).into()));
+                continue;
             }
             self.taken.push((locator, message.count));
             for packet in octets.chunks(message.size) {
@@ -308,6 +331,10 @@ impl Tier for TierZero {
         self.packets.devices().1.rlocs.clone()
     }
 
+    fn refuse_all(&mut self, errno: i32) {
+        self.packets.devices_mut().1.errno = Some(errno);
+    }
+
     fn refused(&self) -> usize {
         self.packets.devices().1.refused
     }
@@ -396,6 +423,10 @@ impl Tier for TierOne {
 
     fn report_unreachable(&mut self, quoted: Vec<u8>) {
         self.encap.devices_mut().1.unreachable.push(quoted);
+    }
+
+    fn refuse_all(&mut self, errno: i32) {
+        self.encap.devices_mut().1.errno = Some(errno);
     }
 
     fn refused(&self) -> usize {
