@@ -36,6 +36,8 @@ macro_rules! table {
 table! {
     /// Why a packet went no further.
     DropReason {
+        /// From the site: the queue of the TUN device had no room. Looked up when counters are asked for.
+        SiteQueue = "site-queue",
         /// From the site: no IP packet, or lengths that disagree.
         SiteMalformed = "site-malformed",
         /// From the site: source or destination is no unicast address beyond the link.
@@ -73,6 +75,8 @@ table! {
         Unresolved = "unresolved",
         /// The kernel did not take the encapsulated packet.
         CoreSend = "core-send",
+        /// From the core: the receive buffer of the socket had no room, or the outer UDP checksum was wrong. Looked up when counters are asked for.
+        CoreReceiveBuffer = "core-receive-buffer",
         /// From the core: shorter than a LISP header, or nothing behind it.
         CoreShort = "core-short",
         /// From the core: encrypted (KK not 0), and no key is agreed.
@@ -189,6 +193,8 @@ table! {
         EventLost = "events-lost",
         /// Packets decapsulated and encapsulated again, from or to an xTR behind a NAT.
         Relayed = "relayed-packets",
+        /// Calls that were to receive from the core, and failed.
+        ReceiveFailed = "core-receive-failures",
         /// Control messages that came to the data port, from RTRs.
         ControlMessages = "core-control-messages",
     }
@@ -246,7 +252,12 @@ impl Default for Counters {
 impl Counters {
     /// Counts one packet that went no further.
     pub fn count_drop(&self, reason: DropReason) {
-        self.drops[reason as usize].fetch_add(1, Ordering::Relaxed);
+        self.add_drops(reason, 1);
+    }
+
+    /// Counts several.
+    pub fn add_drops(&self, reason: DropReason, amount: usize) {
+        self.drops[reason as usize].fetch_add(amount as u64, Ordering::Relaxed);
     }
 
     /// Adds to a counter.

@@ -448,11 +448,11 @@ impl Locators {
         }
     }
 
-    /// Takes a packet back that was counted a moment ago, and has not left.
-    pub(crate) fn not_sent(&mut self, address: IpAddr, octets: usize) {
+    /// Takes packets back that were counted a moment ago, and have not left.
+    pub(crate) fn not_sent(&mut self, address: IpAddr, packets: usize, octets: usize) {
         let Some(index) = self.find(address) else { return };
         let state = &mut self.states[index.0];
-        state.sent.packets = state.sent.packets.saturating_sub(1);
+        state.sent.packets = state.sent.packets.saturating_sub(packets as u64);
         state.sent.octets = state.sent.octets.saturating_sub(octets as u64);
     }
 

@@ -100,6 +100,11 @@ impl Batch {
         self.segments.len()
     }
 
+    /// Octets of LISP headers, and of inner headers of segments.
+    pub fn header_octets(&self) -> usize {
+        self.headers.len()
+    }
+
     /// Adds an inner packet that lies whole in the memory of the caller.
     pub fn push(&mut self, outer: &OuterHeader, inner: Range<usize>) {
         let header = self.headers.len();
@@ -186,6 +191,12 @@ impl Batch {
     /// How many packets a group has.
     pub fn count(&self, group: usize) -> usize {
         self.groups[group].count
+    }
+
+    /// Octets of the inner packets of a group.
+    pub fn inner_octets(&self, group: usize) -> usize {
+        let group = &self.groups[group];
+        group.octets - group.count * LispHeader::LENGTH
     }
 
     /// The outer header of a group.

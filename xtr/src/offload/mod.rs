@@ -15,7 +15,7 @@ pub mod checksum;
 pub mod coalesce;
 pub mod segment;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod vnet_header;
 
 pub use batch::{Batch, Message};

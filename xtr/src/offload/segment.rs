@@ -37,8 +37,6 @@ pub(super) mod flag {
 
 /// Octets of a TCP header without options.
 pub(super) const SHORTEST_TCP_HEADER: usize = 20;
-/// Octets of all headers that are copied for each segment: IP with options or a few extensions, and TCP with options.
-const LONGEST_HEADER: usize = 512;
 /// Segments of one super-packet: 64 KB in the smallest that Linux makes, 8 octets (TCP_MIN_GSO_SIZE of linux/tcp.h). A peer
 /// whose MSS is 48, with options, gets 1820.
 pub const MOST_SEGMENTS: usize = 65_535 / 8;
@@ -67,32 +65,47 @@ impl SuperPacket {
         if packet.octets().len() != octets.len() {
             return Err(Malformed("IP length"));
         }
-        let (number, segment) = packet.transport().ok_or(Malformed("transport"))?;
         let is_v6 = matches!(packet, IpPacket::V6(_));
-        let (wanted, has_version, checksum_at) = match gso.kind {
+        let (number, has_version, checksum_at) = match gso.kind {
             GsoKind::Tcp4 => (protocol::TCP, !is_v6, field::TCP_CHECKSUM),
             GsoKind::Tcp6 => (protocol::TCP, is_v6, field::TCP_CHECKSUM),
             GsoKind::Udp => (protocol::UDP, true, field::UDP_CHECKSUM),
         };
-        if number != wanted || !has_version {
+        let found = packet.transport();
+        if !has_version || found.is_some_and(|(found, _)| found != number) {
             return Err(Malformed("gso_type"));
         }
-        let transport = octets.len() - segment.len();
+        let found = found.map(|(_, segment)| octets.len() - segment.len());
+        let transport = match (found, checksum) {
+            (Some(start), None) => start,
+            (Some(start), Some(partial)) if at(partial) == (start, start + checksum_at) => start,
+            // Behind more extension headers than we look at: whoever left the checksum to us has looked at all.
+            (None, Some(partial)) if is_v6 && is_behind_ipv6(partial, checksum_at) => partial.start.into(),
+            (None, None) => return Err(Malformed("transport")),
+            (_, Some(_)) => return Err(Malformed("csum_start")),
+        };
+        let segment = octets.get(transport..).ok_or(Malformed("csum_start"))?;
         let header = transport + transport_length(gso.kind, segment)?;
         let (size, payload) = (usize::from(gso.size), octets.len() - header);
-        if header > LONGEST_HEADER || size == 0 || payload.div_ceil(size) > MOST_SEGMENTS {
+        if size == 0 || payload.div_ceil(size) > MOST_SEGMENTS {
             return Err(Malformed("gso_size"));
         }
         let pseudo_header = match checksum {
             None => Sum::default().plus_pseudo_header(packet.source(), packet.destination(), number),
             // The field has the sum already. A routing header hides the address that counts, but not from who wrote it.
-            Some(partial) if at(partial) == (transport, transport + checksum_at) => {
+            Some(_) => {
                 let length = u16::try_from(segment.len()).map_err(|_| Malformed("IP length"))?;
                 Sum::default().plus(&segment[checksum_at..checksum_at + 2]).plus_word(!length)
             }
-            Some(_) => return Err(Malformed("csum_start")),
         };
         Ok(Self { kind: gso.kind, is_v6, transport, header, length: octets.len(), size, pseudo_header })
+    }
+
+    /// How many segments a packet seems to have that [`Self::parse`] refuses: one at least.
+    pub fn presumed_count(gso: Gso, checksum: Option<Partial>, octets: &[u8]) -> usize {
+        let segment = checksum.and_then(|partial| octets.get(partial.start.into()..)).unwrap_or(octets);
+        let payload = segment.len() - transport_length(gso.kind, segment).unwrap_or(0);
+        payload.div_ceil(usize::from(gso.size).max(1)).clamp(1, MOST_SEGMENTS)
     }
 
     /// How many segments there are.
@@ -182,6 +195,11 @@ pub fn complete(partial: Partial, packet: &mut [u8]) -> Result<(), Malformed> {
 fn at(partial: Partial) -> (usize, usize) {
     let start = usize::from(partial.start);
     (start, start + usize::from(partial.offset))
+}
+
+/// Whether the checksum is one of the transport behind an IPv6 header, whatever is between them.
+fn is_behind_ipv6(partial: Partial, checksum_at: usize) -> bool {
+    usize::from(partial.start) >= Ipv6Header::LENGTH && usize::from(partial.offset) == checksum_at
 }
 
 fn transport_length(kind: GsoKind, segment: &[u8]) -> Result<usize, Malformed> {

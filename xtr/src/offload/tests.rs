@@ -2,132 +2,15 @@
 //! Segmentation and coalescing against each other, and against lies.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 
-use std::net::IpAddr;
+pub(crate) mod sample;
 
 use proptest::prelude::*;
-use wire::data::{IpPacket, Ipv4Header, Ipv6Header, LispHeader, OuterHeader, TrafficClass, UdpHeader, checksum};
+use wire::data::{IpPacket, Ipv4Header, LispHeader, OuterHeader, TrafficClass, UdpHeader, checksum};
 
-use super::checksum::Sum;
+use self::sample::{Sample, sample, transport_of};
 use super::coalesce::MOST_PIECES;
 use super::segment::{field, flag};
 use super::*;
-
-/// A super-packet as the kernel would hand it over, and what a receiver of its segments may rely on.
-#[derive(Debug, Clone)]
-struct Sample {
-    is_v6: bool,
-    is_tcp: bool,
-    class: u8,
-    ttl: u8,
-    port: u16,
-    dont_fragment: bool,
-    identification: u16,
-    sequence: u32,
-    flags: u8,
-    /// Words of TCP options.
-    options: usize,
-    size: usize,
-    payload: Vec<u8>,
-}
-
-impl Sample {
-    fn kind(&self) -> GsoKind {
-        match (self.is_tcp, self.is_v6) {
-            (true, false) => GsoKind::Tcp4,
-            (true, true) => GsoKind::Tcp6,
-            (false, _) => GsoKind::Udp,
-        }
-    }
-
-    fn transport(&self) -> Vec<u8> {
-        if !self.is_tcp {
-            return UdpHeader { source: self.port, destination: 443, checksum: 0 }
-                .emit(self.payload.len())
-                .unwrap()
-                .to_vec();
-        }
-        let mut header = vec![0; 20];
-        header[..2].copy_from_slice(&self.port.to_be_bytes());
-        header[2..4].copy_from_slice(&443u16.to_be_bytes());
-        header[4..8].copy_from_slice(&self.sequence.to_be_bytes());
-        header[8..12].copy_from_slice(&77u32.to_be_bytes());
-        header[12] = ((5 + self.options) << 4) as u8;
-        header[13] = self.flags;
-        header[14..16].copy_from_slice(&500u16.to_be_bytes());
-        header.extend((0..self.options * 4).map(|octet| octet as u8));
-        header
-    }
-
-    /// The whole packet with the sum of the pseudo-header in its checksum field, and its vnet header.
-    fn packet(&self) -> (VnetHeader, Vec<u8>) {
-        let mut transport = self.transport();
-        let (number, offset) = if self.is_tcp { (6, field::TCP_CHECKSUM) } else { (17, field::UDP_CHECKSUM) };
-        let (source, destination): (IpAddr, IpAddr) = match self.is_v6 {
-            true => ("2001:db8:a::1".parse().unwrap(), "2001:db8:b::1".parse().unwrap()),
-            false => ([10, 0, 0, 1].into(), [10, 0, 1, 1].into()),
-        };
-        let length = transport.len() + self.payload.len();
-        let sum = Sum::default().plus_pseudo_header(source, destination, number).plus_word(length as u16);
-        transport[offset..offset + 2].copy_from_slice(&sum.partial());
-        let (ttl, class) = (self.ttl, TrafficClass(self.class));
-        let ip = match (source, destination) {
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                Ipv6Header { source, destination, next_header: number, hop_limit: ttl, class, flow_label: 7 }
-                    .emit(length)
-                    .unwrap()
-                    .to_vec()
-            }
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let header =
-                    Ipv4Header { source, destination, protocol: number, ttl, class, dont_fragment: self.dont_fragment };
-                let mut header = header.emit(length).unwrap().to_vec();
-                header[field::V4_IDENTIFICATION].copy_from_slice(&self.identification.to_be_bytes());
-                header[field::V4_CHECKSUM].fill(0);
-                let sum = checksum::internet(&header);
-                header[field::V4_CHECKSUM].copy_from_slice(&sum.to_be_bytes());
-                header
-            }
-            _ => unreachable!("both are of one family"),
-        };
-        let vnet = VnetHeader {
-            checksum: Some(Partial { start: ip.len() as u16, offset: offset as u16 }),
-            gso: Some(Gso {
-                kind: self.kind(),
-                size: self.size as u16,
-                congestion: self.is_tcp && self.flags & flag::CWR != 0,
-            }),
-            header_length: (ip.len() + transport.len()) as u16,
-        };
-        (vnet, [ip, transport, self.payload.clone()].concat())
-    }
-}
-
-fn sample() -> impl Strategy<Value = Sample> {
-    let header = (any::<bool>(), any::<bool>(), any::<u8>(), 1..=255u8, any::<u16>(), any::<bool>());
-    let rest =
-        (any::<u16>(), any::<u32>(), any::<u8>(), 0..=10usize, 1..1500usize, 1..40usize, 0..1500usize, any::<u8>());
-    (header, rest).prop_map(|(header, rest)| {
-        let (is_v6, is_tcp, class, ttl, port, dont_fragment) = header;
-        let (identification, sequence, flags, options, size, count, last, fill) = rest;
-        let flags = flags & (flag::PSH | flag::FIN | flag::CWR | 0x40) | flag::ACK;
-        let length = ((count - 1) * size + 1 + last % size).min(60_000);
-        let payload = (0..length).map(|octet| (octet as u8).wrapping_mul(31) ^ fill).collect();
-        Sample {
-            is_v6,
-            is_tcp,
-            class,
-            ttl,
-            port,
-            dont_fragment,
-            identification,
-            sequence,
-            flags,
-            options,
-            size,
-            payload,
-        }
-    })
-}
 
 /// The segments of a packet, each whole.
 fn cut(vnet: &VnetHeader, octets: &[u8]) -> Result<Vec<Vec<u8>>, Malformed> {
@@ -173,8 +56,8 @@ fn without_identification(mut packet: Vec<u8>) -> Vec<u8> {
 }
 
 fn transport_is_right(packet: &[u8]) -> bool {
+    let (number, segment) = transport_of(packet);
     let packet = IpPacket::parse(packet).unwrap();
-    let (number, segment) = packet.transport().unwrap();
     checksum::transport(packet.source(), packet.destination(), number, segment) == 0
 }
 
@@ -191,6 +74,8 @@ fn connection(port: u16) -> Vec<Vec<u8>> {
         sequence: u32::MAX - 250,
         flags: flag::ACK,
         options: 3,
+        ip_options: 0,
+        extensions: vec![],
         size: 100,
         payload: vec![0x5a; 6000],
     };
@@ -214,11 +99,11 @@ proptest! {
             prop_assert!(transport_is_right(octets));
             let (is_first, is_last) = (index == 0, index + 1 == segments.len());
             if let IpPacket::V4(_) = packet {
-                prop_assert_eq!(checksum::internet(&octets[..20]), 0);
+                prop_assert_eq!(checksum::internet(&octets[..20 + 4 * sample.ip_options]), 0);
                 let identification = u16::from_be_bytes([octets[4], octets[5]]);
                 prop_assert_eq!(identification, sample.identification.wrapping_add(index as u16));
             }
-            let segment = packet.transport().unwrap().1;
+            let segment = transport_of(octets).1;
             let header = if sample.is_tcp { 20 + 4 * sample.options } else { 8 };
             if sample.is_tcp {
                 let sequence = u32::from_be_bytes([segment[4], segment[5], segment[6], segment[7]]);
@@ -238,7 +123,14 @@ proptest! {
     }
 
     #[test]
+    fn a_packet_is_cut_into_what_its_sender_would_have_sent_one_by_one(sample in sample()) {
+        let (vnet, octets) = sample.packet();
+        prop_assert_eq!(cut(&vnet, &octets).unwrap(), sample.segments());
+    }
+
+    #[test]
     fn what_was_cut_is_put_together_again(sample in sample()) {
+        let sample = Sample { ip_options: 0, extensions: vec![], ..sample };
         let (vnet, octets) = sample.packet();
         let segments = cut(&vnet, &octets).unwrap();
         prop_assume!(segments.len() > 1 && segments.len() <= MOST_PIECES);
@@ -265,7 +157,7 @@ proptest! {
         }
         let mut got = delivered(&merge(&packets, merges_udp));
         // Flows may overtake each other.
-        let key = |packet: &Vec<u8>| IpPacket::parse(packet).unwrap().flow().ports;
+        let key = |packet: &Vec<u8>| transport_of(packet).1[..2].to_vec();
         let mut sent = packets.clone();
         sent.sort_by_key(key);
         got.sort_by_key(key);
@@ -525,6 +417,8 @@ fn one_sample() -> Sample {
         sequence: 1,
         flags: flag::ACK,
         options: 0,
+        ip_options: 0,
+        extensions: vec![],
         size: 500,
         payload: vec![3; 2200],
     }

@@ -8,7 +8,7 @@
 //!   compared with.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -16,15 +16,18 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
+use super::ancillary::probe_receiving;
 use super::clock;
 use super::data_socket::{DataSockets, SocketError};
 use super::decap_loop::DecapLoop;
 use super::encap_loop::EncapLoop;
 use super::fixed_ports::FixedPorts;
 use super::gro_sockets::GroSockets;
+use super::losses::Losses;
 use super::packet_loop::PacketLoop;
 use super::port_pool::PortPool;
 use super::relay::{RelayedTun, relay};
+use super::send_many::probe_sending;
 use super::tun::{Offload, SuperTun, Tun, TunError};
 use super::worker::{Turns, Worker};
 use crate::config::Tier;
@@ -63,6 +66,9 @@ pub enum StartError {
     /// No sockets.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// A system call that moves many packets at a time is missing, or forbidden by a sandbox.
+    #[error("{0} cannot be used: {1}")]
+    Call(&'static str, #[source] io::Error),
     /// No thread.
     #[error("packet thread: {0}")]
     Thread(#[from] io::Error),
@@ -71,7 +77,10 @@ pub enum StartError {
 impl StartError {
     /// Whether the kernel lacks what tier 0 does not need.
     fn is_lack_of_offload(&self) -> bool {
-        matches!(self, Self::Tun(TunError::Other(..) | TunError::OtherKind(_)))
+        matches!(
+            self,
+            Self::Call(..) | Self::Tun(TunError::Other(..) | TunError::OtherKind(_) | TunError::VnetHeader(..))
+        )
     }
 }
 
@@ -81,6 +90,7 @@ pub struct DataPlane {
     tier: Tier,
     counters: Arc<Counters>,
     ports: FixedPorts,
+    losses: Losses,
     /// The one that has the map-cache is the first.
     threads: Vec<(SyncSender<Update>, Worker)>,
 }
@@ -110,7 +120,7 @@ impl DataPlane {
         if options.tier != Tier::Zero {
             match open_offloaded(&options.tun, &options.rlocs) {
                 Err(error) if options.tier == Tier::Auto && error.is_lack_of_offload() => {
-                    tracing::warn!(%error, "the kernel offers no offload on TUN devices: packets go one by one (tier 0)");
+                    tracing::warn!(%error, "the kernel does not move many packets at a time: they go one by one (tier 0)");
                 }
                 opened => return Self::start_offloaded(options, opened?, events),
             }
@@ -126,9 +136,10 @@ impl DataPlane {
         let itr = itr.relaying(options.etr.relays, &options.etr.petr_for).with_ecn(options.ecn);
         let etr = Etr::new(options.etr, counters.clone());
         let packets = PacketLoop::new((itr, etr), (tun, sockets), (received, events), counters.clone());
+        let losses = Losses::new(&options.tun, &ports, &counters);
         tracing::info!(tier = 0, "packet path");
         let threads = vec![(updates, Worker::start("packets", packets)?)];
-        Ok(Self { tier: Tier::Zero, counters, ports, threads })
+        Ok(Self { tier: Tier::Zero, counters, ports, losses, threads })
     }
 
     fn start_offloaded(options: Options, opened: Opened, events: mpsc::Sender<Event>) -> Result<Self, StartError> {
@@ -154,7 +165,8 @@ impl DataPlane {
         let encap = Worker::start("encap", encap)?;
         let decap = Worker::start_with("decap", decap, Some(encap.bell()?))?;
         let threads = vec![(to_itr, encap), (to_etr, decap)];
-        Ok(Self { tier: Tier::One, counters, ports, threads })
+        let losses = Losses::new(&options.tun, &ports, &counters);
+        Ok(Self { tier: Tier::One, counters, ports, losses, threads })
     }
 
     /// Which way packets go through the kernel: never [`Tier::Auto`].
@@ -190,7 +202,12 @@ impl DataPlane {
         &self.ports
     }
 
-    /// What they have counted so far.
+    /// Counts what the kernel has lost in front of them. The thread has to be in their network namespace.
+    pub fn count_losses(&self) {
+        self.losses.count();
+    }
+
+    /// What they have counted so far, and of what was lost in front of them as much as was looked up.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
@@ -217,6 +234,9 @@ struct Opened {
 }
 
 fn open_offloaded(tun: &str, rlocs: &[IpAddr]) -> Result<Opened, StartError> {
+    let probe = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    probe_sending(probe.as_fd()).map_err(|error| StartError::Call("sendmmsg(2)", error))?;
+    probe_receiving(probe.as_fd()).map_err(|error| StartError::Call("recvmmsg(2)", error))?;
     let receivers = GroSockets::open(rlocs)?;
     let pool = PortPool::open(rlocs)?;
     let (tun, offload) = Tun::open_offloaded(tun)?;

@@ -20,12 +20,14 @@ use crate::itr::{Itr, Output, Verdict};
 use crate::limits;
 use crate::map_cache::{Event, Update};
 use crate::offload::segment::MOST_SEGMENTS;
-use crate::offload::{Batch, Gso, Malformed, Message, Partial, SuperPacket, VnetHeader, complete};
+use crate::offload::{Batch, Malformed, Message, SuperPacket, VnetHeader, complete};
 
 /// Octets that packets of a batch are read into: sixteen of the longest, so that what they become stays in the cache of a core.
 const MEMORY: usize = 1024 * 1024;
 /// The longest packet, behind its vnet header.
 const LONGEST_PACKET: usize = 65_535 + VnetHeader::LENGTH;
+/// Octets of the headers of a batch; a super-packet that needs more is cut segment by segment.
+const MOST_HEADERS: usize = 4 * 1024 * 1024;
 /// Packets begin where a line of the cache does.
 const ALIGNMENT: usize = 64;
 
@@ -149,22 +151,29 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
 
     /// Takes a packet behind its vnet header.
     fn take_packet(&mut self, now: Instant, memory: &mut [u8], octets: Range<usize>) {
-        let vnet = VnetHeader::parse(&memory[octets.clone()]).map(|(vnet, _)| vnet);
+        let vnet = match VnetHeader::parse(&memory[octets.clone()]) {
+            Ok((vnet, _)) => vnet,
+            Err(error) => return self.drop_malformed(1, error),
+        };
         let packet = octets.start + VnetHeader::LENGTH..octets.end;
-        let taken = vnet.and_then(|vnet| match vnet.gso {
-            Some(gso) => self.take_super_packet(now, memory, packet, gso, vnet.checksum),
-            None => {
-                if let Some(partial) = vnet.checksum {
-                    complete(partial, &mut memory[packet.clone()])?;
-                }
-                self.take_one(now, memory, packet);
-                Ok(())
+        let Some(gso) = vnet.gso else {
+            return match vnet.checksum.map_or(Ok(()), |partial| complete(partial, &mut memory[packet.clone()])) {
+                Ok(()) => self.take_one(now, memory, packet),
+                Err(error) => self.drop_malformed(1, error),
+            };
+        };
+        match SuperPacket::parse(gso, vnet.checksum, &memory[packet.clone()]) {
+            Ok(whole) => self.take_super_packet(now, memory, packet, &whole),
+            Err(error) => {
+                let count = SuperPacket::presumed_count(gso, vnet.checksum, &memory[packet]);
+                self.drop_malformed(count, error);
             }
-        });
-        if let Err(error) = taken {
-            self.counters.count_drop(DropReason::SiteMalformed);
-            tracing::trace!(%error, "dropped");
         }
+    }
+
+    fn drop_malformed(&self, count: usize, error: Malformed) {
+        self.counters.add_drops(DropReason::SiteMalformed, count);
+        tracing::trace!(%error, "dropped");
     }
 
     fn take_one(&mut self, now: Instant, memory: &[u8], packet: Range<usize>) {
@@ -178,30 +187,26 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
         }
     }
 
-    fn take_super_packet(
-        &mut self,
-        now: Instant,
-        memory: &mut [u8],
-        packet: Range<usize>,
-        gso: Gso,
-        checksum: Option<Partial>,
-    ) -> Result<(), Malformed> {
-        let whole = SuperPacket::parse(gso, checksum, &memory[packet.clone()])?;
+    fn take_super_packet(&mut self, now: Instant, memory: &mut [u8], packet: Range<usize>, whole: &SuperPacket) {
+        let (segments, header_length) = (whole.count(), whole.header_length());
+        let headers = segments * (LispHeader::LENGTH + header_length);
+        if headers > MOST_HEADERS {
+            return self.take_each(now, memory, &packet, whole, 0);
+        }
         // So many headers at a time, and no more.
-        if self.batch.len() + whole.count() > MOST_SEGMENTS {
+        if self.batch.len() + segments > MOST_SEGMENTS || self.batch.header_octets() + headers > MOST_HEADERS {
             self.flush(now, memory);
         }
         let octets = &mut memory[packet.clone()];
         let first = self.batch.write_header(|headers| whole.write_header(octets, 0, headers));
-        for index in 1..whole.count() {
+        for index in 1..segments {
             self.batch.write_header(|headers| whole.write_header(octets, index, headers));
         }
         // With its own header before its payload the first segment is a packet like any other.
-        let header_length = whole.header_length();
         self.original.clear();
         self.original.extend_from_slice(&octets[..header_length]);
         octets[..header_length].copy_from_slice(self.batch.inner_header(&first));
-        let (segments, end) = (whole.count(), whole.payload(0).end);
+        let end = whole.payload(0).end;
         let others = (segments - 1, (segments - 1) * header_length + octets.len() - end);
         match self.itr.handle_first(now, &octets[..end], others) {
             Verdict::Encapsulate(header, _) => {
@@ -221,30 +226,24 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
                     tracing::trace!(%error, "writing to the site");
                 }
             }
-            Verdict::Later | Verdict::Dropped(_) => self.take_others(now, memory, &packet, &whole, &first),
+            Verdict::Later | Verdict::Dropped(_) => {
+                octets[..header_length].copy_from_slice(&self.original);
+                self.batch.unwrite(first.start);
+                self.take_each(now, memory, &packet, whole, 1);
+            }
         }
-        Ok(())
     }
 
-    /// The segments behind the first, each for itself.
-    fn take_others(
-        &mut self,
-        now: Instant,
-        memory: &[u8],
-        packet: &Range<usize>,
-        whole: &SuperPacket,
-        first: &Range<usize>,
-    ) {
-        let segment = |index: usize| {
-            let at = first.start + index * first.len();
-            [self.batch.inner_header(&(at..at + first.len())), &memory[packet.clone()][whole.payload(index)]].concat()
-        };
-        let segments: Vec<Vec<u8>> = (1..whole.count()).map(segment).collect();
-        self.batch.unwrite(first.start);
-        // What has come of the first is in front of them.
+    /// The segments from this one on, each for itself.
+    fn take_each(&mut self, now: Instant, memory: &[u8], packet: &Range<usize>, whole: &SuperPacket, from: usize) {
+        // What has come of those before is in front of them.
         self.drain(now, memory);
         self.flush(now, memory);
-        for segment in segments {
+        let (octets, mut segment) = (&memory[packet.clone()], Vec::new());
+        for index in from..whole.count() {
+            segment.clear();
+            whole.write_header(octets, index, &mut segment);
+            segment.extend_from_slice(&octets[whole.payload(index)]);
             self.send_again(now, &segment);
         }
     }
@@ -279,8 +278,8 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
             }
         };
         if !may_help {
-            (0..count).for_each(|_| self.count_failure(error));
-            return;
+            let octets = self.batch.inner_octets(group);
+            return self.count_failure(&header, (count, octets), error);
         }
         let packets = self.batch.inner_packets(group, memory);
         let mut has_learned = packets.first().is_some_and(|packet| self.learn(now, &header, packet, error));
@@ -292,13 +291,14 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
             let Err(error) = self.send_one(&header, packet) else { continue };
             if is_of_the_way(&error) {
                 // The others go the same way: to try each would cost those of other flows their turn.
-                return (index..count).for_each(|_| self.count_failure(&error));
+                let rest = packets[index..].iter().map(Vec::len);
+                return self.count_failure(&header, (rest.len(), rest.sum()), &error);
             }
             has_learned = self.learn(now, &header, packet, &error);
             if has_learned {
                 self.take_back(now, &header, packet);
             } else {
-                self.count_failure(&error);
+                self.count_failure(&header, (1, packet.len()), &error);
             }
         }
     }
@@ -345,11 +345,12 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
     }
 
     fn send_or_count(&mut self, now: Instant, header: &OuterHeader, inner: &[u8]) {
-        if let Err(error) = self.send_one(header, inner) {
-            // It is not handled once more.
-            if !self.learn(now, header, inner, &error) || self.itr.take_back(header, inner) {
-                self.count_failure(&error);
-            }
+        let Err(error) = self.send_one(header, inner) else { return };
+        // It is not handled once more.
+        if !self.learn(now, header, inner, &error) {
+            self.count_failure(header, (1, inner.len()), &error);
+        } else if self.itr.take_back(header, inner) {
+            self.count_drops(1, &error);
         }
     }
 
@@ -361,8 +362,14 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
         failures.pop().map_or(Ok(()), |(_, error)| Err(error))
     }
 
-    fn count_failure(&self, error: &SendError) {
-        self.counters.count_drop(DropReason::CoreSend);
+    /// Packets, and their octets, that were counted as encapsulated and have not left.
+    fn count_failure(&mut self, header: &OuterHeader, (packets, octets): (usize, usize), error: &SendError) {
+        self.itr.not_sent(header, packets, octets);
+        self.count_drops(packets, error);
+    }
+
+    fn count_drops(&self, packets: usize, error: &SendError) {
+        self.counters.add_drops(DropReason::CoreSend, packets);
         tracing::trace!(%error, "sending to the core");
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use wire::data::OuterHeader;
 
 use super::device::{CoreSockets, SendError, SiteDevice};
-use crate::counters::{Counters, DropReason};
+use crate::counters::{Count, Counters, DropReason};
 use crate::etr::{Arrival, Etr};
 use crate::itr::{Itr, Output, Verdict};
 use crate::limits;
@@ -133,6 +133,7 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
                 Ok(Some(received)) => received,
                 Ok(None) => return taken,
                 Err(error) => {
+                    self.counters.add(Count::ReceiveFailed, 1);
                     tracing::debug!(%error, "receiving from the core");
                     return taken;
                 }
@@ -188,7 +189,7 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
                     // The packet meets the MTU it has just taught us: it is split, or its source is told.
                     true if self.itr.take_back(&header, inner) => self.encapsulate_again(now, packet),
                     true => {}
-                    false => self.count_failure(&error),
+                    false => self.count_failure(&header, inner, &error),
                 }
             }
             Verdict::Native(inner) => self.give_to_site(inner),
@@ -207,8 +208,10 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
 
     /// What is not handled once more.
     fn fail(&mut self, now: Instant, header: &OuterHeader, inner: &[u8], error: &SendError) {
-        if !self.learn(now, header, inner, error) || self.itr.take_back(header, inner) {
-            self.count_failure(error);
+        if !self.learn(now, header, inner, error) {
+            self.count_failure(header, inner, error);
+        } else if self.itr.take_back(header, inner) {
+            self.count_drop(error);
         }
     }
 
@@ -239,7 +242,13 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
         }
     }
 
-    fn count_failure(&self, error: &SendError) {
+    /// A packet that was counted as encapsulated, and has not left.
+    fn count_failure(&mut self, header: &OuterHeader, inner: &[u8], error: &SendError) {
+        self.itr.not_sent(header, 1, inner.len());
+        self.count_drop(error);
+    }
+
+    fn count_drop(&self, error: &SendError) {
         self.counters.count_drop(DropReason::CoreSend);
         tracing::trace!(%error, "sending to the core");
     }

@@ -65,9 +65,7 @@ impl Itr {
     /// One that its source can make no shorter, and that would leave again as it was to, is dropped and counted here.
     #[must_use]
     pub fn take_back(&mut self, header: &OuterHeader, inner: &[u8]) -> bool {
-        self.counters.take_back_alone(Count::Encapsulated, 1);
-        self.counters.take_back_alone(Count::EncapsulatedBytes, inner.len());
-        self.cache.locators_mut().not_sent(header.destination, inner.len());
+        self.not_sent(header, 1, inner.len());
         let is_minimum = inner.len() <= MINIMUM_MTU && matches!(IpPacket::parse(inner), Ok(IpPacket::V6(_)));
         // With DF it is sent once more without: an IPsec policy has a fragmented packet.
         let is_last = is_minimum && (header.destination.is_ipv6() || !header.dont_fragment);
@@ -75,6 +73,13 @@ impl Itr {
             self.counters.count_drop(DropReason::PathTooNarrow);
         }
         !is_last
+    }
+
+    /// So many packets behind `header`, of so many octets in all, did not leave: they are not counted as encapsulated.
+    pub fn not_sent(&mut self, header: &OuterHeader, packets: usize, octets: usize) {
+        self.counters.take_back_alone(Count::Encapsulated, packets);
+        self.counters.take_back_alone(Count::EncapsulatedBytes, octets);
+        self.cache.locators_mut().not_sent(header.destination, packets, octets);
     }
 
     /// Takes a report of a router or host that `quoted`, the start of an encapsulated packet with its outer IP header, cannot

@@ -15,7 +15,7 @@ use super::*;
 use crate::counters::Count;
 use crate::itr::ItrConfig;
 use crate::map_cache::{Entry, Forwarding, Locator};
-use crate::offload::GsoKind;
+use crate::offload::{Gso, GsoKind, Partial};
 use crate::shell::device::TooBig;
 
 #[derive(Debug, Default)]
@@ -81,14 +81,12 @@ const RLOC: [u8; 4] = [192, 0, 2, 2];
 
 /// Gives the loop one TCP super-packet, and says what it has counted.
 fn give(mtu: usize, errno: Option<i32>, dont_fragment: bool, size: u16, payload: usize) -> (Arc<Counters>, Core) {
-    let (now, counters) = (Instant::now(), Arc::new(Counters::default()));
-    let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
-    let mut itr = Itr::new(now, config, counters.clone());
-    itr.update(now, Update::LocalRlocs(vec![[192, 0, 2, 1].into()]));
-    let locators = vec![Locator { address: RLOC.into(), priority: 1, weight: 1 }];
-    let entry = Entry { forwarding: Forwarding::Locators(locators), expires: now + Duration::from_secs(60) };
-    let prefix = EidPrefix { iid: InstanceId(0), net: "10.0.1.0/24".parse().unwrap() };
-    itr.update(now, Update::Upsert { prefix, entry });
+    let core = Core { mtu, errno, taken: vec![], tried: 0 };
+    give_packet(core, super_packet(dont_fragment, size, payload, 16))
+}
+
+/// Behind its vnet header, which says that the checksum is at this offset of the TCP header.
+fn super_packet(dont_fragment: bool, size: u16, payload: usize, offset: u16) -> Vec<u8> {
     let mut segment = vec![0; 20 + payload];
     (segment[12], segment[13]) = (5 << 4, 0x10);
     let header = Ipv4Header {
@@ -100,12 +98,22 @@ fn give(mtu: usize, errno: Option<i32>, dont_fragment: bool, size: u16, payload:
         dont_fragment,
     };
     let vnet = VnetHeader {
-        checksum: Some(Partial { start: 20, offset: 16 }),
+        checksum: Some(Partial { start: 20, offset }),
         gso: Some(Gso { kind: GsoKind::Tcp4, size, congestion: false }),
         header_length: 40,
     };
-    let packet = [vnet.emit().as_slice(), &header.emit(segment.len()).unwrap(), &segment].concat();
-    let core = Core { mtu, errno, taken: vec![], tried: 0 };
+    [vnet.emit().as_slice(), &header.emit(segment.len()).unwrap(), &segment].concat()
+}
+
+fn give_packet(core: Core, packet: Vec<u8>) -> (Arc<Counters>, Core) {
+    let (now, counters) = (Instant::now(), Arc::new(Counters::default()));
+    let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
+    let mut itr = Itr::new(now, config, counters.clone());
+    itr.update(now, Update::LocalRlocs(vec![[192, 0, 2, 1].into()]));
+    let locators = vec![Locator { address: RLOC.into(), priority: 1, weight: 1 }];
+    let entry = Entry { forwarding: Forwarding::Locators(locators), expires: now + Duration::from_secs(60) };
+    let prefix = EidPrefix { iid: InstanceId(0), net: "10.0.1.0/24".parse().unwrap() };
+    itr.update(now, Update::Upsert { prefix, entry });
     let (_updates, received) = sync_channel(1);
     let (events, _said) = tokio::sync::mpsc::channel(1);
     let mut encap = EncapLoop::new(itr, (Site([packet].into()), core), (received, events), counters.clone());
@@ -143,6 +151,9 @@ fn what_has_no_way_to_the_core_is_not_tried_packet_by_packet() {
     for (errno, tries) in [(libc::ENETUNREACH, 1), (libc::EHOSTUNREACH, 1), (libc::EPERM, 1), (libc::EINVAL, 2)] {
         let (counters, core) = give(1500, Some(errno), true, 1000, 10_000);
         assert_eq!((core.tried, counters.dropped(DropReason::CoreSend)), (tries, 10), "errno {errno}");
+        let counts = [Count::Encapsulated, Count::EncapsulatedBytes].map(|count| counters.get(count));
+        let sent: u64 = counters.locators().iter().map(|locator| locator.packets + locator.octets).sum();
+        assert_eq!((counts, sent), ([0, 0], 0), "what has not left is not counted");
     }
 }
 
@@ -151,4 +162,11 @@ fn the_smallest_segments_that_linux_makes_all_leave() {
     let (counters, core) = give(1500, None, true, 8, 65_000);
     assert_eq!(core.taken.iter().sum::<usize>(), 8125);
     assert_eq!(counters.get(Count::Encapsulated), 8125);
+}
+
+#[test]
+fn a_super_packet_that_cannot_be_cut_is_as_many_drops_as_it_has_segments() {
+    let core = Core { mtu: 1500, errno: None, taken: vec![], tried: 0 };
+    let (counters, core) = give_packet(core, super_packet(true, 1000, 9500, 6));
+    assert_eq!((core.tried, counters.dropped(DropReason::SiteMalformed)), (0, 10));
 }

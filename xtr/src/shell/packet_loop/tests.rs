@@ -13,7 +13,6 @@ use wire::record::MapVersion;
 
 use self::tier::{Offered, Tier, TierOne, TierZero};
 use super::*;
-use crate::counters::Count;
 use crate::ecn::EcnCompatibility;
 use crate::etr::{EtrConfig, SourceMode, SourcePolicy};
 use crate::itr::ItrConfig;
@@ -41,6 +40,7 @@ for_both_tiers! {
     segments_too_long_for_the_path_teach_it_and_their_source_hears,
     ipv6_packets_of_1280_leave_by_a_way_that_is_said_to_be_narrow,
     ipv6_packets_of_1280_that_the_kernel_refuses_are_not_offered_again,
+    packets_that_the_kernel_refuses_are_dropped_and_nothing_else,
     ipv4_segments_that_may_be_split_are_split,
     a_native_connection_goes_back_to_the_kernel,
     congestion_on_the_way_reaches_the_segments_it_met,
@@ -55,6 +55,7 @@ for_both_tiers! {
 }
 
 mod ecn;
+mod headers;
 mod interwork;
 mod nat;
 mod uplinks;
@@ -558,6 +559,22 @@ fn ipv6_packets_of_1280_that_the_kernel_refuses_are_not_offered_again<T: Tier>()
         assert_eq!((node.packets.take_sent().len(), node.counters.get(Count::Encapsulated)), (1, 1));
         let dropped = [DropReason::PathTooNarrow, DropReason::CoreSend].map(|reason| node.counters.dropped(reason));
         assert_eq!((dropped, node.packets.got().len()), ([5, 0], 0));
+    }
+}
+
+fn packets_that_the_kernel_refuses_are_dropped_and_nothing_else<T: Tier>() {
+    for errno in [libc::ENETUNREACH, libc::EPERM, libc::ENOBUFS, libc::EINVAL] {
+        let now = Instant::now();
+        let (mut a, _) = mapped_pair::<T>(now);
+        a.packets.refuse_all(errno);
+        // The segments of one connection, a packet, and one that is split into two.
+        a.packets.offer(Offered::segments(connection(true, true, 10, 1000)));
+        a.offer([packet(1, 64), connection(true, false, 1, 1450).remove(0)]);
+        a.packets.turn(now);
+        a.packets.turn(now + Duration::from_secs(2));
+        let counts = [Count::Encapsulated, Count::EncapsulatedBytes].map(|count| a.counters.get(count));
+        assert_eq!((counts, a.counters.dropped(DropReason::CoreSend)), ([0, 0], 13), "errno {errno}");
+        assert!(a.counters.locators().iter().all(|locator| (locator.packets, locator.octets) == (0, 0)));
     }
 }
 

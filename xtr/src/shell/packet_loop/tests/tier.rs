@@ -23,23 +23,35 @@ use crate::shell::ungrouped::Ungrouped;
 
 /// What the kernel of the site has for a node at one moment: one packet, or the segments of a super-packet.
 #[derive(Debug, Clone)]
-pub(super) struct Offered(Vec<Vec<u8>>);
+pub(super) struct Offered {
+    segments: Vec<Vec<u8>>,
+    /// The super-packet behind its vnet header, if that is not to be made of them.
+    whole: Option<Vec<u8>>,
+}
 
 impl Offered {
     pub(super) fn whole(packet: Vec<u8>) -> Self {
-        Self(vec![packet])
+        Self::segments(vec![packet])
     }
 
     pub(super) fn segments(segments: Vec<Vec<u8>>) -> Self {
-        Self(segments)
+        Self { segments, whole: None }
+    }
+
+    /// A super-packet that nobody but the kernel makes.
+    pub(super) fn cut(segments: Vec<Vec<u8>>, (vnet, octets): (VnetHeader, Vec<u8>)) -> Self {
+        Self { segments, whole: Some([vnet.emit().as_slice(), &octets].concat()) }
     }
 
     /// As a kernel with offload hands it over.
     fn into_super_packet(self) -> Vec<u8> {
-        let mut memory = self.0.concat();
+        if let Some(whole) = self.whole {
+            return whole;
+        }
+        let mut memory = self.segments.concat();
         let mut coalescer = Coalescer::new(true);
         let mut start = 0;
-        for packet in &self.0 {
+        for packet in &self.segments {
             coalescer.push(&memory, start..start + packet.len());
             start += packet.len();
         }
@@ -68,6 +80,8 @@ pub(super) trait Tier: Sized {
     fn report(&mut self, report: TooBig);
     fn report_unreachable(&mut self, quoted: Vec<u8>);
     fn rlocs(&self) -> Vec<IpAddr>;
+    /// From now on the kernel takes no packet to the core, and says why.
+    fn refuse_all(&mut self, errno: i32);
     /// Packets that were too long for the way out, as often as they were offered.
     fn refused(&self) -> usize;
 }
@@ -79,6 +93,7 @@ pub(super) struct End {
     arrived: VecDeque<Vec<u8>>,
     mtu: usize,
     refused: usize,
+    errno: Option<i32>,
     reports: Vec<TooBig>,
     unreachable: Vec<Vec<u8>>,
     rlocs: Vec<IpAddr>,
@@ -94,11 +109,27 @@ impl End {
     fn new() -> Self {
         let (sent, arrived, reports, rlocs) = (vec![], VecDeque::new(), vec![], vec![]);
         let (refuses_groups_to, ungrouped, taken) = (vec![], Ungrouped::default(), vec![]);
-        let (unreachable, mtu, refused, calls) = (vec![], 1500, 0, 0);
-        Self { sent, arrived, mtu, refused, reports, unreachable, rlocs, refuses_groups_to, ungrouped, taken, calls }
+        let (unreachable, mtu, refused, errno, calls) = (vec![], 1500, 0, None, 0);
+        Self {
+            sent,
+            arrived,
+            mtu,
+            refused,
+            errno,
+            reports,
+            unreachable,
+            rlocs,
+            refuses_groups_to,
+            ungrouped,
+            taken,
+            calls,
+        }
     }
 
     fn transmit(&mut self, header: &OuterHeader, inner: &[u8]) -> Result<(), SendError> {
+        if let Some(errno) = self.errno {
+            return Err(io::Error::from_raw_os_error(errno).into());
+        }
         if inner.len() + overhead(header.destination) > self.mtu {
             self.refused += 1;
             return Err(SendError::TooBig(self.mtu));
@@ -184,6 +215,10 @@ impl GroupSockets for End {
             if message.count == 1 {
                 self.ungrouped.on_taken(locator);
             }
+            if let Some(errno) = self.errno {
+                failures.push((index, io::Error::from_raw_os_error(errno).into()));
+                continue;
+            }
             self.taken.push((locator, message.count));
             for packet in octets.chunks(message.size) {
                 assert_eq!(packet[..8], message.outer.lisp);
@@ -265,7 +300,7 @@ impl Tier for TierZero {
     }
 
     fn offer(&mut self, offered: Offered) {
-        self.packets.devices_mut().0.out.extend(offered.0);
+        self.packets.devices_mut().0.out.extend(offered.segments);
     }
 
     fn got(&self) -> Vec<Vec<u8>> {
@@ -294,6 +329,10 @@ impl Tier for TierZero {
 
     fn rlocs(&self) -> Vec<IpAddr> {
         self.packets.devices().1.rlocs.clone()
+    }
+
+    fn refuse_all(&mut self, errno: i32) {
+        self.packets.devices_mut().1.errno = Some(errno);
     }
 
     fn refused(&self) -> usize {
@@ -384,6 +423,10 @@ impl Tier for TierOne {
 
     fn report_unreachable(&mut self, quoted: Vec<u8>) {
         self.encap.devices_mut().1.unreachable.push(quoted);
+    }
+
+    fn refuse_all(&mut self, errno: i32) {
+        self.encap.devices_mut().1.errno = Some(errno);
     }
 
     fn refused(&self) -> usize {
