@@ -18,7 +18,9 @@ impl Control {
         self.prober.watch_petrs(now, self.petrs.addresses());
         if roles.is_pitr() {
             let resolvers = self.resolver.resolvers().to_vec();
-            self.pitr = Some(Pitr::new(now, roles, (resolvers, self.database.rlocs()), seed));
+            let mut pitr = Pitr::new(now, roles, (resolvers, self.database.rlocs()), seed);
+            pitr.protect(self.resolver.protection().clone());
+            self.pitr = Some(pitr);
             self.lead_packets();
         }
         self

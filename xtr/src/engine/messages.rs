@@ -39,7 +39,9 @@ impl Control {
             Ok(ControlMessage::MapReply(message)) if message.probe => self.on_probe_reply(now, via, &message),
             Ok(ControlMessage::MapReply(message)) if self.subscriber.reply(now, &message, bytes) => Ok(()),
             Ok(ControlMessage::MapReply(message)) => {
-                if self.pitr.as_mut().is_some_and(|pitr| pitr.answer(now, &message)) {
+                if let Some(pitr) = &mut self.pitr
+                    && pitr.answer(now, &message, bytes)?
+                {
                     return Ok(());
                 }
                 self.resolver.handle(now, resolve::Input::Reply { via, message: &message, payload: bytes });

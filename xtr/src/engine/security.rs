@@ -24,6 +24,9 @@ impl Control {
     /// follows: what was asked is asked anew, and if more is demanded what has not been proven is forgotten.
     pub fn protect(&mut self, settings: LispSec) {
         self.replier.require_protection(settings.demand == Demand::Require);
+        if let Some(pitr) = &mut self.pitr {
+            pitr.protect(settings.clone());
+        }
         self.resolver.secure(settings);
     }
 

@@ -5,9 +5,11 @@
 //! first address behind it, and so on to the end of the aggregate. The map system in this process answers from signed index pages under
 //! the trust anchors that the operator named; of any other one this asks no more than a Map-Resolver can.
 //!
-//! What a walk finds replaces what the last one found. Where nobody answers, as for a site whose ETR is down, or which answers under LISP-SEC
-//! only, what was known stays, and the walk goes on behind it. One that is broken off changes nothing: a map system that is silent for a
-//! while takes no site's packets away.
+//! What a walk finds replaces what the last one found. Where nobody answers, as for a site whose ETR is down, what was known stays, and
+//! the walk goes on behind it. One that is broken off changes nothing: a map system that is silent for a while takes no site's packets away.
+//!
+//! Where LISP-SEC is demanded a question has a one-time key, as any other (RFC 9303, section 6.4), and what does not prove itself is no
+//! answer. Where a Map-Server says, proven, that nobody can sign, it is put without, if that is allowed; what is said then counts within that.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,11 +18,13 @@ use std::time::Instant;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use wire::address::EidPrefix;
+use wire::control::lispsec::OneTimeKey;
 use wire::control::{MapReply, Nonce};
 use wire::record::{Action, MappingRecord};
 
 use super::limits;
-use crate::resolve::asking;
+use crate::refusal::Refusal;
+use crate::resolve::{LispSec, Secured, asking};
 use crate::transport::{MapSystem, Outgoing};
 
 /// An aggregate, and the sites in it that the last whole walk found, ascending.
@@ -52,6 +56,7 @@ pub struct Finder {
     rlocs: Vec<IpAddr>,
     aggregates: Vec<Aggregate>,
     random: StdRng,
+    secured: Secured,
     walk: Walk,
     /// When the round through all aggregates began, the time without answers left out, and whether one of its walks was broken off.
     begun: Instant,
@@ -67,8 +72,8 @@ struct Walk {
     index: usize,
     /// The address that is asked about.
     at: IpAddr,
-    /// The question about it that waits for an answer.
-    nonce: Option<Nonce>,
+    /// The questions about it that wait for an answer.
+    nonces: Vec<Nonce>,
     tries: u32,
     questions: usize,
     sites: Vec<EidPrefix>,
@@ -82,7 +87,7 @@ impl Walk {
     fn new(index: usize, aggregate: &EidPrefix) -> Self {
         let at = aggregate.net.network();
         let (silent, silences, has_answers) = (0, 0, false);
-        Self { index, at, nonce: None, tries: 0, questions: 0, sites: Vec::new(), silent, silences, has_answers }
+        Self { index, at, nonces: Vec::new(), tries: 0, questions: 0, sites: Vec::new(), silent, silences, has_answers }
     }
 }
 
@@ -96,6 +101,7 @@ impl Finder {
             rlocs: Vec::new(),
             aggregates: aggregates.into_iter().map(empty).collect(),
             random: StdRng::from_seed(seed),
+            secured: Secured::default(),
             walk,
             begun: now,
             has_failed: false,
@@ -118,6 +124,13 @@ impl Finder {
     /// These are asked in turn from now on.
     pub fn set_resolvers(&mut self, resolvers: Vec<MapSystem>) {
         self.resolvers = resolvers;
+    }
+
+    /// What is asked from now on is protected so; under another demand a walk begins anew.
+    pub fn protect(&mut self, settings: LispSec) {
+        if self.secured.set(settings) {
+            self.walk = Walk::new(self.walk.index, &self.aggregate());
+        }
     }
 
     /// What has been found.
@@ -158,33 +171,68 @@ impl Finder {
         }
     }
 
-    /// Takes a Map-Reply; whether it answers a question of this engine.
-    pub fn answer(&mut self, now: Instant, message: &MapReply) -> bool {
-        if self.walk.nonce != Some(message.nonce) {
-            return false;
+    /// Takes a Map-Reply, of which `payload` is the whole; whether it answers a question of this engine.
+    ///
+    /// # Errors
+    /// If it answers one that was protected, and does not prove itself (RFC 9303, section 6.9).
+    pub fn answer(&mut self, now: Instant, message: &MapReply, payload: &[u8]) -> Result<bool, Refusal> {
+        if !self.walk.nonces.contains(&message.nonce) {
+            return Ok(false);
         }
-        let asked = EidPrefix::host(self.aggregate().iid, self.walk.at);
-        let records = message.records.iter().filter_map(|record| Some((record.eid.ip_prefix()?, record)));
+        let asked = self.asked();
+        let opened = self.secured.open(now, &asked, message.nonce, payload);
+        let proven = opened.map_err(|discarded| discarded.refusal)?;
+        let records = &proven.as_ref().map_or(message, |proven| &proven.reply).records;
+        let records = records.iter().filter_map(|record| Some((record.eid.ip_prefix()?, record)));
         let covering = records.filter(|(prefix, _)| prefix.covers(&asked));
-        if let Some((prefix, record)) = covering.max_by_key(|(prefix, _)| prefix.net.prefix_len()) {
-            self.learn(now, prefix, record);
+        let Some((prefix, record)) = covering.max_by_key(|(prefix, _)| prefix.net.prefix_len()) else {
+            return Ok(true);
+        };
+        let is_of_nobody = proven.as_ref().is_some_and(|proven| proven.cant_sign) && record.locators.is_empty();
+        if is_of_nobody && self.secured.ask_openly(asked, prefix).is_some() {
+            (self.walk.nonces, self.walk.tries) = (Vec::new(), 0);
+            self.due = now + limits::PACE;
+            return Ok(true);
         }
-        true
+        let within = self.secured.open_within(&asked).filter(|within| prefix.covers(within));
+        self.learn(now, within.unwrap_or(prefix), record);
+        Ok(true)
     }
 
     fn aggregate(&self) -> EidPrefix {
         self.aggregates[self.walk.index].prefix
     }
 
+    fn asked(&self) -> EidPrefix {
+        EidPrefix::host(self.aggregate().iid, self.walk.at)
+    }
+
     fn ask(&mut self, now: Instant) {
-        let asked = EidPrefix::host(self.aggregate().iid, self.walk.at);
-        let nonce = *self.walk.nonce.get_or_insert_with(|| Nonce(self.random.next_u64()));
+        let asked = self.asked();
         let turn = self.walk.tries as usize;
         let resolver = self.resolvers.get(turn.checked_rem(self.resolvers.len()).unwrap_or(0)).copied();
         self.walk.tries += 1;
         self.due = now + limits::PATIENCE;
-        // Without a locator of the right family nobody is asked, and the tries run out.
-        self.outputs.extend(resolver.and_then(|to| asking(asked, nonce, to, &self.rlocs)).map(Sites::Ask));
+        let is_protected = self.secured.is_due(&asked);
+        // A protected question has a nonce of its own, as it has a key of its own (RFC 9303, section 5).
+        let kept = self.walk.nonces.first().copied().filter(|_| !is_protected);
+        let nonce = kept.unwrap_or_else(|| Nonce(self.random.next_u64()));
+        // Without a locator of the right family, or without a key, nobody is asked, and the tries run out.
+        let Some(resolver) = resolver else { return };
+        let security = is_protected.then(|| {
+            let mut key = [0; OneTimeKey::OCTETS];
+            self.random.fill_bytes(&mut key);
+            self.secured.begin(now, asked, nonce, resolver, OneTimeKey::new(key))
+        });
+        let Ok(security) = security.transpose() else { return };
+        self.walk.nonces.extend(kept.is_none().then_some(nonce));
+        self.outputs.extend(asking(asked, nonce, resolver, &self.rlocs, security).map(Sites::Ask));
+    }
+
+    /// Nothing answers what was asked.
+    fn forget_questions(&mut self) {
+        self.walk.nonces.clear();
+        self.secured.retain(|_| false);
     }
 
     /// The part of the aggregate that one answer covers. What it says of addresses outside is nobody's business.
@@ -233,7 +281,8 @@ impl Finder {
 
     fn go_behind(&mut self, now: Instant, part: &EidPrefix) {
         let aggregate = self.aggregate();
-        (self.walk.nonce, self.walk.tries) = (None, 0);
+        self.forget_questions();
+        self.walk.tries = 0;
         self.walk.questions += 1;
         self.due = now + limits::PACE;
         match behind(part).filter(|next| aggregate.net.contains(next)) {
@@ -273,6 +322,7 @@ impl Finder {
     /// Through the next aggregate; behind the last one comes a pause, so that a tenth of the time is spent with it at most.
     fn next_walk(&mut self, now: Instant) {
         let index = (self.walk.index + 1) % self.aggregates.len();
+        self.forget_questions();
         self.walk = Walk::new(index, &self.aggregates[index].prefix);
         let took = now.saturating_duration_since(self.begun);
         self.due = now
@@ -381,7 +431,7 @@ mod tests {
                 let host = request.records[0].eid.ip_prefix().unwrap();
                 let records = respond(host).into_iter().collect();
                 let reply = MapReply { nonce: request.nonce, records, ..MapReply::default() };
-                assert!(self.finder.answer(self.now, &reply));
+                assert_eq!(self.finder.answer(self.now, &reply, &[]), Ok(true));
                 assert!(request.pitr, "DP-166");
             }
             unreachable!()
@@ -455,12 +505,11 @@ mod tests {
     fn an_answer_that_nobody_asked_for_is_not_for_the_finder() {
         let mut bench = Bench::new(&["10.0.0.0/8"]);
         let request = bench.question().unwrap();
-        assert!(
-            !bench.finder.answer(bench.now, &MapReply { nonce: Nonce(request.nonce.0 ^ 1), ..MapReply::default() })
-        );
+        let unasked = MapReply { nonce: Nonce(request.nonce.0 ^ 1), ..MapReply::default() };
+        assert_eq!(bench.finder.answer(bench.now, &unasked, &[]), Ok(false));
         let beside = record(prefix("11.0.0.0/8"), Action::NoAction, Some("198.51.100.1"));
         let reply = MapReply { nonce: request.nonce, records: vec![beside], ..MapReply::default() };
-        assert!(bench.finder.answer(bench.now, &reply));
+        assert_eq!(bench.finder.answer(bench.now, &reply, &[]), Ok(true));
         assert_eq!(
             bench.question().unwrap().records,
             request.records,
@@ -478,7 +527,7 @@ mod tests {
                 let part = EidPrefix::new(host.iid, host.net.addr(), length).unwrap();
                 let answer = record(part, Action::from_bits(action), positive.then_some("198.51.100.1"));
                 let reply = MapReply { nonce: request.nonce, records: vec![answer], ..MapReply::default() };
-                prop_assert!(bench.finder.answer(bench.now, &reply));
+                prop_assert_eq!(bench.finder.answer(bench.now, &reply, &[]), Ok(true));
             }
             let sites = bench.finder.sites();
             prop_assert!(sites.len() <= 2 * limits::PITR_PREFIXES);

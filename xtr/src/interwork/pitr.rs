@@ -9,6 +9,8 @@ use wire::control::MapReply;
 
 use super::{Aggregate, Finder, Interworking, Sites, limits};
 use crate::database::Database;
+use crate::refusal::Refusal;
+use crate::resolve::LispSec;
 use crate::transport::{MapSystem, Outgoing};
 
 /// A PITR, in the control half.
@@ -61,9 +63,19 @@ impl Pitr {
         }
     }
 
-    /// Takes a Map-Reply; whether it was for the finder.
-    pub fn answer(&mut self, now: Instant, message: &MapReply) -> bool {
-        self.finder.as_mut().is_some_and(|finder| finder.answer(now, message))
+    /// What is asked from now on is protected so.
+    pub fn protect(&mut self, settings: LispSec) {
+        if let Some(finder) = &mut self.finder {
+            finder.protect(settings);
+        }
+    }
+
+    /// Takes a Map-Reply, of which `payload` is the whole; whether it was for the finder.
+    ///
+    /// # Errors
+    /// If it was, and proves nothing where it has to.
+    pub fn answer(&mut self, now: Instant, message: &MapReply, payload: &[u8]) -> Result<bool, Refusal> {
+        self.finder.as_mut().map_or(Ok(false), |finder| finder.answer(now, message, payload))
     }
 
     /// What is to be asked now, and whether other sites are known than before.

@@ -16,5 +16,5 @@ pub use engine::{Config, Input, Output, Resolver};
 pub use mirror::Installed;
 pub use policy::Policy;
 pub(crate) use request::asking;
-pub(crate) use secured::refusal as sec_refusal;
 pub use secured::{Demand, LispSec, Wrapping};
+pub(crate) use secured::{Secured, refusal as sec_refusal};

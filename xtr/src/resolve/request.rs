@@ -41,11 +41,17 @@ pub(super) fn encapsulated(question: Question<'_>, security: Option<Vec<u8>>) ->
     ControlMessage::from(Ecm { security, ..ecm }).encode()
 }
 
-/// The question of a PITR about one EID, to this map system; `None` if it cannot be put.
-pub(crate) fn asking(asked: EidPrefix, nonce: Nonce, to: MapSystem, itr_rlocs: &[IpAddr]) -> Option<Outgoing> {
+/// The question of a PITR about one EID, to this map system, with LISP-SEC data or without; `None` if it cannot be put.
+pub(crate) fn asking(
+    asked: EidPrefix,
+    nonce: Nonce,
+    to: MapSystem,
+    itr_rlocs: &[IpAddr],
+    security: Option<Vec<u8>>,
+) -> Option<Outgoing> {
     let question = Question { asked, source: None, smr_invoked: false, pitr: true, nonce, itr_rlocs };
     let to = to.destination(itr_rlocs)?;
-    Some(Outgoing { to, bytes: encapsulated(question, None).ok()? })
+    Some(Outgoing { to, bytes: encapsulated(question, security).ok()? })
 }
 
 fn map_request(question: Question<'_>) -> MapRequest {

@@ -78,7 +78,7 @@ pub struct LispSec {
 
 /// What was asked with LISP-SEC and waits for its answer.
 #[derive(Debug, Default)]
-pub(super) struct Secured {
+pub(crate) struct Secured {
     settings: LispSec,
     exchanges: HashMap<EidPrefix, Exchange>,
     /// Apart, so that forgeries do not keep the other out of the log.
@@ -108,10 +108,10 @@ struct Pair {
 
 /// A Map-Reply that is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Discarded {
-    pub(super) refusal: Refusal,
+pub(crate) struct Discarded {
+    pub(crate) refusal: Refusal,
     /// Another request, with other functions, may have more luck: it is due as soon as the rate allows.
-    pub(super) ask_anew: bool,
+    pub(crate) ask_anew: bool,
 }
 
 /// What is asked for, in this order (RFC 9303, sections 6 and 6.9).
@@ -120,7 +120,7 @@ const KDFS: [Kdf; 2] = [Kdf::HkdfSha256, Kdf::HkdfSha1];
 
 impl Secured {
     /// Whether the demand is another one, so that all that waited has ended.
-    pub(super) fn set(&mut self, settings: LispSec) -> bool {
+    pub(crate) fn set(&mut self, settings: LispSec) -> bool {
         let is_other = self.settings.demand != settings.demand;
         self.settings = settings;
         if is_other {
@@ -129,23 +129,28 @@ impl Secured {
         is_other
     }
 
+    /// What is to be protected, and how.
+    pub(crate) fn settings(&self) -> &LispSec {
+        &self.settings
+    }
+
     /// What is demanded.
-    pub(super) fn demand(&self) -> Demand {
+    pub(crate) fn demand(&self) -> Demand {
         self.settings.demand
     }
 
     /// The EID-prefix, round one that is asked about without protection, of which a Map-Server has said that nobody can sign.
-    pub(super) fn open_within(&self, eid: &EidPrefix) -> Option<EidPrefix> {
+    pub(crate) fn open_within(&self, eid: &EidPrefix) -> Option<EidPrefix> {
         self.exchanges.get(eid).and_then(|exchange| exchange.open)
     }
 
     /// Whether the next request about an EID-prefix is protected.
-    pub(super) fn is_due(&self, eid: &EidPrefix) -> bool {
+    pub(crate) fn is_due(&self, eid: &EidPrefix) -> bool {
         self.settings.demand != Demand::Off && self.open_within(eid).is_none()
     }
 
     /// The authentication data of the next request, and that it waits for an answer (RFC 9303, section 6.4).
-    pub(super) fn begin(
+    pub(crate) fn begin(
         &mut self,
         now: Instant,
         eid: EidPrefix,
@@ -182,7 +187,7 @@ impl Secured {
 
     /// Checks a Map-Reply with a nonce of ours; `None` if its request was not protected. The key is used up by an answer that
     /// holds (RFC 9303, section 6.9).
-    pub(super) fn open(
+    pub(crate) fn open(
         &mut self,
         now: Instant,
         eid: &EidPrefix,
@@ -223,7 +228,7 @@ impl Secured {
 
     /// Of an answer that holds and says of `within`, round the EID, that nobody can sign: whether to ask without. The nonces of what
     /// was asked until now, which counts no more.
-    pub(super) fn ask_openly(&mut self, eid: EidPrefix, within: EidPrefix) -> Option<Vec<Nonce>> {
+    pub(crate) fn ask_openly(&mut self, eid: EidPrefix, within: EidPrefix) -> Option<Vec<Nonce>> {
         if self.settings.demand != Demand::Prefer {
             return None;
         }
@@ -233,13 +238,13 @@ impl Secured {
     }
 
     /// Ends an exchange; the nonces of its requests.
-    pub(super) fn forget(&mut self, eid: &EidPrefix) -> Vec<Nonce> {
+    pub(crate) fn forget(&mut self, eid: &EidPrefix) -> Vec<Nonce> {
         let exchange = self.exchanges.remove(eid).unwrap_or_default();
         exchange.pairs.into_iter().map(|pair| pair.nonce).collect()
     }
 
     /// Ends all but those that are still wanted; the nonces of their requests.
-    pub(super) fn retain(&mut self, is_wanted: impl Fn(&EidPrefix) -> bool) -> Vec<Nonce> {
+    pub(crate) fn retain(&mut self, is_wanted: impl Fn(&EidPrefix) -> bool) -> Vec<Nonce> {
         let ended = self.exchanges.extract_if(|eid, _| !is_wanted(eid));
         ended.flat_map(|(_, exchange)| exchange.pairs).map(|pair| pair.nonce).collect()
     }

@@ -15,5 +15,6 @@ mod itr;
 #[allow(dead_code, reason = "the tests of subscriptions use the rest of it")]
 mod node;
 mod proof;
+mod sites;
 mod subscribing;
 mod unsigned;

@@ -32,6 +32,11 @@ impl Resolver {
         }
     }
 
+    /// What is protected, and how.
+    pub(crate) fn protection(&self) -> &LispSec {
+        self.secured.settings()
+    }
+
     /// What may be installed of an answer that is not proven, where proof is demanded: nothing in the place of what is, and nothing
     /// inside that, unless it was asked about and a Map-Server has said since that nobody can sign for it.
     pub(super) fn spare_proven(&mut self, now: Instant, asked: EidPrefix, accepted: &mut Vec<Accepted<'_>>) {
