@@ -9,9 +9,11 @@
 //! asked by all. If none is heard any more the first uplink that is answered is used by all from then on, and stays: a binding that goes to
 //! and fro loses packets each time. It is one for all since two addresses may be of one RTR, which takes packets from the last binding only.
 
+mod peer;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -24,6 +26,8 @@ use super::limits;
 use crate::map_cache::is_unicast;
 use crate::refusal::{Refusal, Tally};
 use crate::transport::{Destination, Outgoing, same_family, turned};
+
+use peer::{Peer, Role};
 
 /// Tags of whatever length a Map-Server makes.
 const ACCEPTED: Accept = Accept { untruncated: true, narrow_coverage: false };
@@ -94,33 +98,6 @@ pub enum Output {
     Renewed,
     /// The NAT has another binding for us: register at once.
     Moved,
-}
-
-/// Who is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Rtr,
-    /// One of [`Config::servers`].
-    Server(usize),
-}
-
-/// One who is asked, and what was heard.
-#[derive(Debug)]
-struct Peer {
-    address: IpAddr,
-    role: Role,
-    /// The locator of ours from which it is reached, once it has answered there.
-    local: Option<IpAddr>,
-    /// Nonces that may be answered, and from which locator of ours each was sent.
-    outstanding: VecDeque<(Nonce, IpAddr)>,
-    due: Instant,
-    /// Info-Requests since the last answer.
-    unanswered: u32,
-    /// How it sees us.
-    seen: Option<SocketAddr>,
-    /// Whether that was none of our locators, or another port, when it said so. Who has not yet said how he sees a new locator of ours says
-    /// nothing of a NAT.
-    is_translated: bool,
 }
 
 /// Finds out about the NAT and keeps it open.
@@ -428,54 +405,4 @@ fn uplinks(rlocs: &[IpAddr], rtr: IpAddr) -> impl Iterator<Item = IpAddr> + '_ {
 fn is_translated(rlocs: &[IpAddr], role: Role, seen: SocketAddr) -> bool {
     let port = if role == Role::Rtr { wire::DATA_PORT } else { wire::CONTROL_PORT };
     seen.port() != port || !rlocs.contains(&seen.ip())
-}
-
-impl Peer {
-    fn new(now: Instant, address: IpAddr, role: Role) -> Self {
-        Self {
-            address,
-            role,
-            local: None,
-            outstanding: VecDeque::new(),
-            due: now,
-            unanswered: 0,
-            seen: None,
-            is_translated: false,
-        }
-    }
-
-    fn asked(&mut self, now: Instant, requests: &[(Nonce, IpAddr)]) {
-        let wait = limits::FIRST_RETRY.saturating_mul(1 << self.unanswered.min(5));
-        self.due = now + wait.min(limits::KEEPALIVE).max(Duration::from_millis(1));
-        self.unanswered = self.unanswered.saturating_add(1);
-        self.outstanding.extend(requests);
-        let extra = self.outstanding.len().saturating_sub(limits::OUTSTANDING * requests.len().max(1));
-        self.outstanding.drain(..extra);
-    }
-
-    /// From where the Info-Request with this nonce was sent, if it may still be answered.
-    fn link_asked(&self, nonce: Nonce) -> Option<IpAddr> {
-        self.outstanding.iter().find(|(asked, _)| *asked == nonce).map(|(_, local)| *local)
-    }
-
-    /// Whether an answer to this locator counts: to another than the one used only when that one has got none for some time, and others are
-    /// heard there, or nobody is.
-    fn goes_by(&self, link: IpAddr, to_others: Option<IpAddr>) -> bool {
-        if self.is_heard() { self.local == Some(link) } else { to_others.is_none_or(|used| used == link) }
-    }
-
-    fn is_heard(&self) -> bool {
-        self.local.is_some() && self.unanswered <= limits::UPLINK_MISSED
-    }
-
-    /// How it saw us before.
-    fn answered(&mut self, due: Instant, link: IpAddr, seen: Option<SocketAddr>) -> Option<SocketAddr> {
-        self.outstanding.clear();
-        (self.local, self.unanswered, self.due) = (Some(link), 0, due);
-        std::mem::replace(&mut self.seen, seen)
-    }
-
-    fn is_alive(&self) -> bool {
-        self.seen.is_some() && self.unanswered <= limits::MISSED
-    }
 }
