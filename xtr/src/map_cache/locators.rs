@@ -398,7 +398,16 @@ impl Locators {
 
     /// Whether some mapping has it.
     pub(super) fn is_in_use(&self, address: IpAddr) -> bool {
-        self.find(address).is_some_and(|index| self.get(index).references > 0)
+        self.is_place_in_use(Place::of(address))
+    }
+
+    /// The same of a way through a NAT.
+    pub(super) fn is_binding_in_use(&self, binding: Binding) -> bool {
+        self.is_place_in_use(Place::through(binding))
+    }
+
+    fn is_place_in_use(&self, place: Place) -> bool {
+        self.find_at(place).is_some_and(|index| self.get(index).references > 0)
     }
 
     /// Believes a lower MTU for a while, but none below what the family guarantees.
