@@ -248,10 +248,10 @@ impl Locators {
         self.ecn = ecn;
     }
 
-    /// The nonce of the next packet to a trusted peer, and whether it is to be echoed.
+    /// The nonce of the next packet to a trusted peer, which leaves from this locator of ours, and whether it is to be echoed.
     #[inline]
-    pub(crate) fn next_nonce(&mut self, now: Tick, peer: PeerIndex) -> Option<(u32, bool)> {
-        self.peers.get_mut(peer).next(now)
+    pub(crate) fn next_nonce(&mut self, now: Tick, peer: PeerIndex, from: IpAddr) -> Option<(u32, bool)> {
+        self.peers.get_mut(peer).next(now, from)
     }
 
     /// The next packet to this RLOC answers with this nonce, if it is in some mapping and trusted.
