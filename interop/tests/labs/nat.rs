@@ -23,7 +23,8 @@ const HEALED_WITHIN: Duration = Duration::from_secs(40);
 /// How long an uplink that loses everything may cost: eight seconds and the way to the Map-Server, and as much again for a machine that others
 /// use.
 const FAILED_OVER_WITHIN: Duration = Duration::from_secs(18);
-/// What a move may cost on a machine that others use; on one that is quiet it is two seconds at most, and what is printed says how long it was.
+/// What a move may cost on a machine that others use. The two seconds that are promised are measured by `interop bench data-plane`, on one that is
+/// quiet (convergence, an EID-prefix moves), and by nothing here; what is printed says how long it was.
 const LONGEST_GAP: Duration = Duration::from_secs(5);
 /// How long packets are sent behind a move, at least.
 const CROSSING: Duration = Duration::from_secs(4);
