@@ -20,13 +20,17 @@ const TICK_BITS: u32 = 32;
 pub(crate) struct Heard {
     keys: Keys,
     now: AtomicU32,
-    places: Box<[AtomicU64; limits::HEARD_RLOCS]>,
+    places: Places,
+    /// The same of packets of trusted peers, by the RLOC of ours that they came to.
+    of_peers: Places,
 }
+
+type Places = Box<[AtomicU64; limits::HEARD_RLOCS]>;
 
 impl Default for Heard {
     fn default() -> Self {
-        let places = Box::new([const { AtomicU64::new(0) }; limits::HEARD_RLOCS]);
-        Self { keys: Keys::default(), now: AtomicU32::new(0), places }
+        let places = || Box::new([const { AtomicU64::new(0) }; limits::HEARD_RLOCS]);
+        Self { keys: Keys::default(), now: AtomicU32::new(0), places: places(), of_peers: places() }
     }
 }
 
@@ -37,28 +41,57 @@ impl Heard {
     }
 
     /// The ETR has decapsulated a packet from this RLOC.
+    #[inline]
     pub(crate) fn note(&self, rloc: IpAddr) {
-        let (place, mark) = self.find(rloc);
+        self.write(&self.places, self.hash(rloc));
+    }
+
+    /// When this RLOC was last heard; [`Tick::NONE`] if that is not known.
+    pub(crate) fn last(&self, rloc: IpAddr) -> Tick {
+        read(&self.places, self.hash(rloc))
+    }
+
+    /// The packet is one of a trusted peer, and came to this RLOC of ours.
+    pub(crate) fn note_peer(&self, rloc: IpAddr, ours: IpAddr) {
+        self.write(&self.of_peers, self.hash_of_both(rloc, ours));
+    }
+
+    /// When this RLOC of a trusted peer was last heard at this one of ours; [`Tick::NONE`] if that is not known.
+    pub(crate) fn last_of_peer(&self, rloc: IpAddr, ours: IpAddr) -> Tick {
+        read(&self.of_peers, self.hash_of_both(rloc, ours))
+    }
+
+    fn hash(&self, rloc: IpAddr) -> u64 {
+        self.keys.hash(InstanceId(0), rloc)
+    }
+
+    /// The number tells ours from the other.
+    fn hash_of_both(&self, rloc: IpAddr, ours: IpAddr) -> u64 {
+        self.hash(rloc) ^ self.keys.hash(InstanceId(1), ours)
+    }
+
+    #[inline]
+    fn write(&self, places: &Places, hash: u64) {
+        let (place, mark) = find(places, hash);
         let new = mark | u64::from(self.now.load(Ordering::Relaxed));
         // Most packets come in the same tick as the one before: then nobody's cache line changes.
         if place.load(Ordering::Relaxed) != new {
             place.store(new, Ordering::Relaxed);
         }
     }
+}
 
-    /// When this RLOC was last heard; [`Tick::NONE`] if that is not known.
-    pub(crate) fn last(&self, rloc: IpAddr) -> Tick {
-        let (place, mark) = self.find(rloc);
-        let tick = place.load(Ordering::Relaxed) ^ mark;
-        // What is left above is the difference of two marks.
-        u32::try_from(tick).map_or(Tick::NONE, Tick)
-    }
+fn read(places: &Places, hash: u64) -> Tick {
+    let (place, mark) = find(places, hash);
+    let tick = place.load(Ordering::Relaxed) ^ mark;
+    // What is left above is the difference of two marks.
+    u32::try_from(tick).map_or(Tick::NONE, Tick)
+}
 
-    fn find(&self, rloc: IpAddr) -> (&AtomicU64, u64) {
-        let hash = self.keys.hash(InstanceId(0), rloc);
-        let place = usize::try_from(hash & u64::from(u32::MAX)).unwrap_or_default() % limits::HEARD_RLOCS;
-        (&self.places[place], hash >> TICK_BITS << TICK_BITS)
-    }
+#[inline]
+fn find(places: &Places, hash: u64) -> (&AtomicU64, u64) {
+    let place = usize::try_from(hash & u64::from(u32::MAX)).unwrap_or_default() % limits::HEARD_RLOCS;
+    (&places[place], hash >> TICK_BITS << TICK_BITS)
 }
 
 #[cfg(test)]
@@ -76,5 +109,17 @@ mod tests {
         assert_eq!((heard.last(one), heard.last(other)), (Tick(7), Tick::NONE));
         heard.note(one);
         assert_eq!(heard.last(one), Tick(9));
+    }
+
+    #[test]
+    fn of_a_peer_it_is_known_for_each_of_our_rlocs() {
+        let (heard, one, other): (_, IpAddr, IpAddr) = (Heard::default(), [192, 0, 2, 1].into(), [192, 0, 2, 2].into());
+        heard.set_time(Tick(7));
+        heard.note_peer(one, other);
+        assert_eq!(heard.last_of_peer(one, other), Tick(7));
+        for (rloc, ours) in [(other, one), (one, one), (other, other)] {
+            assert_eq!(heard.last_of_peer(rloc, ours), Tick::NONE);
+        }
+        assert_eq!(heard.last(one), Tick::NONE);
     }
 }

@@ -21,7 +21,7 @@ pub const OTHER_RLOCS: usize = 32;
 /// How long packets go to a locator without anything coming back until control hears of it. A ping, or the first packets of a
 /// connection, have an answer before.
 pub const SILENT_AFTER: Duration = Duration::from_secs(1);
-/// RLOCs of which it is noted when they were last heard, at most one for each place of a table: 32 kB.
+/// RLOCs of which it is noted when they were last heard, at most one for each place of a table: 32 kB, and as much again for peers.
 pub const HEARD_RLOCS: usize = 4096;
 /// Locators whose counters are published, ten times a second at most: copying them takes 30 microseconds.
 pub const LOCATORS_SHOWN: usize = 4096;

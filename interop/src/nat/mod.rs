@@ -23,7 +23,8 @@ use crate::limits::{COMMAND_TIME, POLL, READY_TIME};
 
 use network::ROAMING_RLOC;
 pub use network::{
-    FAR, MAP_SYSTEM, NAT, NEAR, ROAMING, ROAMING_PREFIX, RTR, RTR_ADDRESS, SECOND_NAT, SECOND_RLOC, Site,
+    FAR, MAP_SYSTEM, NAT, NEAR, ROAMING, ROAMING_PREFIX, RTR, RTR_ADDRESS, SECOND_NAT, SECOND_RLOC, SECOND_RTR,
+    SECOND_RTR_ADDRESS, Site,
 };
 
 /// What the sites share with the map system, and what the RTR does.
@@ -43,6 +44,8 @@ struct Place<'a> {
     lab: &'a Lab,
     binaries: &'a Binaries,
     workspace: &'a Workspace,
+    /// How many RTRs there are.
+    rtrs: usize,
     running: Vec<Process>,
 }
 
@@ -51,10 +54,22 @@ struct Place<'a> {
 /// # Errors
 /// What was refused or did not come about.
 pub fn hold(bin_dir: &Path, keep: Keep<'_>) -> anyhow::Result<()> {
+    hold_with(1, bin_dir, keep)
+}
+
+/// The same with a second RTR, whom the Map-Server names behind the first.
+///
+/// # Errors
+/// As [`hold`].
+pub fn hold_with_two_rtrs(bin_dir: &Path, keep: Keep<'_>) -> anyhow::Result<()> {
+    hold_with(2, bin_dir, keep)
+}
+
+fn hold_with(rtrs: usize, bin_dir: &Path, keep: Keep<'_>) -> anyhow::Result<()> {
     let binaries = Binaries::find_or_build(Some(bin_dir))?;
     let workspace = Workspace::create(None)?;
-    let lab = Lab::build(&network::describe())?;
-    let mut place = Place { lab: &lab, binaries: &binaries, workspace: &workspace, running: Vec::new() };
+    let lab = Lab::build(&network::describe(rtrs))?;
+    let mut place = Place { lab: &lab, binaries: &binaries, workspace: &workspace, rtrs, running: Vec::new() };
     let outcome = place.start().and_then(|controls| {
         println!("{}", network::PICTURE);
         for site in [&NEAR, &FAR] {
@@ -85,10 +100,12 @@ impl Place<'_> {
         let (gateway, port, table) = network::SECOND_GATEWAY;
         netlink::route_from(self.lab.namespace(NEAR.xtr)?, SECOND_RLOC.parse()?, gateway.parse()?, port, table)?;
         self.start_map_system()?;
-        let rtr = self.key("rtr", RTR_SECRET)?;
-        let mut command = self.xtr(RTR)?;
-        command.args(["--rtr", "--rloc", RTR_ADDRESS, "--key-file"]).arg(rtr);
-        self.run(RTR, command)?;
+        for (rtr, address, _) in &network::RTRS[..self.rtrs] {
+            let key = self.key(rtr, RTR_SECRET)?;
+            let mut command = self.xtr(rtr)?;
+            command.args(["--rtr", "--rloc", address, "--key-file"]).arg(key);
+            self.run(rtr, command)?;
+        }
         let sites = [(&NEAR, "auto"), (&FAR, "off")].map(|(site, nat)| (site.xtr, &site.prefixes[..], site.rloc, nat));
         for (xtr, prefixes, rloc, nat) in
             sites.into_iter().chain([(ROAMING, &[ROAMING_PREFIX][..], ROAMING_RLOC, "off")])
@@ -109,7 +126,8 @@ impl Place<'_> {
         self.await_mapped(&FAR.hosts, FAR.rloc)?;
         self.await_mapped(&[ROAMING_HOST], ROAMING_RLOC)?;
         let control = |node: &str| Ok((node.to_owned(), self.folder(node)?.join("control.sock")));
-        [NEAR.xtr, RTR, FAR.xtr, ROAMING].into_iter().map(control).collect()
+        let rtrs = network::RTRS[..self.rtrs].iter().map(|(rtr, ..)| *rtr);
+        [NEAR.xtr, FAR.xtr, ROAMING].into_iter().chain(rtrs).map(control).collect()
     }
 
     /// Each binding of one has a port of its own, by chance, and lets in what answers from the same address and port, nothing else.
@@ -133,13 +151,16 @@ impl Place<'_> {
             "[[site]]\nname = \"all\"\neid-prefix = {prefixes:?}\n\
              key = [{{ key-id = 1, algorithm = \"hmac-sha256\", secret = {SITE_SECRET:?} }}]\n"
         );
-        let rtr = format!(
-            "[[rtr]]\naddress = [{RTR_ADDRESS:?}]\n\
-             key = {{ key-id = 1, algorithm = \"hmac-sha256\", secret = {RTR_SECRET:?} }}\n"
-        );
+        let rtr = |(_, address, _): &(&str, &str, &str)| {
+            format!(
+                "[[rtr]]\naddress = [{address:?}]\n\
+                 key = {{ key-id = 1, algorithm = \"hmac-sha256\", secret = {RTR_SECRET:?} }}\n"
+            )
+        };
+        let rtrs: String = network::RTRS[..self.rtrs].iter().map(rtr).collect();
         let folder = self.folder(network::CORE)?;
         let config = folder.join("lisp-mapsys.toml");
-        std::fs::write(&config, [site, rtr].concat()).context("the map system's configuration")?;
+        std::fs::write(&config, [site, rtrs].concat()).context("the map system's configuration")?;
         let mut command = self.binaries.command("lisp-mapsys");
         command.args(["--listen", network::MAP_SYSTEM]).arg("--config").arg(config).arg("--state-dir").arg(folder);
         self.run(network::CORE, command)?;

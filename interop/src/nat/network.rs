@@ -24,6 +24,13 @@ pub(super) const SECOND_GATEWAY: (&str, &str, u32) = ("10.1.0.1", "backup", 102)
 pub const RTR: &str = "rtr";
 /// Its address.
 pub const RTR_ADDRESS: &str = "203.0.113.2";
+/// Names, addresses and next routers of the RTRs, of which there are two where one is to fail.
+pub(super) const RTRS: [(&str, &str, &str); 2] =
+    [(RTR, RTR_ADDRESS, "203.0.113.1"), (SECOND_RTR, SECOND_RTR_ADDRESS, "203.0.113.65")];
+/// Name of the second RTR.
+pub const SECOND_RTR: &str = "rtr-2";
+/// Its address.
+pub const SECOND_RTR_ADDRESS: &str = "203.0.113.66";
 
 /// Another xTR of both sites, with no host yet: an EID-prefix may move to it.
 pub const ROAMING: &str = "xtr-c";
@@ -84,8 +91,8 @@ pub const FAR: Site = Site {
     gateways: ["198.18.2.1", "2001:db8:b::1"],
 };
 
-/// Describes the network.
-pub(crate) fn describe() -> Topology {
+/// Describes the network with so many RTRs.
+pub(crate) fn describe(rtrs: usize) -> Topology {
     let mut topology = Topology::default();
     for (site, outside, gateway) in [(&NEAR, "wire-inside", "10.0.0.1"), (&FAR, "wire-far", "198.51.100.1")] {
         let wire = format!("wire-{}", site.host);
@@ -103,16 +110,21 @@ pub(crate) fn describe() -> Topology {
     let nat = nat.port("outside", "wire-nat", &["192.0.2.2/24"]).default_route("192.0.2.1", "outside");
     let second = Node::router(SECOND_NAT).port("inside", "wire-backup", &[&format!("{}/24", SECOND_GATEWAY.0)]);
     let second = second.port("outside", "wire-nat-2", &["203.0.113.34/28"]).default_route("203.0.113.33", "outside");
-    let rtr = Node::host(RTR).port("core", "wire-rtr", &["203.0.113.2/28"]).default_route("203.0.113.1", "core");
     let roaming = Node::router(ROAMING).port("core", "wire-roaming", &["203.0.113.18/28"]);
     let roaming = roaming.default_route("203.0.113.17", "core");
     let core = Node::router(CORE)
         .port("nat", "wire-nat", &["192.0.2.1/24"])
         .port("nat-2", "wire-nat-2", &["203.0.113.33/28"])
-        .port("rtr", "wire-rtr", &["203.0.113.1/28"])
         .port("roaming", "wire-roaming", &["203.0.113.17/28"])
         .port("far", "wire-far", &["198.51.100.1/24"]);
-    topology.with(nat).with(second).with(rtr).with(roaming).with(core)
+    let core = RTRS[..rtrs]
+        .iter()
+        .fold(core, |core, (name, _, gateway)| core.port(name, &format!("wire-{name}"), &[&format!("{gateway}/28")]));
+    let topology = RTRS[..rtrs].iter().fold(topology, |topology, (name, address, gateway)| {
+        let rtr = Node::host(name).port("core", &format!("wire-{name}"), &[&format!("{address}/28")]);
+        topology.with(rtr.default_route(gateway, "core"))
+    });
+    topology.with(nat).with(second).with(roaming).with(core)
 }
 
 fn with_second_uplink(xtr: Node) -> Node {

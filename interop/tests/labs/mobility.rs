@@ -36,7 +36,8 @@ const LOOK: (Duration, Duration) = (Duration::from_millis(200), Duration::from_m
 const PATIENCE: Duration = Duration::from_secs(45);
 /// How long the map system does nothing: a verdict on a source is asked about after a minute, and was once forgotten ten seconds later.
 const STOPPED: Duration = Duration::from_secs(72);
-/// What a move may cost on a machine that others use; on one that is quiet it is two seconds at most, and what is printed says how long it was.
+/// What a move may cost on a machine that others use. The two seconds that are promised are measured by `interop bench data-plane`, on one that is
+/// quiet (convergence, an EID-prefix moves), and by nothing here; what is printed says how long it was.
 const LONGEST_GAP: Duration = Duration::from_secs(5);
 
 const MAP_SYSTEM: &str = r#"

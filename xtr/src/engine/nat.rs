@@ -173,6 +173,12 @@ impl Control {
                 None
             }
             Event::Miss { .. } | Event::Refresh { .. } | Event::Source { .. } if is_behind => None,
+            Event::Silent { rloc } => {
+                if let Some(natted) = &mut self.natted {
+                    natted.suspect(now, rloc);
+                }
+                Some(event)
+            }
             Event::Refresh { prefix } if self.is_bound(&prefix) => None,
             event => Some(event),
         }

@@ -213,6 +213,7 @@ impl Etr {
         match self.judge(outer, &packet) {
             Judgement::Enters => {
                 self.count(outer.source, packet.inner.len());
+                self.note_peer(outer);
                 if packet.leaves {
                     self.counters.add(Count::Petr, 1);
                 }
@@ -308,6 +309,15 @@ impl Etr {
         self.counters.add_alone(Count::Decapsulated, 1);
         self.counters.add_alone(Count::DecapsulatedBytes, octets);
         self.counters.heard().note(rloc);
+    }
+
+    /// Where a peer sends to that may be asked for echoes.
+    #[inline]
+    fn note_peer(&self, outer: &OuterInfo) {
+        let trust = self.peers.trust();
+        if trust.echo_nonce() && trust.is_trusted(outer.source) {
+            self.counters.heard().note_peer(outer.source, outer.destination);
+        }
     }
 
     /// As [`Self::receive`], whatever the source.

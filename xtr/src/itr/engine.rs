@@ -535,18 +535,18 @@ impl Itr {
         let lisp = if matches!(form, Form::Plain) {
             ordinary.lisp
         } else {
-            self.other_header(form, target.set, packet).emit()
+            self.other_header(form, (target.set, source), packet).emit()
         };
         OuterHeader { source, source_port, destination_port, class, lisp, ..ordinary }
     }
 
     /// A GPE peer is told the version of the inner packet (RFC 9305, section 3), and the instance even if it is 0: Linux drops
     /// packets without one.
-    fn other_header(&mut self, form: Form, set: SetIndex, packet: &IpPacket<'_>) -> LispHeader {
+    fn other_header(&mut self, form: Form, (set, from): (SetIndex, IpAddr), packet: &IpPacket<'_>) -> LispHeader {
         let iid = self.config.iid;
         if let Form::Peer(peer) = form {
             let is_ours = self.local_eids.contains(iid, packet.source());
-            return peer::header(&mut self.cache, (&self.own, is_ours), iid, (peer, set));
+            return peer::header(&mut self.cache, (&self.own, is_ours), iid, (peer, set, from));
         }
         let next = match packet {
             IpPacket::V4(_) => NextProtocol::IPV4,

@@ -13,7 +13,7 @@ use wire::record::Action;
 use super::{Itr, ItrConfig, Output, Verdict};
 use crate::counters::{Count, Counters, DropReason};
 use crate::ecn::EcnCompatibility;
-use crate::map_cache::{Binding, Entry, Forwarding, FromPort, Update};
+use crate::map_cache::{Binding, Entry, Event, Forwarding, FromPort, Update};
 
 const RLOCS: [&str; 3] = ["192.0.2.1", "192.0.2.2", "2001:db8:c::1"];
 const BOUND: &str = "10.0.1.1";
@@ -204,6 +204,32 @@ fn the_source_of_what_an_rtr_is_the_last_hop_of_is_told_through_its_nat_or_witho
         assert_eq!(rtr.itr.handle(rtr.now, &about_error), Verdict::Dropped(DropReason::CoreTtl));
         assert_eq!(rtr.outputs(), []);
     }
+}
+
+#[test]
+fn behind_a_nat_an_rtr_that_cannot_be_reached_is_said_once_a_second_and_an_rtr_says_nothing_of_its_nats() {
+    let mut node = Rtr::new();
+    let to_rtr = Binding { address: ip("198.51.100.1"), port: 4341, from: FromPort::Data, source: ip(RLOCS[0]) };
+    node.install("10.0.3.0/24", Forwarding::Binding(to_rtr));
+    let mut quoted = |to: &str| {
+        let header = node.header(&packet("10.0.2.1", to, 8));
+        header.emit(28, &mut [0; OuterHeader::LONGEST]).unwrap().to_vec()
+    };
+    let (mut of_rtr, of_nat) = (quoted("10.0.3.1"), quoted(BOUND));
+    let unreachable = |node: &mut Rtr, quoted: &[u8]| {
+        let before = node.counters.get(Count::Unreachable);
+        (0..20).for_each(|_| node.itr.handle_unreachable(node.now, quoted));
+        node.counters.get(Count::Unreachable) - before
+    };
+    assert_eq!(unreachable(&mut node, &of_nat), 0);
+    assert_eq!(unreachable(&mut node, &of_rtr), 1);
+    assert_eq!(node.itr.poll_event(), Some(Event::Silent { rloc: ip("198.51.100.1") }));
+    node.now += Duration::from_secs(1);
+    // Another port there.
+    of_rtr[23] ^= 1;
+    assert_eq!(unreachable(&mut node, &of_rtr), 0);
+    of_rtr[23] ^= 1;
+    assert_eq!(unreachable(&mut node, &of_rtr), 1);
 }
 
 #[test]

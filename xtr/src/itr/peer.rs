@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The LISP header of packets to trusted peers (RFC 9300, section 5.3).
 
+use std::net::IpAddr;
+
 use wire::address::InstanceId;
 use wire::data::{LispHeader, MapVersions};
 use wire::record::MapVersion;
@@ -8,16 +10,16 @@ use wire::record::MapVersion;
 use crate::map_cache::{MapCache, OwnMapping, PeerIndex, SetIndex};
 
 /// A nonce if there is one to send, else the versions of both mappings if both are known: N and V exclude each other. A source that is
-/// not of ours, as a PITR has them, has no mapping that could be told of.
+/// not of ours, as a PITR has them, has no mapping that could be told of. The packet leaves `from` this locator of ours.
 pub(super) fn header(
     cache: &mut MapCache,
     (own, is_ours): (&OwnMapping, bool),
     iid: InstanceId,
-    (peer, set): (PeerIndex, SetIndex),
+    (peer, set, from): (PeerIndex, SetIndex, IpAddr),
 ) -> LispHeader {
     let mut header = LispHeader::plain(iid);
     let now = cache.tick();
-    match cache.locators_mut().next_nonce(now, peer) {
+    match cache.locators_mut().next_nonce(now, peer, from) {
         Some((nonce, echo)) => (header.nonce, header.echo) = (Some(nonce), echo),
         None => header.versions = versions((own.version, is_ours), cache.version(set)),
     }

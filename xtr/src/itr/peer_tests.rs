@@ -19,6 +19,7 @@ use crate::trust::Trust;
 const PEER: &str = "192.0.2.9";
 const OTHER_PEER: &str = "192.0.2.10";
 const STRANGER: &str = "198.51.100.1";
+const OURS: &str = "203.0.113.1";
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -51,7 +52,7 @@ impl Bench {
         let (counters, now, iid) = (Arc::new(Counters::default()), Instant::now(), InstanceId(iid));
         let config = ItrConfig { iid, icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
         let mut itr = Itr::new(now, config, counters.clone()).trusting(trust);
-        itr.update(now, Update::LocalRlocs(vec![ip("203.0.113.1")]));
+        itr.update(now, Update::LocalRlocs(vec![ip(OURS)]));
         let mut bench = Self { itr, counters, now, iid };
         let ours = bench.prefix("10.0.0.0/24");
         bench.tell(Update::LocalEids(vec![ours]));
@@ -114,7 +115,13 @@ impl Bench {
 
     /// The peer sends a packet that is decapsulated.
     fn heard(&self, rloc: &str) {
+        self.heard_at(rloc, OURS);
+    }
+
+    /// The same to another locator of ours.
+    fn heard_at(&self, rloc: &str, ours: &str) {
         self.counters.heard().note(ip(rloc));
+        self.counters.heard().note_peer(ip(rloc), ip(ours));
     }
 
     fn advance(&mut self, millis: u64) {
@@ -269,6 +276,32 @@ fn a_locator_that_answers_while_it_does_not_echo_proves_that_packets_do_not_get_
     assert_eq!(run(limits::ECHO_PACKETS, Some(late - 200)), ended(false), "that packet may be older than the request");
     assert_eq!(run(limits::ECHO_PACKETS, None), ended(false), "nor does the lack of return traffic");
     assert_eq!(run(0, Some(late)), ended(false));
+}
+
+#[test]
+fn what_a_peer_sends_to_another_locator_than_the_one_that_asked_proves_nothing() {
+    const OTHER: &str = "203.0.113.2";
+    for (moves, packets_behind, at, expected) in [
+        (false, 0, OURS, true),
+        (false, 0, OTHER, false),
+        (true, 1, OTHER, false),
+        (true, 9, OTHER, true),
+        (true, 9, OURS, false),
+    ] {
+        let mut bench = Bench::new(0);
+        bench.tell(Update::LocalRlocs(vec![ip(OURS), ip(OTHER)]));
+        bench.ask(PEER, Some(1));
+        (0..9).for_each(|_| assert_eq!(bench.outer("10.1.0.1").source, ip(OURS)));
+        if moves {
+            bench.tell(Update::From { rloc: ip(PEER), source: ip(OTHER) });
+        }
+        (0..packets_behind).for_each(|_| assert_eq!(bench.outer("10.1.0.1").source, ip(OTHER)));
+        bench.advance(3000);
+        bench.heard_at(PEER, at);
+        bench.ask(PEER, None);
+        let ended = Event::EchoEnded { rloc: ip(PEER), is_proven: expected };
+        assert_eq!(bench.events(), [ended], "{moves} {packets_behind} {at}");
+    }
 }
 
 #[test]

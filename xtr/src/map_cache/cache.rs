@@ -252,6 +252,11 @@ impl MapCache {
         self.locators.is_in_use(rloc)
     }
 
+    /// The same of a way through a NAT.
+    pub(crate) fn has_binding(&self, binding: Binding) -> bool {
+        self.locators.is_binding_in_use(binding)
+    }
+
     /// Takes a report of the MTU of the way to an RLOC, which must be in some entry: of all others forgers could fill the
     /// table.
     pub(crate) fn learn_mtu(&mut self, rloc: IpAddr, mtu: usize) -> Learned {

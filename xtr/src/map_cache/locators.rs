@@ -248,10 +248,10 @@ impl Locators {
         self.ecn = ecn;
     }
 
-    /// The nonce of the next packet to a trusted peer, and whether it is to be echoed.
+    /// The nonce of the next packet to a trusted peer, which leaves from this locator of ours, and whether it is to be echoed.
     #[inline]
-    pub(crate) fn next_nonce(&mut self, now: Tick, peer: PeerIndex) -> Option<(u32, bool)> {
-        self.peers.get_mut(peer).next(now)
+    pub(crate) fn next_nonce(&mut self, now: Tick, peer: PeerIndex, from: IpAddr) -> Option<(u32, bool)> {
+        self.peers.get_mut(peer).next(now, from)
     }
 
     /// The next packet to this RLOC answers with this nonce, if it is in some mapping and trusted.
@@ -398,7 +398,16 @@ impl Locators {
 
     /// Whether some mapping has it.
     pub(super) fn is_in_use(&self, address: IpAddr) -> bool {
-        self.find(address).is_some_and(|index| self.get(index).references > 0)
+        self.is_place_in_use(Place::of(address))
+    }
+
+    /// The same of a way through a NAT.
+    pub(super) fn is_binding_in_use(&self, binding: Binding) -> bool {
+        self.is_place_in_use(Place::through(binding))
+    }
+
+    fn is_place_in_use(&self, place: Place) -> bool {
+        self.find_at(place).is_some_and(|index| self.get(index).references > 0)
     }
 
     /// Believes a lower MTU for a while, but none below what the family guarantees.

@@ -31,6 +31,8 @@ pub(super) struct PeerState {
     asked: u32,
     /// When the first of them left.
     since: Tick,
+    /// The locator of ours that they left from.
+    from: Option<IpAddr>,
 }
 
 impl Peers {
@@ -57,13 +59,13 @@ impl Peers {
 impl PeerState {
     /// The nonce of the packet that leaves, and whether it is to come back. An answer is sent once: whoever misses it goes on to ask.
     #[inline]
-    pub(super) fn next(&mut self, now: Tick) -> Option<(u32, bool)> {
+    pub(super) fn next(&mut self, now: Tick, from: IpAddr) -> Option<(u32, bool)> {
         if let Some(answer) = self.answer.take() {
             return Some((answer, false));
         }
         let nonce = self.request?;
-        if self.since == Tick::NONE {
-            self.since = now;
+        if self.since == Tick::NONE || self.from != Some(from) {
+            (self.asked, self.since, self.from) = (0, now, Some(from));
         }
         self.asked = self.asked.saturating_add(1);
         Some((nonce, true))
@@ -79,10 +81,12 @@ impl PeerState {
     }
 
     /// Asks no longer. Whether it is proven that packets do not get there: some have asked, and long enough after the first of them
-    /// the peer has sent packets all the same. Without return traffic nothing is (RFC 9300, section 10).
+    /// the peer has sent packets to the locator that asked all the same: to that, which may be of another router than the others of our
+    /// mapping, it sends the echo. Without return traffic there nothing is (RFC 9300, section 10.1).
     pub(super) fn ends(&mut self, rloc: IpAddr, heard: &Heard) -> bool {
         let (asked, since) = (self.asked, self.since);
+        let last = self.from.map_or(Tick::NONE, |from| heard.last_of_peer(rloc, from));
         self.asks(None);
-        asked >= limits::ECHO_PACKETS && heard.last(rloc) >= since.plus(limits::ECHO_ROUND)
+        asked >= limits::ECHO_PACKETS && last >= since.plus(limits::ECHO_ROUND)
     }
 }

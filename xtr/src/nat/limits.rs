@@ -3,20 +3,30 @@
 
 use std::time::Duration;
 
+use crate::reach::limits as reach;
+
 // --- the xTR behind a NAT
 
 /// Between two Info-Requests that are answered. NATs must keep a UDP binding for two minutes (RFC 4787, REQ-5), and some keep it for
 /// thirty seconds; lispers.net sends one in 15 s.
 pub const KEEPALIVE: Duration = Duration::from_secs(20);
 /// The same where there are several uplinks: so long, and until [`UPLINK_MISSED`] more are not answered, packets may be lost before
-/// the next uplink is used. Eight seconds in all.
+/// the next uplink is used. Eight seconds in all; no more than four where hosts wait for answers.
 pub const KEEPALIVE_OF_SEVERAL: Duration = Duration::from_secs(5);
 /// Between two Info-Requests while there is no NAT: one may come with the next address, or with the next access.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// Wait for the first Info-Reply; doubles with each that does not come, up to [`KEEPALIVE`].
 pub const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// Info-Requests without answer after which an RTR is not used: those of seven seconds, or less than two keepalives.
+/// Info-Requests without answer after which an RTR is not used: those of seven seconds, or less than two keepalives. Of one that is suspected
+/// those of 2.5 s, if another one answers.
 pub const MISSED: u32 = 3;
+/// Between the Info-Requests to an RTR that packets go to and nothing comes back from: as between the probes of a locator.
+pub const SUSPICION_GAP: Duration = reach::BURST_GAP;
+/// Wait for the answer to the last of them: it is left 2.5 s after the first one, and within 4 s of its death while packets go there.
+pub const SUSPICION_LAST_WAIT: Duration = reach::LAST_WAIT;
+/// From an answer to the next time that suspicion is looked into. Hosts that send one way only cost an Info-Request in this time, and so does
+/// whoever sends ICMP errors in the name of others.
+pub const SUSPICION_PAUSE: Duration = reach::ANSWERED_PAUSE;
 /// Info-Requests without answer after which an RTR is used by the first uplink that it answers: those of three seconds. From the second
 /// one on each goes out by all uplinks. After as many a Map-Server that was heard by the preferred uplink is asked by the next one.
 pub const UPLINK_MISSED: u32 = 2;

@@ -5,13 +5,18 @@
 //! RTR that answers is used; one that falls silent is not. What it sees changes when the NAT has forgotten us: then registrations go
 //! out at once, and lead the packets to the new binding.
 //!
+//! An RTR that packets go to and nothing comes back from is asked at once: if it does not answer in 2.5 s, and another one is heard, that is
+//! used, until it does.
+//!
 //! Of several uplinks RTRs are used by one: by the preferred one, or by the first that is answered. An RTR that falls silent there is
 //! asked by all. If none is heard any more the first uplink that is answered is used by all from then on, and stays: a binding that goes to
 //! and fro loses packets each time. It is one for all since two addresses may be of one RTR, which takes packets from the last binding only.
 
+mod peer;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -24,6 +29,8 @@ use super::limits;
 use crate::map_cache::is_unicast;
 use crate::refusal::{Refusal, Tally};
 use crate::transport::{Destination, Outgoing, same_family, turned};
+
+use peer::{Peer, Role};
 
 /// Tags of whatever length a Map-Server makes.
 const ACCEPTED: Accept = Accept { untruncated: true, narrow_coverage: false };
@@ -96,33 +103,6 @@ pub enum Output {
     Moved,
 }
 
-/// Who is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Rtr,
-    /// One of [`Config::servers`].
-    Server(usize),
-}
-
-/// One who is asked, and what was heard.
-#[derive(Debug)]
-struct Peer {
-    address: IpAddr,
-    role: Role,
-    /// The locator of ours from which it is reached, once it has answered there.
-    local: Option<IpAddr>,
-    /// Nonces that may be answered, and from which locator of ours each was sent.
-    outstanding: VecDeque<(Nonce, IpAddr)>,
-    due: Instant,
-    /// Info-Requests since the last answer.
-    unanswered: u32,
-    /// How it sees us.
-    seen: Option<SocketAddr>,
-    /// Whether that was none of our locators, or another port, when it said so. Who has not yet said how he sees a new locator of ours says
-    /// nothing of a NAT.
-    is_translated: bool,
-}
-
 /// Finds out about the NAT and keeps it open.
 #[derive(Debug)]
 pub struct Natted {
@@ -172,6 +152,7 @@ impl Natted {
         let before = std::mem::replace(&mut self.rlocs, rlocs);
         for peer in &mut self.peers {
             peer.due = now;
+            peer.forget_suspicion();
             peer.outstanding.retain(|(_, local)| self.rlocs.contains(local));
             let preferred = same_family(&self.rlocs, peer.address);
             let is_gone = !uplinks(&self.rlocs, peer.address).any(|local| Some(local) == peer.local);
@@ -200,7 +181,8 @@ impl Natted {
             if !before.iter().any(has_key) {
                 peer.due = now;
             }
-            self.peers.push(Peer { role: Role::Server(at), ..peer });
+            peer.role = Role::Server(at);
+            self.peers.push(peer);
         }
         self.peers.extend(rtrs);
     }
@@ -227,10 +209,24 @@ impl Natted {
         self.peers.iter().any(|peer| peer.role == Role::Rtr && peer.address == address)
     }
 
+    /// Packets go to this RTR and nothing comes back, or somebody says that they do not get there. That proves nothing, as hosts may send
+    /// one way only and anybody can write an ICMP error: the RTR is asked, which costs one Info-Request in [`limits::SUSPICION_PAUSE`] while
+    /// it answers.
+    pub fn suspect(&mut self, now: Instant, rtr: IpAddr) {
+        let is_used = |ways: &[Way]| ways.iter().any(|way| way.rtr == rtr);
+        if matches!(&self.standing, Standing::Behind(ways) if is_used(ways)) {
+            self.peers.iter_mut().filter(|peer| peer.address == rtr).for_each(|peer| peer.suspect(now));
+        }
+    }
+
     /// Asks whoever is due, and decides when it is time.
     pub fn handle_timeout(&mut self, now: Instant) {
+        // The others show whether the RTR is dead or all of the way there, and who of them is heard.
+        if self.peers.iter().any(|peer| peer.is_doubtful(now)) {
+            self.peers.iter_mut().for_each(|peer| peer.suspect(now));
+        }
         for index in 0..self.peers.len() {
-            if self.peers[index].due <= now {
+            if self.peers[index].due <= now && !self.peers[index].falls_silent(now) {
                 self.ask(now, index);
             }
         }
@@ -336,7 +332,7 @@ impl Natted {
         let has_others = uplinks(&self.rlocs, peer.address).nth(1).is_some();
         let keepalive = if has_others { limits::KEEPALIVE_OF_SEVERAL } else { limits::KEEPALIVE };
         peer.is_translated = seen.is_some_and(|seen| is_translated(&self.rlocs, peer.role, seen));
-        let (role, former) = (peer.role, peer.answered(now + keepalive, link, seen));
+        let (role, former) = (peer.role, peer.answered(now, keepalive, (link, seen)));
         if role == Role::Rtr {
             self.outputs.push_back(Output::Renewed);
             if former.is_some() && former != seen {
@@ -407,11 +403,12 @@ impl Natted {
         }
     }
 
-    /// The RTRs that answer, in the order in which they were named.
+    /// The RTRs that answer, in the order in which they were named; without those that are silent, if there are others.
     fn ways(&self) -> Vec<Way> {
-        let alive = self.peers.iter().filter(|peer| peer.role == Role::Rtr && peer.is_alive());
+        let alive = || self.peers.iter().filter(|peer| peer.role == Role::Rtr && peer.is_alive());
+        let has_others = alive().any(|peer| !peer.is_silent);
         let way = |peer: &Peer| Some(Way { local: peer.local?, rtr: peer.address });
-        alive.filter_map(way).collect()
+        alive().filter(|peer| !(has_others && peer.is_silent)).filter_map(way).collect()
     }
 }
 
@@ -428,54 +425,4 @@ fn uplinks(rlocs: &[IpAddr], rtr: IpAddr) -> impl Iterator<Item = IpAddr> + '_ {
 fn is_translated(rlocs: &[IpAddr], role: Role, seen: SocketAddr) -> bool {
     let port = if role == Role::Rtr { wire::DATA_PORT } else { wire::CONTROL_PORT };
     seen.port() != port || !rlocs.contains(&seen.ip())
-}
-
-impl Peer {
-    fn new(now: Instant, address: IpAddr, role: Role) -> Self {
-        Self {
-            address,
-            role,
-            local: None,
-            outstanding: VecDeque::new(),
-            due: now,
-            unanswered: 0,
-            seen: None,
-            is_translated: false,
-        }
-    }
-
-    fn asked(&mut self, now: Instant, requests: &[(Nonce, IpAddr)]) {
-        let wait = limits::FIRST_RETRY.saturating_mul(1 << self.unanswered.min(5));
-        self.due = now + wait.min(limits::KEEPALIVE).max(Duration::from_millis(1));
-        self.unanswered = self.unanswered.saturating_add(1);
-        self.outstanding.extend(requests);
-        let extra = self.outstanding.len().saturating_sub(limits::OUTSTANDING * requests.len().max(1));
-        self.outstanding.drain(..extra);
-    }
-
-    /// From where the Info-Request with this nonce was sent, if it may still be answered.
-    fn link_asked(&self, nonce: Nonce) -> Option<IpAddr> {
-        self.outstanding.iter().find(|(asked, _)| *asked == nonce).map(|(_, local)| *local)
-    }
-
-    /// Whether an answer to this locator counts: to another than the one used only when that one has got none for some time, and others are
-    /// heard there, or nobody is.
-    fn goes_by(&self, link: IpAddr, to_others: Option<IpAddr>) -> bool {
-        if self.is_heard() { self.local == Some(link) } else { to_others.is_none_or(|used| used == link) }
-    }
-
-    fn is_heard(&self) -> bool {
-        self.local.is_some() && self.unanswered <= limits::UPLINK_MISSED
-    }
-
-    /// How it saw us before.
-    fn answered(&mut self, due: Instant, link: IpAddr, seen: Option<SocketAddr>) -> Option<SocketAddr> {
-        self.outstanding.clear();
-        (self.local, self.unanswered, self.due) = (Some(link), 0, due);
-        std::mem::replace(&mut self.seen, seen)
-    }
-
-    fn is_alive(&self) -> bool {
-        self.seen.is_some() && self.unanswered <= limits::MISSED
-    }
 }

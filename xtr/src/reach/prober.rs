@@ -162,7 +162,7 @@ impl Prober {
     }
 
     /// Sends from these locators from now on. What was found out by others says nothing about these: each locator in doubt is
-    /// probed at once.
+    /// probed at once, and what is suspected and could not be probed without one too.
     pub fn set_rlocs(&mut self, now: Instant, rlocs: Vec<IpAddr>) {
         if self.rlocs == rlocs {
             return;
@@ -170,9 +170,10 @@ impl Prober {
         self.rlocs = rlocs;
         self.leave_lost_uplinks();
         self.leave_former_ways(now);
-        let down = self.targets.iter().filter(|(_, target)| target.standing == Standing::Down);
-        for rloc in down.map(|(rloc, _)| *rloc).collect::<Vec<_>>() {
-            self.reschedule(rloc, |target| target.due = now);
+        let is_in_doubt = |target: &Target| target.standing == Standing::Down || target.is_suspected();
+        let in_doubt = self.targets.iter().filter(|(_, target)| is_in_doubt(target));
+        for rloc in in_doubt.map(|(rloc, _)| *rloc).collect::<Vec<_>>() {
+            self.reschedule(rloc, |target| target.resume(now));
         }
     }
 

@@ -148,6 +148,18 @@ impl Target {
         }
     }
 
+    /// Our locators are others: what is out of use is probed at once. A burst for suspicion goes on as it would have, if there was no locator
+    /// of ours to probe from.
+    pub(super) fn resume(&mut self, now: Instant) {
+        let due = match self.burst {
+            _ if self.standing == Standing::Down => now,
+            Some(Burst { sent, suspected: true }) if sent > 0 => self.probed.map_or(now, |at| at + wait_after(sent)),
+            Some(Burst { suspected: true, .. }) => self.paused.unwrap_or(now),
+            _ => return,
+        };
+        self.due = self.due.min(due.max(now));
+    }
+
     /// Another locator of its site probes us. Whether that speaks against this one: it has probed us too, and does not now. Who is in doubt
     /// about us probes from all his locators at once, and is in no doubt about himself; from one that he never probes from nothing is missed.
     /// Two sites that went by less would doubt each other for ever, each for the probe that the doubt of the other is.
@@ -262,7 +274,7 @@ impl Target {
         } else {
             let burst = self.burst.get_or_insert_default();
             burst.sent += 1;
-            self.due = now + if burst.sent < limits::BURST { limits::BURST_GAP } else { limits::LAST_WAIT };
+            self.due = now + wait_after(burst.sent);
         }
         self.outstanding.push_back(probe);
         if self.outstanding.len() > limits::OUTSTANDING { self.outstanding.pop_front() } else { None }
@@ -341,6 +353,11 @@ impl Target {
             self.doubted = None;
         }
     }
+}
+
+/// From a probe of a burst, of which so many were sent, to what comes next.
+fn wait_after(sent: u32) -> Duration {
+    if sent < limits::BURST { limits::BURST_GAP } else { limits::LAST_WAIT }
 }
 
 /// 2, 4, 8, 16, 30, 30 ... seconds after the first one.

@@ -19,7 +19,7 @@ use super::control_socket::{Ask, Question};
 use super::control_sockets::{ControlSockets, Received};
 use super::embedded::{Embedded, FromMapSystem, cgeid_prefix};
 use super::identities::{Change, Changes};
-use super::interfaces::{Locators, Machine, Wanted, Watch};
+use super::interfaces::{Damper, Locators, Machine, Wanted, Watch};
 use super::led::Led;
 use super::look::{Look, look};
 use super::map_version::KeptVersion;
@@ -80,6 +80,8 @@ pub struct ControlPlane {
     pub wanted: Wanted,
     /// The locators as they are.
     pub locators: Locators,
+    /// Which of them have gone lately.
+    pub damper: Damper,
     /// What the operator said.
     pub settings: Settings,
     /// Of a PITR.
@@ -277,7 +279,11 @@ impl ControlPlane {
                 return self.watch.again();
             }
         };
-        let mut found = machine.locators(&self.wanted, &self.locators);
+        let now = clock::now();
+        let mut found = self.damper.locators(now, machine, &self.wanted, &self.locators);
+        if let Some(due) = self.damper.due() {
+            self.watch.again_in(due.saturating_duration_since(now));
+        }
         let served = self.locators.reachable();
         let is_heard = |rloc: &IpAddr| served.contains(rloc) || Packets::can_receive(*rloc);
         // Who answers probes where no packet is taken is a black hole.

@@ -2,7 +2,9 @@
 //! Locators that follow the interfaces of the machine: an address comes or goes, a link goes down or up.
 //!
 //! The kernel says over netlink that something has changed; what is so then is read anew, a moment later, since changes come in
-//! flocks. Which locators follow from it is a function of what was read.
+//! flocks. Which locators follow from it is a function of what was read, and of what has come and gone lately.
+
+mod damping;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -29,6 +31,8 @@ use super::netlink::{Lost, Netlink, or_none, refused};
 use crate::config::{Config, InterfaceLocator};
 use crate::database::OwnLocator;
 use crate::map_cache::{is_unicast, smallest_path_mtu};
+
+pub use damping::Damper;
 
 /// From the first change to the look at what there is then.
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -161,6 +165,11 @@ impl Machine {
         self.interfaces.values_mut().for_each(|interface| interface.is_running = true);
         self.addresses.iter_mut().for_each(|address| address.is_tentative = false);
         self
+    }
+
+    /// As if these addresses were not there.
+    fn set_aside(&mut self, addresses: &[IpAddr]) {
+        self.addresses.retain(|own| !addresses.contains(&own.address));
     }
 
     /// The locators of this node, which had those of `before`. An address that serves is not given up for another one of its
@@ -304,7 +313,13 @@ impl Watch {
 
     /// Asks for another look in a while, if there are no news before.
     pub fn again(&mut self) {
-        self.retry.get_or_insert(Instant::now() + RETRY);
+        self.again_in(RETRY);
+    }
+
+    /// The same in this time.
+    pub fn again_in(&mut self, time: Duration) {
+        let then = Instant::now() + time;
+        self.retry = Some(self.retry.map_or(then, |retry| retry.min(then)));
     }
 }
 

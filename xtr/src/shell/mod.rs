@@ -74,7 +74,7 @@ use control_sockets::{ControlSockets, Received};
 use embedded::{Embedded, Identities, KeyFiles, KeyWatch, cgeid_prefix};
 use forwarding::Forwarded;
 use identities::{Change, Changes};
-use interfaces::{Locators, Machine, Wanted, Watch};
+use interfaces::{Damper, Locators, Machine, Wanted, Watch};
 use led::{Led, Why};
 use map_version::KeptVersion;
 use netlink::Netlink;
@@ -171,6 +171,7 @@ async fn start(
         look: None,
         wanted: underlay.wanted,
         locators: underlay.locators,
+        damper: Damper::default(),
         settings,
         pitr: Led::new(Why::Pitr, config),
         moved: Led::new(Why::Moved, config),

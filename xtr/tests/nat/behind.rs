@@ -258,6 +258,134 @@ fn an_rtr_that_falls_silent_is_not_used_and_another_one_is() {
     assert_eq!(leads.last(), Some(&ip(OTHER)));
 }
 
+/// An xTR that all its RTRs see behind a NAT, and hosts that send all the while.
+struct Sending {
+    node: Node,
+    rtrs: Vec<&'static str>,
+    /// The RTR that packets go to.
+    leads: Option<IpAddr>,
+    /// Info-Requests to each RTR.
+    asked: Vec<usize>,
+}
+
+impl Sending {
+    const STEP: Duration = Duration::from_millis(100);
+
+    fn new(rtrs: &[&'static str]) -> Self {
+        let (node, asked) = (Node::natted(Mode::Auto, rtrs), vec![0; rtrs.len()]);
+        let mut sending = Self { node, rtrs: rtrs.to_vec(), leads: None, asked };
+        sending.step(rtrs);
+        assert_eq!(sending.leads, Some(ip(rtrs[0])));
+        sending
+    }
+
+    /// Those that are `alive` answer.
+    fn step(&mut self, alive: &[&str]) {
+        let done = self.node.wait(Self::STEP);
+        for (at_number, rtr) in self.rtrs.clone().into_iter().enumerate() {
+            let Some(nonce) = asked(&done, at(rtr, 4342)) else { continue };
+            self.asked[at_number] += 1;
+            if alive.contains(&rtr) {
+                let done = self.node.come_to_data_port(at(rtr, 4342), seen(nonce, NAT, 50_001));
+                self.follow(done.updates);
+            }
+        }
+        self.follow(done.updates);
+    }
+
+    fn follow(&mut self, updates: Vec<Update>) {
+        let to = updates.into_iter().filter_map(|update| match update {
+            Update::Upsert { entry, .. } => match entry.forwarding {
+                Forwarding::Binding(binding) => Some(binding.address),
+                _ => None,
+            },
+            _ => None,
+        });
+        self.leads = to.last().or(self.leads);
+    }
+
+    /// Nothing comes back from the RTR that packets go to, or somebody says that they do not get there.
+    fn is_silent(&mut self) {
+        let event = Event::Silent { rloc: self.leads.unwrap() };
+        self.node.control.handle(self.node.now, Input::Event(event));
+    }
+
+    /// How long it takes until packets go to this RTR, while each second nothing comes back from another.
+    fn time_until(&mut self, rtr: &str, alive: &[&str]) -> Duration {
+        let begun = self.node.now;
+        while self.leads != Some(ip(rtr)) {
+            self.step(alive);
+            let time = self.node.now - begun;
+            assert!(time < Duration::from_secs(60), "never by {rtr}");
+            if time.as_millis().is_multiple_of(1000) && !alive.iter().any(|rtr| self.leads == Some(ip(rtr))) {
+                self.is_silent();
+            }
+        }
+        self.node.now - begun
+    }
+}
+
+const OTHER_RTR: &str = "203.0.113.9";
+
+#[test]
+fn an_rtr_from_which_nothing_comes_back_is_left_within_four_seconds_and_used_again_when_it_answers() {
+    for offset in 0..21 {
+        let mut site = Sending::new(&[RTR, OTHER_RTR]);
+        (0..200 + offset * 10).for_each(|_| site.step(&[RTR, OTHER_RTR]));
+        let died = site.node.now;
+        let time = site.time_until(OTHER_RTR, &[OTHER_RTR]);
+        assert!(time < Duration::from_secs(4), "{time:?} at {offset}");
+        let ways = [natted::Way { local: ip(XTR), rtr: ip(OTHER_RTR) }];
+        assert_eq!(site.node.control.natted().unwrap().standing(), &Standing::Behind(ways.to_vec()));
+        // Nothing is asked in vain for long.
+        site.asked = vec![0; 2];
+        (0..600).for_each(|_| site.step(&[OTHER_RTR]));
+        assert!(site.asked[0] <= 6, "{:?}", site.asked);
+        assert_eq!(site.leads, Some(ip(OTHER_RTR)), "{:?} after it died", site.node.now - died);
+        assert!(site.time_until(RTR, &[RTR, OTHER_RTR]) <= limits::KEEPALIVE + Sending::STEP);
+    }
+}
+
+/// It is asked, answers, and that is all: whoever writes ICMP errors in the name of routers makes it asked so often, and no more.
+#[test]
+fn hosts_that_send_one_way_only_and_forgers_cost_few_info_requests_and_leave_no_rtr() {
+    let mut site = Sending::new(&[RTR, OTHER_RTR]);
+    site.asked = vec![0; 2];
+    for _ in 0..600 {
+        (0..20).for_each(|_| site.is_silent());
+        site.step(&[RTR, OTHER_RTR]);
+        assert_eq!(site.leads, Some(ip(RTR)));
+    }
+    let most = 60_000 / limits::SUSPICION_PAUSE.as_millis() as usize + 2;
+    assert!((30..=most).contains(&site.asked[0]), "{:?}", site.asked);
+    assert!(site.asked[1] <= 4, "the other one has its keepalives: {:?}", site.asked);
+}
+
+#[test]
+fn two_lost_answers_to_a_suspicion_leave_no_rtr() {
+    let mut site = Sending::new(&[RTR, OTHER_RTR]);
+    for _ in 0..10 {
+        site.is_silent();
+        (0..20).for_each(|step| site.step(if step < 12 { &[OTHER_RTR] } else { &[RTR, OTHER_RTR] }));
+        assert_eq!(site.leads, Some(ip(RTR)));
+    }
+}
+
+#[test]
+fn a_silent_rtr_stays_while_no_other_one_is_heard() {
+    for rtrs in [&[RTR][..], &[RTR, OTHER_RTR]] {
+        let mut site = Sending::new(rtrs);
+        let ways = site.node.control.natted().unwrap().standing().clone();
+        site.is_silent();
+        (0..60).for_each(|_| site.step(&[]));
+        assert_eq!(site.node.control.natted().unwrap().standing(), &ways, "not left before others would be");
+        (0..60).for_each(|_| site.step(&[]));
+        assert_eq!(site.node.control.natted().unwrap().standing(), &Standing::Behind(vec![]));
+        (0..200).for_each(|_| site.step(rtrs));
+        assert_eq!(site.node.control.natted().unwrap().standing(), &ways);
+    }
+}
+
 #[test]
 fn what_one_who_is_silent_now_saw_once_keeps_nobody_behind_a_nat() {
     const OTHER: &str = "203.0.113.9";

@@ -196,6 +196,21 @@ fn an_uplink_that_falls_silent_at_any_time_is_left_in_less_than_nine_seconds_and
 }
 
 #[test]
+fn an_uplink_that_falls_silent_while_hosts_wait_for_answers_is_left_in_less_than_four_seconds() {
+    for offset in 0..10 {
+        let mut world = World::new(&[]);
+        world.run(Duration::from_secs(20) + Duration::from_millis(500) * offset);
+        world.dead.insert(ip(XTR));
+        let begun = world.xtr.now;
+        while !world.goes_by(OTHER_XTR) {
+            world.run(Duration::from_millis(500));
+            world.xtr.control.handle(world.xtr.now, Input::Event(Event::Silent { rloc: ip(RTR) }));
+            assert!(world.xtr.now - begun < Duration::from_secs(4), "at {offset}: {:?}", world.rtr.bound());
+        }
+    }
+}
+
+#[test]
 fn two_info_requests_that_are_lost_lead_nobody_to_another_uplink() {
     let mut world = World::new(&[]);
     world.run(Duration::from_secs(20));

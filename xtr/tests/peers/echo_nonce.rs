@@ -7,6 +7,7 @@ use wire::control::{ControlMessage, EidRequest, MapReply, MapRequest, Nonce};
 use wire::data::{LispHeader, OuterHeader, TrafficClass};
 use wire::record::{LocatorRecord, MappingRecord, Ttl};
 use xtr::counters::Count;
+use xtr::database::OwnLocator;
 use xtr::engine::Input;
 use xtr::reach::EchoState;
 use xtr::trust::Trust;
@@ -67,6 +68,28 @@ fn the_answer_of_a_probe_counts_more_than_a_missing_echo_and_for_a_minute() {
     let elsewhere = near.sent_since(killed).filter(|(_, outer)| outer.destination != first).count();
     assert_eq!(near.node.control.counts().echoes_missed, 1);
     assert!(elsewhere < 10, "{elsewhere} packets went elsewhere until the probe was answered");
+}
+
+/// The echo comes in a packet to the locator that asks (RFC 9300, section 10.1): of a peer whose packets all go to another one of ours
+/// nothing can be said.
+#[test]
+fn a_peer_whose_packets_go_to_another_locator_than_the_one_that_asks_is_not_lost() {
+    let mut lab = Lab::echoing();
+    let [asking, other] = SITES[0].2.map(ip);
+    let locators = [(asking, 1), (other, 100)].map(|(rloc, weight)| OwnLocator::new(rloc, 1, weight));
+    lab.sites[0].node.input(Input::Locators(locators.to_vec()));
+    lab.run(secs(10));
+    let start = lab.now();
+    lab.run(secs(200));
+    let [near, far] = &lab.sites;
+    assert!(near.sent_since(start).all(|(_, outer)| outer.source == asking));
+    assert!(far.sent_since(start).all(|(_, outer)| outer.destination == other));
+    let asked = near.sent_since(start).filter(|(_, outer)| outer.lisp().echo).count();
+    assert!(asked > 1000, "{asked}");
+    for site in &lab.sites {
+        let counts = site.node.control.counts();
+        assert_eq!((counts.echoes_missed, counts.locators_lost), (0, 0), "{counts:?}");
+    }
 }
 
 /// Where no other locator is left packets go on to the one that is said to be dead: an echo shows that it is not.

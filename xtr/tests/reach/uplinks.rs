@@ -275,6 +275,42 @@ fn of_four_thousand_locators_those_that_are_not_reached_by_the_next_uplink_are_l
     assert!(node.control.probed_locators(node.now).all(is_looked_at), "none of the others waits for long");
 }
 
+/// The suspicion comes while there is none, or the next probe of its burst would.
+#[test]
+fn a_suspicion_that_meets_a_moment_without_a_locator_of_ours_is_looked_into_when_there_is_one_again() {
+    for probes in 0..=2 {
+        let mut node = Node::plain();
+        map_sites(&mut node, 1);
+        node.advance(secs(1));
+        for (_, to, probe) in std::mem::take(&mut node.probes) {
+            let reply = MapReply { probe: true, nonce: probe.nonce, ..MapReply::default() };
+            answer_from(&mut node, &to.ip().to_string(), reply);
+        }
+        let shown = |node: &Node| node.control.probed_locators(node.now).next().unwrap();
+        let rloc = shown(&node).address;
+        assert_eq!(shown(&node).standing, Standing::Up);
+        // It dies now.
+        let locators = node.control.database().locators().to_vec();
+        let mut is_reached = |node: &mut Node, is_there: bool| {
+            let unreachable = if is_there { vec![] } else { locators.iter().map(|own| own.address).collect() };
+            node.input(Input::Reached { locators: locators.clone(), unreachable });
+        };
+        if probes > 0 {
+            node.event(Event::Silent { rloc });
+            node.advance(millis(700 * (probes - 1) + 100));
+            assert_eq!(node.probes.len() as u64, probes);
+        }
+        is_reached(&mut node, false);
+        if probes == 0 {
+            node.event(Event::Silent { rloc });
+        }
+        node.advance(secs(1));
+        is_reached(&mut node, true);
+        node.advance(millis(2600));
+        assert_eq!(shown(&node).standing, Standing::Down, "behind {probes} probes");
+    }
+}
+
 #[test]
 fn map_requests_and_map_registers_without_an_answer_are_sent_from_the_other_uplink() {
     let uplinks = ["192.0.2.1", "192.0.2.129"];

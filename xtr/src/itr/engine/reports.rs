@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What routers, hosts and our own kernel report of packets that were encapsulated: too long, or not to be delivered.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use wire::data::{IpPacket, MINIMUM_MTU, OuterHeader};
@@ -9,7 +10,7 @@ use super::Itr;
 use crate::counters::{Count, DropReason};
 use crate::itr::quoted;
 use crate::limits;
-use crate::map_cache::{Event, Learned, smallest_path_mtu};
+use crate::map_cache::{Binding, Event, FromPort, Learned, smallest_path_mtu};
 
 impl Itr {
     /// Takes a report of a router that `quoted`, the start of an encapsulated packet with its outer IP header, was longer than `mtu`
@@ -84,21 +85,26 @@ impl Itr {
 
     /// Takes a report of a router or host that `quoted`, the start of an encapsulated packet with its outer IP header, cannot
     /// reach its locator, or that nobody takes LISP there. Anybody can send one, so it is a hint: probes decide (RFC 9301,
-    /// section 7, items 1 and 3).
+    /// section 7, items 1 and 3), and of an RTR Info-Requests.
     pub fn handle_unreachable(&mut self, now: Instant, quoted: &[u8]) {
         self.handle_timeout(now);
-        match self.quoted_way(quoted) {
-            // Ways through NATs are not probed.
-            Some(quoted::Way::Rloc(rloc))
-                if self.cache.has_locator(rloc)
-                    && self.events.len() < limits::EVENTS
-                    && self.unreachable.allow(now, rloc) =>
-            {
+        let to = match self.quoted_way(quoted) {
+            Some(quoted::Way::Rloc(rloc)) => Some(rloc).filter(|rloc| self.cache.has_locator(*rloc)),
+            Some(quoted::Way::Binding(binding)) => self.rtr_of(binding),
+            None => None,
+        };
+        match to {
+            Some(rloc) if self.events.len() < limits::EVENTS && self.unreachable.allow(now, rloc) => {
                 self.counters.add(Count::Unreachable, 1);
                 self.events.push_back(Event::Silent { rloc });
             }
             _ => self.counters.add(Count::UnreachableRefused, 1),
         }
+    }
+
+    /// The RTR that packets go to, behind a NAT. Of what an RTR itself sends through NATs nobody looks after the ways.
+    fn rtr_of(&self, binding: Binding) -> Option<IpAddr> {
+        (binding.from == FromPort::Data && self.cache.has_binding(binding)).then_some(binding.address)
     }
 
     fn quoted_way(&self, quoted: &[u8]) -> Option<quoted::Way> {

@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #![allow(clippy::unwrap_used)]
+use wire::address::{EidPrefix, InstanceId};
+use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
+use wire::control::{MapNotify, MapRegister, Nonce};
+use wire::record::Ttl;
+
 use super::*;
-use crate::database::Preference;
+use crate::database::{Database, Preference};
+use crate::engine::{self, Control};
+use crate::register::Server;
+use crate::transport::{MapSystem, Via};
 
 const UPLINK: u32 = 2;
 const BACKUP: u32 = 3;
@@ -163,4 +171,161 @@ fn the_addresses_of_a_named_interface_are_locators_with_its_priority() {
     let found = machine(&BOTH).locators(&wanted, &Locators::default());
     assert_eq!(found.all.len(), 2);
     assert!(found.all.iter().all(|locator| locator.preference() == preference), "{found:?}");
+}
+
+const FLAPPING: &str = "192.0.2.1";
+
+/// A node whose only address comes and goes, and what it has registered.
+struct Flapping {
+    now: std::time::Instant,
+    damper: Damper,
+    wanted: Wanted,
+    locators: Locators,
+    control: Control,
+    registers: usize,
+}
+
+impl Flapping {
+    fn new() -> Self {
+        let now = std::time::Instant::now();
+        let given = vec![OwnLocator::new(FLAPPING.parse().unwrap(), 1, 100)];
+        let key = AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: Secret::new("of the site") };
+        let prefix = EidPrefix { iid: InstanceId(0), net: "10.0.0.0/24".parse().unwrap() };
+        let server = Server {
+            to: MapSystem::Node("203.0.113.53".parse().unwrap()),
+            key,
+            tag: TagForm::Truncated,
+            narrow_coverage: false,
+            proxy_reply: false,
+            identity: None,
+            prefixes: vec![prefix],
+        };
+        let config = engine::Config {
+            database: Database::new(vec![prefix], given.clone(), Ttl::DEFAULT),
+            cgeid_network: None,
+            servers: vec![server],
+            resolvers: vec![],
+            nonce_floor: Nonce(9),
+            seed: [7; 32],
+        };
+        let wanted = Wanted { given, ..Wanted::default() };
+        let locators = machine(&BOTH).locators(&wanted, &Locators::default());
+        let control = Control::new(now, config);
+        Self { now, damper: Damper::default(), wanted, locators, control, registers: 0 }
+    }
+
+    /// A look that sees the address, or does not see it. Whether it is told to be there.
+    fn look(&mut self, is_there: bool) -> bool {
+        let machine = machine(&BOTH[usize::from(!is_there)..]);
+        let found = self.damper.locators(self.now, machine, &self.wanted, &self.locators);
+        assert_eq!(found.mtus.is_empty(), found.reachable().is_empty(), "what waits has no MTU either");
+        if found != self.locators {
+            self.locators = found.clone();
+            let Locators { all: locators, unreachable, mtus: _ } = found;
+            self.control.handle(self.now, engine::Input::Reached { locators, unreachable });
+        }
+        self.locators.reachable() == [FLAPPING.parse::<IpAddr>().unwrap()]
+    }
+
+    /// The Map-Server answers at once.
+    fn serve(&mut self) {
+        self.control.handle_timeout(self.now);
+        while let Some(output) = self.control.poll() {
+            let engine::Output::Send(outgoing) = output else { continue };
+            let Ok(register) = MapRegister::decode(&outgoing.bytes) else { continue };
+            self.registers += 1;
+            let MapRegister { nonce, records, .. } = register;
+            let notify = MapNotify { nonce, records, ..MapNotify::default() };
+            let key = AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: Secret::new("of the site") };
+            let bytes = auth::seal(&notify.into(), &key, TagForm::Truncated).unwrap();
+            let via = Via::Socket {
+                local: format!("{FLAPPING}:4342").parse().unwrap(),
+                remote: "203.0.113.53:4342".parse().unwrap(),
+            };
+            self.control.handle(self.now, engine::Input::Datagram { via, bytes: &bytes });
+        }
+    }
+
+    /// For so many tenths of a second: each change is seen two later, and so is what the damper has waited for.
+    fn run(&mut self, tenths: u32, is_there: impl Fn(u32) -> bool) {
+        let (mut seen, mut gone) = (None, 0);
+        for tenth in 0..tenths {
+            self.now += Duration::from_millis(100);
+            let is_due = self.damper.due().is_some_and(|due| due <= self.now);
+            let is_settled = tenth >= 2 && is_there(tenth) == is_there(tenth - 2);
+            if is_due || is_settled && seen != Some(is_there(tenth)) {
+                seen = Some(is_there(tenth));
+                self.look(is_there(tenth));
+            }
+            let is_told = !self.locators.reachable().is_empty();
+            gone = if is_there(tenth) || !is_told { 0 } else { gone + 1 };
+            assert!(gone <= 3, "a loss is told within 300 ms");
+            self.serve();
+        }
+    }
+}
+
+/// Each change is a Map-Register: RFC 9301, section 8.2, wants few of them.
+#[test]
+fn an_address_that_comes_and_goes_for_a_minute_costs_few_map_registers() {
+    for (half, most) in [(3, 6), (6, 6), (13, 8), (25, 10), (70, 12)] {
+        let mut node = Flapping::new();
+        node.run(600, |tenth| tenth / half % 2 == 0);
+        assert!(node.registers <= most, "{} Map-Registers where it changes every {half} tenths", node.registers);
+        // It ends, and nothing is held back for long.
+        node.run(300, |_| true);
+        assert_eq!(node.locators.reachable().len(), 1, "{half}");
+    }
+}
+
+#[test]
+fn the_first_return_of_a_locator_counts_at_once_and_so_does_one_after_a_quiet_time() {
+    let mut node = Flapping::new();
+    let wait = |node: &mut Flapping, millis| node.now += Duration::from_millis(millis);
+    for turn in 0..3 {
+        assert!(!node.look(false));
+        assert!(node.look(true), "the first time, at {turn}");
+        wait(&mut node, 500);
+        assert!(!node.look(false));
+        for doubled in [1000, 2000, 4000] {
+            assert!(!node.look(true));
+            let due = node.damper.due().unwrap();
+            assert_eq!(due - node.now, Duration::from_millis(doubled));
+            wait(&mut node, doubled - 1);
+            assert!(!node.look(true));
+            wait(&mut node, 1);
+            assert!(node.look(true));
+            assert_eq!(node.damper.due(), None);
+            assert!(!node.look(false));
+        }
+        // It is not there for a moment: then it waits anew.
+        assert!(!node.look(true));
+        wait(&mut node, 7000);
+        assert!(!node.look(false) && !node.look(true));
+        wait(&mut node, 7000);
+        assert!(!node.look(true));
+        wait(&mut node, 1000);
+        assert!(node.look(true));
+        wait(&mut node, 30_000);
+    }
+}
+
+#[test]
+fn while_the_best_locator_has_to_wait_the_next_one_serves() {
+    let (mut damper, mut now) = (Damper::default(), std::time::Instant::now());
+    let (all, wanted) = (machine(&BOTH), Wanted::default());
+    let mut without = all.clone();
+    without.defaults.retain(|route| route.interface == BACKUP);
+    let mut locators = all.locators(&wanted, &Locators::default());
+    let mut look = |machine: &Machine, millis| {
+        now += Duration::from_millis(millis);
+        locators = damper.locators(now, machine.clone(), &wanted, &locators);
+        locators.reachable().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for _ in 0..2 {
+        assert_eq!(look(&all, 200), ["192.0.2.1", "2001:db8::1"]);
+        assert_eq!(look(&without, 200), ["198.51.100.1"]);
+    }
+    assert_eq!(look(&all, 200), ["198.51.100.1"]);
+    assert_eq!(look(&all, 1000), ["192.0.2.1", "2001:db8::1"]);
 }

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Locators that come and go, as those of a cable with a bad contact do. Each change is a Map-Register to each Map-Server, a version of the
+//! mapping and an SMR to each ITR, so those that do it again and again are made to wait (RFC 9301, section 8.2).
+//!
+//! That a locator has gone is told at once: packets for it are lost. So is that it is back, for the first time. If it goes again soon, it
+//! has to have been there for a second the next time, and each time for twice as long as before.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::{Locators, Machine, Wanted};
+
+/// How long a locator has to have been there that is back for the second time; doubles with each time that it goes.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The longest time that it has to have been there.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// So long after it was last seen to go, it is a locator as any other.
+const QUIET: Duration = Duration::from_secs(30);
+/// Addresses of which it is known that they have gone; what else goes within [`QUIET`] waits for nothing.
+const FLAPPING: usize = 64;
+
+/// Which locators have gone lately.
+#[derive(Debug, Default)]
+pub struct Damper {
+    flaps: BTreeMap<IpAddr, Flaps>,
+    /// When the next one that waits has been there for long enough.
+    due: Option<Instant>,
+}
+
+/// Those of one address.
+#[derive(Debug, Clone, Copy)]
+struct Flaps {
+    /// How often it has gone that was told to be there.
+    losses: u32,
+    /// When it was last seen to go, whether that was told or not.
+    last: Instant,
+    /// Since when it is there, if it is there and waits.
+    since: Option<Instant>,
+}
+
+impl Damper {
+    /// The locators of this node, which had those of `before`, as [`Machine::locators`] has them, without those that have to wait: as if
+    /// their addresses were not there yet.
+    pub fn locators(&mut self, now: Instant, mut machine: Machine, wanted: &Wanted, before: &Locators) -> Locators {
+        self.flaps.retain(|_, flaps| now.saturating_duration_since(flaps.last) < QUIET);
+        self.due = None;
+        let served = before.reachable();
+        let mut waiting = Vec::new();
+        let found = loop {
+            let found = machine.locators(wanted, before);
+            let come = found.reachable().into_iter().filter(|address| !served.contains(address));
+            let to_wait: Vec<_> = come.filter(|address| self.has_to_wait(now, *address)).collect();
+            if to_wait.is_empty() {
+                break found;
+            }
+            // Others may take their place.
+            machine.set_aside(&to_wait);
+            waiting.extend(to_wait);
+        };
+        for (address, flaps) in &mut self.flaps {
+            if flaps.since.is_some() && !waiting.contains(address) {
+                (flaps.since, flaps.last) = (None, now);
+            }
+        }
+        let there = found.reachable();
+        served.into_iter().filter(|address| !there.contains(address)).for_each(|address| self.lost(now, address));
+        found
+    }
+
+    /// When [`Self::locators`] has something else to say though nothing has changed.
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    fn has_to_wait(&mut self, now: Instant, address: IpAddr) -> bool {
+        let Some(flaps) = self.flaps.get_mut(&address) else { return false };
+        let until = *flaps.since.get_or_insert(now) + flaps.wait();
+        if until <= now {
+            flaps.since = None;
+            return false;
+        }
+        self.due = Some(self.due.map_or(until, |due| due.min(until)));
+        true
+    }
+
+    fn lost(&mut self, now: Instant, address: IpAddr) {
+        let has_room = self.flaps.len() < FLAPPING;
+        match self.flaps.get_mut(&address) {
+            Some(flaps) => *flaps = Flaps { losses: flaps.losses.saturating_add(1), last: now, since: None },
+            None if has_room => {
+                self.flaps.insert(address, Flaps { losses: 1, last: now, since: None });
+            }
+            None => {}
+        }
+    }
+}
+
+impl Flaps {
+    fn wait(&self) -> Duration {
+        match self.losses.checked_sub(2) {
+            None => Duration::ZERO,
+            Some(doubled) => FIRST_WAIT.saturating_mul(1 << doubled.min(5)).min(LONGEST_WAIT),
+        }
+    }
+}
