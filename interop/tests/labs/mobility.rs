@@ -29,6 +29,8 @@ const OTHER: &str = "203.0.113.12";
 /// A host that moves by itself, and one that moves with its whole prefix.
 const HOST: &str = "10.2.0.7";
 const SETTLED: &str = "10.2.0.8";
+/// One in the last quarter of its prefix.
+const LAST: &str = "10.2.0.200";
 /// How long packets are sent behind a change, at least.
 const CROSSING: Duration = Duration::from_secs(4);
 /// The same to see whether they cross, and how long none may.
@@ -423,6 +425,35 @@ fn a_host_and_a_whole_prefix_move_to_another_xtr_while_packets_cross() {
         if is_subscribing {
             moves("a prefix is given back", SETTLED, ("c", "b"), ("c", &["10.3.0.0/24"]));
         }
+    }
+}
+
+/// RFC 9301, section 5.5: whoever has the whole prefix cached asks for that, and is answered with a part.
+#[test]
+fn a_prefix_that_becomes_four_at_another_locator_is_found_again_by_those_who_have_it_cached() {
+    if !support::root_or_skip() {
+        return;
+    }
+    let _beside_others = support::beside_others();
+    for proxied in ["", "proxy-reply = false"] {
+        let mut world = World::new();
+        world.configure(XTRS[0], &["10.1.0.0/24"], "");
+        world.configure(("b", OTHER), &["10.2.0.0/24"], proxied);
+        world.start_xtr("b", LAST);
+        world.start_xtr("a", "10.1.0.1");
+        world.echo("b", LAST);
+        world.warm_up(LAST);
+        let parts = ["10.2.0.0/26", "10.2.0.64/26", "10.2.0.128/26", "10.2.0.192/26"];
+        let (count, gap) = world.crossing(LAST, (CROSSING, LONGEST_GAP), |world| {
+            // The former locator is gone, with its address.
+            world.configure(XTRS[1], &parts, proxied);
+            world.xtr("b", &["reload"]);
+            world.ip("b", &format!("addr del {OTHER}/24 dev core"));
+        });
+        println!("a prefix becomes four ({proxied:?}): {count} packets, and none for {gap:?}");
+        assert!(count > 50 && gap < LONGEST_GAP, "{proxied:?}: {count} packets, and none for {gap:?}");
+        assert_eq!(world.mapping("10.2.0.0/24"), None, "{proxied:?}");
+        assert_eq!(world.mapping("10.2.0.192/26").map(|(rloc, _)| rloc), Some(XTRS[1].1.to_owned()), "{proxied:?}");
     }
 }
 
