@@ -279,7 +279,7 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
             }
         };
         if !may_help {
-            (0..count).for_each(|_| self.count_failure(error));
+            (0..count).for_each(|_| self.count_failure(now, &header, error));
             return;
         }
         let packets = self.batch.inner_packets(group, memory);
@@ -290,15 +290,15 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
                 continue;
             }
             let Err(error) = self.send_one(&header, packet) else { continue };
-            if is_of_the_way(&error) {
+            if error.is_of_the_way() {
                 // The others go the same way: to try each would cost those of other flows their turn.
-                return (index..count).for_each(|_| self.count_failure(&error));
+                return (index..count).for_each(|_| self.count_failure(now, &header, &error));
             }
             has_learned = self.learn(now, &header, packet, &error);
             if has_learned {
                 self.take_back(now, &header, packet);
             } else {
-                self.count_failure(&error);
+                self.count_failure(now, &header, &error);
             }
         }
     }
@@ -348,7 +348,7 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
         if let Err(error) = self.send_one(header, inner) {
             // It is not handled once more.
             if !self.learn(now, header, inner, &error) || self.itr.take_back(header, inner) {
-                self.count_failure(&error);
+                self.count_failure(now, header, &error);
             }
         }
     }
@@ -361,8 +361,11 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
         failures.pop().map_or(Ok(()), |(_, error)| Err(error))
     }
 
-    fn count_failure(&self, error: &SendError) {
+    fn count_failure(&mut self, now: Instant, header: &OuterHeader, error: &SendError) {
         self.counters.count_drop(DropReason::CoreSend);
+        if error.is_of_the_way() {
+            self.itr.handle_no_way(now, header.destination);
+        }
         tracing::trace!(%error, "sending to the core");
     }
 
@@ -375,13 +378,6 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
             }
         }
     }
-}
-
-/// Whether the kernel has no way to the RLOC, rather than no liking for the one packet.
-fn is_of_the_way(error: &SendError) -> bool {
-    let SendError::Io(error) = error else { return false };
-    let errnos = [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::EPERM, libc::EACCES, libc::EINVAL, libc::EIO];
-    error.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
 }
 
 /// Hands one whole packet to the kernel.

@@ -188,7 +188,7 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
                     // The packet meets the MTU it has just taught us: it is split, or its source is told.
                     true if self.itr.take_back(&header, inner) => self.encapsulate_again(now, packet),
                     true => {}
-                    false => self.count_failure(&error),
+                    false => self.count_failure(now, &header, &error),
                 }
             }
             Verdict::Native(inner) => self.give_to_site(inner),
@@ -208,7 +208,7 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
     /// What is not handled once more.
     fn fail(&mut self, now: Instant, header: &OuterHeader, inner: &[u8], error: &SendError) {
         if !self.learn(now, header, inner, error) || self.itr.take_back(header, inner) {
-            self.count_failure(error);
+            self.count_failure(now, header, error);
         }
     }
 
@@ -239,8 +239,11 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
         }
     }
 
-    fn count_failure(&self, error: &SendError) {
+    fn count_failure(&mut self, now: Instant, header: &OuterHeader, error: &SendError) {
         self.counters.count_drop(DropReason::CoreSend);
+        if error.is_of_the_way() {
+            self.itr.handle_no_way(now, header.destination);
+        }
         tracing::trace!(%error, "sending to the core");
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What routers, hosts and our own kernel report of packets that were encapsulated: too long, or not to be delivered.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use wire::data::{IpPacket, MINIMUM_MTU, OuterHeader};
@@ -93,6 +94,16 @@ impl Itr {
                 self.events.push_back(Event::Silent { rloc });
             }
             _ => self.counters.add(Count::UnreachableRefused, 1),
+        }
+    }
+
+    /// Our own kernel has no way to this RLOC from the locator that a packet had as its source. Another locator of ours may have one, and to find
+    /// that out is for probes: a hint, as what routers say, and no more often.
+    pub fn handle_no_way(&mut self, now: Instant, rloc: IpAddr) {
+        // Ways through NATs are not probed.
+        let has_room = self.cache.has_locator(rloc) && self.events.len() < limits::EVENTS;
+        if has_room && self.unreachable.allow(now, rloc) {
+            self.events.push_back(Event::Silent { rloc });
         }
     }
 

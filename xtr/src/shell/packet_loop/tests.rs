@@ -34,6 +34,7 @@ for_both_tiers! {
     a_refusal_of_our_own_kernel_teaches_the_mtu_at_once,
     a_report_of_a_router_lowers_the_mtu_of_that_locator,
     a_report_that_a_locator_cannot_be_reached_is_said_to_control,
+    that_our_own_kernel_has_no_way_is_said_to_control_once_a_second,
     a_control_half_that_does_not_keep_up_hears_of_each_miss_later,
     a_batch_is_bounded_and_says_that_there_may_be_more,
     the_segments_of_one_connection_cross_as_they_are,
@@ -414,6 +415,26 @@ fn a_report_that_a_locator_cannot_be_reached_is_said_to_control<T: Tier>() {
     a.packets.report_unreachable(quoted);
     a.packets.turn(now);
     assert_eq!(a.events.try_recv(), Ok(Event::Silent { rloc: "192.0.2.2".parse().unwrap() }));
+}
+
+fn that_our_own_kernel_has_no_way_is_said_to_control_once_a_second<T: Tier>() {
+    let now = Instant::now();
+    let (mut a, _) = pair::<T>(now);
+    a.map(now, "2001:db8:b::/48", "192.0.2.2");
+    let hints = |a: &mut Node<T>, errno: i32, at: u64| {
+        a.packets.set_errno(Some(errno));
+        a.offer([packet(1, 64), packet(2, 64)]);
+        a.packets.offer(Offered::segments(connection(false, true, 8, 1000)));
+        a.packets.turn(now + Duration::from_millis(at));
+        std::iter::from_fn(|| a.events.try_recv().ok()).collect::<Vec<_>>()
+    };
+    let silent = || vec![Event::Silent { rloc: "192.0.2.2".parse().unwrap() }];
+    assert_eq!(hints(&mut a, libc::ENOBUFS, 0), [], "the next packet may leave");
+    assert_eq!(a.counters.dropped(DropReason::CoreSend), 10);
+    // Long before a second without an answer has gone by.
+    assert_eq!(hints(&mut a, libc::ENETUNREACH, 10), silent());
+    assert_eq!(hints(&mut a, libc::EHOSTUNREACH, 20), [], "once a second");
+    assert_eq!(a.counters.dropped(DropReason::CoreSend), 30);
 }
 
 fn a_control_half_that_does_not_keep_up_hears_of_each_miss_later<T: Tier>() {

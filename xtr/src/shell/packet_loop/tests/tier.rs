@@ -65,6 +65,8 @@ pub(super) trait Tier: Sized {
     fn take_sent(&mut self) -> Vec<Vec<u8>>;
     fn arrive(&mut self, packets: Vec<Vec<u8>>);
     fn set_mtu(&mut self, mtu: usize);
+    /// From now on the kernel has no way to the core for this reason; none = it has.
+    fn set_errno(&mut self, errno: Option<i32>);
     fn report(&mut self, report: TooBig);
     fn report_unreachable(&mut self, quoted: Vec<u8>);
     fn rlocs(&self) -> Vec<IpAddr>;
@@ -78,6 +80,7 @@ pub(super) struct End {
     sent: Vec<Vec<u8>>,
     arrived: VecDeque<Vec<u8>>,
     mtu: usize,
+    errno: Option<i32>,
     refused: usize,
     reports: Vec<TooBig>,
     unreachable: Vec<Vec<u8>>,
@@ -94,11 +97,27 @@ impl End {
     fn new() -> Self {
         let (sent, arrived, reports, rlocs) = (vec![], VecDeque::new(), vec![], vec![]);
         let (refuses_groups_to, ungrouped, taken) = (vec![], Ungrouped::default(), vec![]);
-        let (unreachable, mtu, refused, calls) = (vec![], 1500, 0, 0);
-        Self { sent, arrived, mtu, refused, reports, unreachable, rlocs, refuses_groups_to, ungrouped, taken, calls }
+        let (unreachable, mtu, errno, refused, calls) = (vec![], 1500, None, 0, 0);
+        Self {
+            sent,
+            arrived,
+            mtu,
+            errno,
+            refused,
+            reports,
+            unreachable,
+            rlocs,
+            refuses_groups_to,
+            ungrouped,
+            taken,
+            calls,
+        }
     }
 
     fn transmit(&mut self, header: &OuterHeader, inner: &[u8]) -> Result<(), SendError> {
+        if let Some(errno) = self.errno {
+            return Err(io::Error::from_raw_os_error(errno).into());
+        }
         if inner.len() + overhead(header.destination) > self.mtu {
             self.refused += 1;
             return Err(SendError::TooBig(self.mtu));
@@ -163,6 +182,10 @@ impl GroupSockets for End {
     fn send(&mut self, messages: &[Message<'_>], failures: &mut Vec<(usize, SendError)>) {
         self.calls += 1;
         for (index, message) in messages.iter().enumerate() {
+            if let Some(errno) = self.errno {
+                failures.push((index, io::Error::from_raw_os_error(errno).into()));
+                continue;
+            }
             let octets: Vec<u8> = message.parts.iter().flat_map(|part| part.to_vec()).collect();
             assert_eq!(octets.len().div_ceil(message.size), message.count);
             let length = message.size - LispHeader::LENGTH + overhead(message.outer.destination);
@@ -284,6 +307,10 @@ impl Tier for TierZero {
         self.packets.devices_mut().1.mtu = mtu;
     }
 
+    fn set_errno(&mut self, errno: Option<i32>) {
+        self.packets.devices_mut().1.errno = errno;
+    }
+
     fn report(&mut self, report: TooBig) {
         self.packets.devices_mut().1.reports.push(report);
     }
@@ -376,6 +403,10 @@ impl Tier for TierOne {
 
     fn set_mtu(&mut self, mtu: usize) {
         self.encap.devices_mut().1.mtu = mtu;
+    }
+
+    fn set_errno(&mut self, errno: Option<i32>) {
+        self.encap.devices_mut().1.errno = errno;
     }
 
     fn report(&mut self, report: TooBig) {
