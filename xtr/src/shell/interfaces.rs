@@ -210,7 +210,8 @@ impl Machine {
         self.interfaces.get(&interface).is_some_and(|interface| interface.is_running)
     }
 
-    fn is_reachable(&self, address: IpAddr) -> bool {
+    /// Whether packets to an address get here.
+    pub(super) fn is_reachable(&self, address: IpAddr) -> bool {
         self.addresses.iter().any(|own| own.address == address && self.is_usable(own))
     }
 

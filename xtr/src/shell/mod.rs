@@ -14,6 +14,7 @@ pub mod embedded;
 pub mod encap_loop;
 pub mod error;
 pub mod fixed_ports;
+pub mod former;
 mod forwarding;
 pub mod gro_sockets;
 pub mod identities;
@@ -170,6 +171,7 @@ async fn start(
         look: None,
         wanted: underlay.wanted,
         locators: underlay.locators,
+        former: former::Former::default(),
         settings,
         pitr: Led::new(Why::Pitr, config),
         moved: Led::new(Why::Moved, config),

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use wire::data::OuterHeader;
 
 use super::device::{CoreSockets, SendError, SiteDevice};
+use super::former::TakenAt;
 use crate::counters::{Counters, DropReason};
 use crate::etr::{Arrival, Etr};
 use crate::itr::{Itr, Output, Verdict};
@@ -31,6 +32,7 @@ pub struct PacketLoop<S, C> {
     counters: Arc<Counters>,
     buffer: Vec<u8>,
     site_is_gone: bool,
+    taken_at: TakenAt,
 }
 
 impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
@@ -42,7 +44,8 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
         counters: Arc<Counters>,
     ) -> Self {
         let ((itr, etr), (site, core), (updates, events)) = (engines, devices, queues);
-        Self { itr, etr, site, core, updates, events, counters, buffer: vec![0; LONGEST_PACKET], site_is_gone: false }
+        let (buffer, site_is_gone, taken_at) = (vec![0; LONGEST_PACKET], false, TakenAt::default());
+        Self { itr, etr, site, core, updates, events, counters, buffer, site_is_gone, taken_at }
     }
 
     /// Takes at most a batch from each side. Whether a side may have more.
@@ -108,8 +111,8 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
         while applied < limits::BATCH
             && let Ok(update) = self.updates.try_recv()
         {
-            if let Update::LocalRlocs(rlocs) = &update {
-                self.core.set_rlocs(rlocs);
+            if let Some(rlocs) = self.taken_at.follow(&update) {
+                self.core.set_rlocs(&rlocs);
             }
             self.etr.update(&update);
             self.itr.update(now, update);
