@@ -498,6 +498,17 @@ fn a_reload_takes_over_prefixes_and_locators_and_names_what_it_cannot() {
         configure("eid-prefix = [\"2001:db8:c::/48\"]\nrloc = [\"192.0.2.1\"]");
         node.signal(Signal::SIGHUP);
         wait_for("reload", || known(&["2001:db8:c::/48"], &["192.0.2.1"]));
+
+        // What is not there may come: it is taken, and named.
+        configure("eid-prefix = [\"2001:db8:c::/48\"]\nrloc = [\"192.0.2.1\", \"192.0.2.77\", \"typo0\"]");
+        let taken = ask(directory.path(), &["reload"]);
+        let said = String::from_utf8_lossy(&taken.stdout);
+        assert!(taken.status.success(), "{taken:?}");
+        for warning in
+            ["Warning: 192.0.2.77 is no address of this machine", "Warning: this machine has no interface typo0"]
+        {
+            assert!(said.contains(warning), "{said}");
+        }
         node.end();
         assert_eq!(ours(), Vec::<String>::new());
     });

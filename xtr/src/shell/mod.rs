@@ -341,6 +341,7 @@ pub fn check_map_system(config: &Config) -> Result<(KeyFiles, Vec<OperationalKey
 async fn locators(config: &Config, netlink: &Netlink) -> Result<Locators, Failure> {
     let wanted = Wanted::of(config);
     let machine = Machine::read(netlink, &wanted).await?.hopeful();
+    machine.lacks(&wanted).iter().for_each(|lack| tracing::warn!("{lack}"));
     let locators = Locators { unreachable: Vec::new(), ..machine.locators(&wanted, &Locators::default()) };
     if locators.all.is_empty() {
         let problem = if config.rloc_interfaces.is_empty() {
