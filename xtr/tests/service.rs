@@ -535,6 +535,21 @@ fn a_trace_that_asks_in_vain_names_who_has_not_answered() {
     });
 }
 
+#[test]
+fn a_start_names_an_interface_that_is_not_there_and_a_port_that_it_may_not_have() {
+    in_namespace(&[RLOC], || {
+        let directory = tempfile::tempdir().unwrap();
+        let arguments = [PLAIN, &["--rloc", "typo0", "--metrics", "127.0.0.1:80"]].concat();
+        let output = command(directory.path(), &arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        for part in ["this machine has no interface typo0", "--metrics 127.0.0.1:80", "a port from 1024"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert_eq!(ours(), Vec::<String>::new());
+    });
+}
+
 /// A Map-Resolver that puts every EID behind two locators, one of them of a family that the node has no RLOC of.
 fn answer_one_request(resolver: &UdpSocket) {
     let mut buffer = [0; 2048];
