@@ -202,10 +202,15 @@ impl Database {
     }
 
     /// The best match for `asked`, then every prefix of ours that is more specific than that match; empty if `asked` is
-    /// not ours (RFC 9301, section 5.5).
+    /// not ours (RFC 9301, section 5.5). Of one that has become several, as those who have it cached ask, it is the best match for its first
+    /// address: by that a Map-Server chooses the ETR, and what it vouches for.
     pub fn answer(&self, asked: &EidPrefix) -> Vec<EidPrefix> {
-        let covering = self.prefixes.iter().filter(|own| own.covers(asked));
-        let Some(best) = covering.max_by_key(|own| own.net.prefix_len()) else { return Vec::new() };
+        let first = EidPrefix::host(asked.iid, asked.net.network());
+        let match_for = |eid: &EidPrefix| {
+            let covering = self.prefixes.iter().filter(|own| own.covers(eid));
+            covering.max_by_key(|own| own.net.prefix_len())
+        };
+        let Some(best) = match_for(asked).or_else(|| match_for(&first)) else { return Vec::new() };
         let inside = self.prefixes.iter().filter(|own| best.covers(own) && *own != best);
         std::iter::once(best).chain(inside).copied().collect()
     }
@@ -271,6 +276,14 @@ mod tests {
         );
         assert_eq!(database.answer(&prefix("2001:db8:1:1::1/128")), [prefix("2001:db8:1:1::/64")]);
         assert_eq!(database.answer(&prefix("2001:db8:7::/48")), []);
+        assert_eq!(database.answer(&prefix("2001:db8::/32")), [], "its first address is not ours");
+        let parts = ["2001:db8::/49", "2001:db8::/50", "2001:db8:0:8000::/49"];
+        let database = Database::new(parts.map(prefix).to_vec(), vec![], Ttl::DEFAULT);
+        assert_eq!(
+            database.answer(&prefix("2001:db8::/48")),
+            [prefix("2001:db8::/50")],
+            "what was one has become several"
+        );
         assert_eq!(database.answer(&EidPrefix { iid: InstanceId(5), ..prefix("2001:db8:1::/48") }), []);
     }
 

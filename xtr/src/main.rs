@@ -11,6 +11,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use xtr::config::{Command, CommandLine, Config, Flags, MANUAL, Table, TraceFlags, explain};
+use xtr::shell::interfaces::no_interface;
 use xtr::shell::trace::TraceRequest;
 use xtr::shell::{self, Failure};
 
@@ -62,10 +63,7 @@ fn check(flags: &Flags, json: Option<JsonTo>) -> Result<(), Failure> {
     let (key_files, _) = shell::check_map_system(&config)?;
     let is_missing = |name: &str| nix::net::if_::if_nametoindex(name).is_err();
     for interface in config.rloc_interfaces.iter().filter(|interface| is_missing(&interface.name)) {
-        lines.push(format!(
-            "Warning: this machine has no interface {} now; it has no locator until then.",
-            interface.name
-        ));
+        lines.push(format!("Warning: {}", no_interface(&interface.name)));
     }
     lines.extend(key_files.explain(SystemTime::now()).iter().map(|sentence| capital(sentence)));
     lines.push("This configuration can be run.".into());

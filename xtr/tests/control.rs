@@ -324,6 +324,39 @@ fn an_smr_only_makes_us_ask_about_what_is_cached_once_in_three_seconds() {
     assert_eq!(node.refused(Refusal::SmrRateLimited), 9);
 }
 
+/// RFC 9301, sections 5.5 and 6.1: nobody has the cached prefix any more, and so nobody can answer for the whole of it.
+#[test]
+fn a_prefix_that_has_become_several_ends_by_the_answer_about_one_of_them() {
+    let mut node = Node::plain();
+    let (_, first) = node.miss(EID);
+    node.reply(&reply_to(&first, &[("2001:db8:b::/48", 1440)]));
+    node.updates();
+    node.advance(secs(10));
+    let record = wire::control::EidRequest { notify: false, eid: prefix("2001:db8:b:4000::/50").into() };
+    node.datagram(
+        "198.51.100.1:4342",
+        &MapRequest { smr: true, records: vec![record], ..request("10.1.0.0/16") }.into(),
+    );
+    let (_, asked) = node.requests().remove(0);
+    node.reply(&reply_to(&asked, &[("2001:db8:b::/50", 1440), ("2001:db8::/50", 1440)]));
+    assert_eq!(node.refused(Refusal::RecordOutsideAnswer), 1);
+    let updates = node.updates();
+    assert!(matches!(updates[0], Update::Remove { prefix: gone } if gone == prefix("2001:db8:b::/48")), "{updates:?}");
+    assert!(matches!(updates[1], Update::Upsert { prefix: part, .. } if part == prefix("2001:db8:b::/50")));
+    let known: Vec<_> = node.control.map_cache(node.now).map(|(prefix, _)| *prefix).collect();
+    assert_eq!(known, [prefix("2001:db8:b::/50")]);
+    // Packets to the others ask for themselves.
+    let (_, asked) = node.miss("2001:db8:b:4000::2/128");
+    node.reply(&reply_to(&asked, &[("2001:db8:b:4000::/50", 1440)]));
+    assert_eq!(node.upsert().0, prefix("2001:db8:b:4000::/50"));
+    // A hole in the place of one of them is as good: nobody else says that the rest is there.
+    node.event(Event::Refresh { prefix: prefix("2001:db8:b:4000::/50") });
+    node.advance(secs(1));
+    let (_, asked) = node.requests().remove(0);
+    node.reply(&reply_to(&asked, &[]).with_negative("2001:db8:b:4000::/52", Action::NativelyForward, 15));
+    assert!(matches!(node.updates()[0], Update::Remove { prefix: gone } if gone == prefix("2001:db8:b:4000::/50")));
+}
+
 /// RFC 9301, section 5.2: a receiver MUST process Map-Requests of several records.
 #[test]
 fn every_record_of_an_smr_is_looked_at() {

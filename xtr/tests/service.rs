@@ -438,6 +438,12 @@ fn a_trace_over_the_control_socket_says_what_a_packet_would_meet() {
         let text = ask(directory.path(), &["trace", "2001:db8:a::7", "--flow", "tcp:1:2"]);
         assert!(text.status.success(), "{text:?}");
         assert!(String::from_utf8_lossy(&text.stdout).contains("local: to 2001:db8:a::/48"), "{text:?}");
+        for here in [RLOC, "127.0.0.1"] {
+            let text = ask(directory.path(), &["trace", here, "--from", "10.1.0.1"]);
+            assert!(text.status.success(), "{text:?}");
+            let said = format!("result   local: {here} is an address of this machine");
+            assert!(String::from_utf8_lossy(&text.stdout).contains(&said), "{text:?}");
+        }
         let past = show(directory.path(), &["trace", "2001:db8:b::1", "--from", "2001:db8:c::1"]).unwrap();
         assert_eq!(past["trace"]["result"], "past-tunnel");
         for wrong in [&["trace", "10.2.0.9"][..], &["trace", "2001:db8:b::1", "--from", "10.1.0.1"]] {
@@ -498,7 +504,48 @@ fn a_reload_takes_over_prefixes_and_locators_and_names_what_it_cannot() {
         configure("eid-prefix = [\"2001:db8:c::/48\"]\nrloc = [\"192.0.2.1\"]");
         node.signal(Signal::SIGHUP);
         wait_for("reload", || known(&["2001:db8:c::/48"], &["192.0.2.1"]));
+
+        // What is not there may come: it is taken, and named.
+        configure("eid-prefix = [\"2001:db8:c::/48\"]\nrloc = [\"192.0.2.1\", \"192.0.2.77\", \"typo0\"]");
+        let taken = ask(directory.path(), &["reload"]);
+        let said = String::from_utf8_lossy(&taken.stdout);
+        assert!(taken.status.success(), "{taken:?}");
+        for warning in
+            ["Warning: 192.0.2.77 is no address of this machine", "Warning: this machine has no interface typo0"]
+        {
+            assert!(said.contains(warning), "{said}");
+        }
         node.end();
+        assert_eq!(ours(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_trace_that_asks_in_vain_names_who_has_not_answered() {
+    in_namespace(&[RLOC], || {
+        let directory = tempfile::tempdir().unwrap();
+        let mut node = Node::start(directory.path(), &[PLAIN, &["--map-resolver", "192.0.2.53"]].concat());
+        let asked = ask(directory.path(), &["trace", "2001:db8:b::1", "--resolve"]);
+        assert_eq!(asked.status.code(), Some(1), "{asked:?}");
+        for said in [&asked.stdout, &asked.stderr] {
+            let said = String::from_utf8_lossy(said);
+            assert!(said.contains("no mapping has come within 10 s from 127.0.0.1, 192.0.2.53"), "{said}");
+        }
+        node.end();
+    });
+}
+
+#[test]
+fn a_start_names_an_interface_that_is_not_there_and_a_port_that_it_may_not_have() {
+    in_namespace(&[RLOC], || {
+        let directory = tempfile::tempdir().unwrap();
+        let arguments = [PLAIN, &["--rloc", "typo0", "--metrics", "127.0.0.1:80"]].concat();
+        let output = command(directory.path(), &arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        for part in ["this machine has no interface typo0", "--metrics 127.0.0.1:80", "a port from 1024"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
         assert_eq!(ours(), Vec::<String>::new());
     });
 }

@@ -2,13 +2,15 @@
 //! The labs of interworking and of two providers: what crosses them, and what does not get lost in them.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use interop::hold::LabName;
-use interop::lab::{Lab, netlink};
+use interop::lab::{Lab, netlink, process};
+use interop::limits::COMMAND_TIME;
 use interop::probe::ping::PingReport;
 
-use crate::sites::{INTERVAL, SITE, Stage, ends, stand};
+use crate::sites::{Ends, INTERVAL, SITE, Stage, ends, stand};
 use crate::support;
 
 /// The host beyond, IPv4 and IPv6.
@@ -51,13 +53,17 @@ const BEFORE: u16 = 60;
 
 /// Pings, of which so many go on after something has failed.
 fn failover(stage: &Stage<'_>, family: usize, count: u16, fails: impl Fn() + Sync) -> anyhow::Result<()> {
-    assert_eq!(stage.pings(ends(family), 4)?.received(), 4);
+    failover_between(stage, ends(family), count, fails)
+}
+
+fn failover_between(stage: &Stage<'_>, ends: Ends<'_>, count: u16, fails: impl Fn() + Sync) -> anyhow::Result<()> {
+    assert_eq!(stage.pings(ends, 4)?.received(), 4);
     let report = std::thread::scope(|scope| {
         scope.spawn(|| {
             std::thread::sleep(INTERVAL * u32::from(BEFORE));
             fails();
         });
-        stage.pings(ends(family), BEFORE + count)
+        stage.pings(ends, BEFORE + count)
     })?;
     let gap = longest_gap(&report);
     println!("without an answer for {gap:?}");
@@ -79,6 +85,27 @@ fn a_site_with_two_providers_goes_on_within_four_seconds_whichever_of_them_fails
         assert!(stage.counted("xtr-a", "control", "uplinks-changed")? > 0);
         forward(stage.lab, "isp-1", true);
         failover(stage, 0, 120, || netlink::down(stage.lab.namespace("xtr-a").unwrap(), "two").unwrap())
+    });
+}
+
+/// The routes by the preferred provider go, and nothing else: the link is up, and the locator is an address of the site's router.
+fn lose_routes(lab: &Lab) {
+    for route in ["default table 101", "default dev one"] {
+        let mut command = Command::new("ip");
+        command.args(["route", "del"]).args(route.split(' '));
+        let output = process::output(lab.namespace("xtr-a").unwrap(), command, COMMAND_TIME).unwrap();
+        assert!(output.status.is_some_and(|status| status.success()), "{route}: {}", output.stderr);
+    }
+}
+
+/// What comes from the other site still gets here, so that no silence shows that nothing leaves.
+#[test]
+fn a_site_whose_preferred_uplink_loses_its_routes_and_no_address_goes_on_by_the_other() {
+    stand(LabName::TwoProviders, support::beside_others, |stage| {
+        let [here, there] = ends(1);
+        failover_between(stage, [there, here], 180, || lose_routes(stage.lab))?;
+        assert!(stage.counted("xtr-a", "control", "uplinks-changed")? > 0);
+        Ok(())
     });
 }
 

@@ -29,9 +29,13 @@ const OTHER: &str = "203.0.113.12";
 /// A host that moves by itself, and one that moves with its whole prefix.
 const HOST: &str = "10.2.0.7";
 const SETTLED: &str = "10.2.0.8";
+/// One in the last quarter of its prefix.
+const LAST: &str = "10.2.0.200";
 /// How long packets are sent behind a change, at least.
 const CROSSING: Duration = Duration::from_secs(4);
-/// The same to see whether they cross, and how long none may.
+/// Between two changes of a locator.
+const BETWEEN: Duration = Duration::from_secs(10);
+/// The same as for how long packets are sent, to see whether they cross, and how long none may.
 const LOOK: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(500));
 const PATIENCE: Duration = Duration::from_secs(45);
 /// How long the map system does nothing: a verdict on a source is asked about after a minute, and was once forgotten ten seconds later.
@@ -425,6 +429,76 @@ fn a_host_and_a_whole_prefix_move_to_another_xtr_while_packets_cross() {
             moves("a prefix is given back", SETTLED, ("c", "b"), ("c", &["10.3.0.0/24"]));
         }
     }
+}
+
+/// RFC 9301, section 5.5: whoever has the whole prefix cached asks for that, and is answered with a part.
+#[test]
+fn a_prefix_that_becomes_four_at_another_locator_is_found_again_by_those_who_have_it_cached() {
+    if !support::root_or_skip() {
+        return;
+    }
+    let _beside_others = support::beside_others();
+    for proxied in ["", "proxy-reply = false"] {
+        let mut world = World::new();
+        world.configure(XTRS[0], &["10.1.0.0/24"], "");
+        world.configure(("b", OTHER), &["10.2.0.0/24"], proxied);
+        world.start_xtr("b", LAST);
+        world.start_xtr("a", "10.1.0.1");
+        world.echo("b", LAST);
+        world.warm_up(LAST);
+        let parts = ["10.2.0.0/26", "10.2.0.64/26", "10.2.0.128/26", "10.2.0.192/26"];
+        let (count, gap) = world.crossing(LAST, (CROSSING, LONGEST_GAP), |world| {
+            // The former locator is gone, with its address.
+            world.configure(XTRS[1], &parts, proxied);
+            world.xtr("b", &["reload"]);
+            world.ip("b", &format!("addr del {OTHER}/24 dev core"));
+        });
+        println!("a prefix becomes four ({proxied:?}): {count} packets, and none for {gap:?}");
+        assert!(count > 50 && gap < LONGEST_GAP, "{proxied:?}: {count} packets, and none for {gap:?}");
+        assert_eq!(world.mapping("10.2.0.0/24"), None, "{proxied:?}");
+        assert_eq!(world.mapping("10.2.0.192/26").map(|(rloc, _)| rloc), Some(XTRS[1].1.to_owned()), "{proxied:?}");
+    }
+}
+
+/// Each ITR is told of one EID-prefix in three seconds; meanwhile the former locator takes what comes there.
+#[test]
+fn a_site_that_changes_its_locator_twice_loses_no_packets_to_either_of_its_prefixes() {
+    if !support::root_or_skip() {
+        return;
+    }
+    let _beside_others = support::beside_others();
+    let mut world = World::new();
+    let (prefixes, hosts) = (["10.2.0.0/24", "10.3.0.0/24"], [HOST, "10.3.0.7"]);
+    world.configure(XTRS[0], &["10.1.0.0/24"], "");
+    world.configure(XTRS[1], &prefixes, "");
+    world.start_xtr("b", HOST);
+    world.ip("b", &format!("addr add {}/32 dev lo", hosts[1]));
+    world.start_xtr("a", "10.1.0.1");
+    let sockets = hosts.map(|host| {
+        world.echo("b", host);
+        world.warm_up(host);
+        let bind = || UdpSocket::bind(("10.1.0.1", 0)).unwrap();
+        (world.lab.namespace("a").unwrap().run(bind).unwrap(), SocketAddr::new(host.parse().unwrap(), ECHO))
+    });
+    let times = (CROSSING, LONGEST_GAP);
+    let [first, second] = &sockets;
+    let gaps = std::thread::scope(|scope| {
+        let beside = scope
+            .spawn(|| crossing(&first.0, first.1, times, || std::thread::sleep(BETWEEN * 2 + CROSSING)).unwrap().2);
+        let ((), _, gap) = crossing(&second.0, second.1, times, || {
+            for rloc in [OTHER, XTRS[1].1] {
+                world.configure(("b", rloc), &prefixes, "");
+                world.xtr("b", &["reload"]);
+                std::thread::sleep(BETWEEN);
+            }
+        })
+        .unwrap();
+        [beside.join().unwrap(), gap]
+    });
+    println!("a locator changes twice: none for {gaps:?}");
+    assert!(gaps.iter().all(|gap| *gap < LOOK.1), "{gaps:?}");
+    let rlocs = prefixes.map(|prefix| world.mapping(prefix).map(|(rloc, _)| rloc));
+    assert_eq!(rlocs, [Some(XTRS[1].1.to_owned()), Some(XTRS[1].1.to_owned())]);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::reach::{Counts, EchoState, ProbedLocator};
 use crate::refusal::Tally;
 use crate::register::Registration;
 use crate::resolve::Installed;
+use crate::transport::MapSystem;
 
 impl Control {
     /// Whether every registration was taken back after [`super::Input::Shutdown`].
@@ -88,6 +89,11 @@ impl Control {
     /// The EID-prefixes of ours, and parts of them, that another xTR has now, ascending.
     pub fn all_moved(&self) -> &[EidPrefix] {
         self.registrar.all_moved()
+    }
+
+    /// The Map-Resolvers, in the order in which they are asked first.
+    pub fn map_resolvers(&self) -> &[MapSystem] {
+        self.resolver.resolvers()
     }
 
     /// The mappings in use.

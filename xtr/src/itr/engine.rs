@@ -235,7 +235,11 @@ impl Itr {
             }
             Update::PathProven { rloc, until } => self.proven.set(now, rloc, until),
             // For the ETR.
-            Update::Source { .. } | Update::Relayed { .. } | Update::Rtrs(_) | Update::Behind(_) => {}
+            Update::Source { .. }
+            | Update::Relayed { .. }
+            | Update::Rtrs(_)
+            | Update::Behind(_)
+            | Update::FormerRlocs(_) => {}
         }
     }
 

@@ -168,6 +168,8 @@ pub enum Update {
     PitrFor(Vec<EidPrefix>),
     /// Our RLOCs, the preferred one of each family first; replaces the former list.
     LocalRlocs(Vec<IpAddr>),
+    /// RLOCs that are ours no longer, at which packets are taken for a while; replaces the former list.
+    FormerRlocs(Vec<IpAddr>),
     /// Whether packets may go to a locator, in whatever mappings it is, as probing has found (RFC 9301, section 7.1): one that may
     /// not is as if its priority were 255. Until something is said of a locator they may.
     Reachable {

@@ -402,15 +402,18 @@ impl Resolver {
         let mirror = &self.mirror;
         let buries = |prefix: &EidPrefix| mirror.has_positive_inside(now, prefix);
         let within = if proven.is_some() { None } else { self.believed_within(via, asked) };
-        let answer = Answer { asked, reply: message, within };
+        let answer = Answer { asked, reply: message, within, is_cached: mirror.get(now, &asked).is_some() };
         let mut accepted = self.config.policy.accept(answer, buries, &mut self.tally)?;
         if proven.is_none() {
             self.spare_proven(now, asked, &mut accepted);
         }
         self.remember_resolver(via);
         self.nonces.remove(&message.nonce);
-        if proven.as_ref().is_some_and(|proven| proven.cant_sign) && self.asks_openly(now, asked, &accepted) {
-            return Ok(());
+        if proven.as_ref().is_some_and(|proven| proven.cant_sign) {
+            if self.asks_openly(now, asked, &accepted) {
+                return Ok(());
+            }
+            Self::leave_unsigned_parts(&asked, &mut accepted);
         }
         self.forget_keys(&asked);
         if self.says_ask_again(via, &asked, &accepted) {

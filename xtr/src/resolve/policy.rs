@@ -2,7 +2,8 @@
 //! Which records of a Map-Reply may enter the map-cache.
 //!
 //! A matching nonce proves that somebody on the way saw the request, not that he may speak for whole networks. So: one
-//! record has to cover what was asked, others count only inside it (RFC 9301, section 5.5); nothing may cover our own
+//! record has to cover what was asked, others count only inside it (RFC 9301, section 5.5). A cached prefix that was asked about again
+//! may have become several: then all lie inside it, and it ends. Nothing may cover our own
 //! prefixes, or more of the CGEID network than one address; a hole may not bury mappings that we know to be there; and
 //! what no signed delegation proves holds for the address asked only.
 //!
@@ -44,6 +45,8 @@ pub(super) struct Answer<'a> {
     /// As far as its records may be believed; none = as far as they say: that was proven, or checked against signed delegations by
     /// the map system in this process, or there is nothing better. It covers what was asked.
     pub(super) within: Option<EidPrefix>,
+    /// Whether there is a mapping of what was asked, so that it may have become several.
+    pub(super) is_cached: bool,
 }
 
 /// A record that may be installed.
@@ -75,8 +78,8 @@ impl Policy {
         inside && prefix.net.prefix_len() == prefix.net.max_prefix_len()
     }
 
-    /// The records of an answer that may be installed. `buries` says whether a prefix contains positive mappings that are
-    /// cached.
+    /// The records of an answer that may be installed: one covers what was asked, or all are inside that. `buries` says whether a prefix
+    /// contains positive mappings that are cached.
     pub(super) fn accept<'a>(
         &self,
         answer: Answer<'a>,
@@ -91,11 +94,14 @@ impl Policy {
             }
         }
         let covering = || records.iter().map(|(prefix, _)| *prefix).filter(|prefix| prefix.covers(&answer.asked));
-        let widest = covering().min_by_key(|prefix| prefix.net.prefix_len()).ok_or(Refusal::ReplyNotCovering)?;
-        let best = covering().max_by_key(|prefix| prefix.net.prefix_len()).unwrap_or(widest);
+        let widest = covering().min_by_key(|prefix| prefix.net.prefix_len());
+        // Where nothing is registered for a prefix any more, what is inside it is all that the answer can have (RFC 9301, section 5.5).
+        let of_parts = || answer.is_cached.then_some(answer.asked);
+        let around = widest.or_else(of_parts).ok_or(Refusal::ReplyNotCovering)?;
+        let best = covering().max_by_key(|prefix| prefix.net.prefix_len());
         let mut accepted = Vec::with_capacity(records.len());
         for (prefix, record) in records {
-            if !widest.covers(&prefix) {
+            if !around.covers(&prefix) {
                 tally.count(Refusal::RecordOutsideAnswer);
                 continue;
             }
@@ -106,7 +112,7 @@ impl Policy {
                 !(is_beyond || self.is_too_wide(prefix) || negative && buries(prefix))
             };
             // The best match may be right for what is believed, or for the address that was asked for, though it says too much.
-            let may_narrow = prefix == best && (negative || !self.is_in_cgeid_network(&answer.asked));
+            let may_narrow = Some(prefix) == best && (negative || !self.is_in_cgeid_network(&answer.asked));
             let narrowed = || answer.within.filter(|within| prefix.covers(within) && may_hold(within));
             let holds = match may_hold(&prefix) {
                 true => Some(prefix),
@@ -120,8 +126,8 @@ impl Policy {
                 None => tally.count(Refusal::RecordOverclaims),
             }
         }
-        let answers = accepted.iter().any(|entry| entry.prefix.covers(&answer.asked));
-        if answers { Ok(accepted) } else { Err(Refusal::ReplyNotCovering) }
+        let answers = |entry: &Accepted<'_>| widest.is_none() || entry.prefix.covers(&answer.asked);
+        if accepted.iter().any(answers) { Ok(accepted) } else { Err(Refusal::ReplyNotCovering) }
     }
 
     /// The action counts only in records that came without locators (RFC 9301, section 5.4). Nobody's word leads packets for a
@@ -240,7 +246,7 @@ mod tests {
         let mut tally = Tally::default();
         let reply = reply(records);
         let buries = |wide: &EidPrefix| cached.iter().any(|known| wide.covers(&prefix(known)));
-        let answer = Answer { asked: prefix(asked), reply: &reply, within: None };
+        let answer = Answer { asked: prefix(asked), reply: &reply, within: None, is_cached: false };
         let accepted = policy().accept(answer, buries, &mut tally);
         (accepted.map(|entries| entries.iter().map(|entry| entry.prefix.to_string()).collect()), tally)
     }
@@ -263,6 +269,27 @@ mod tests {
         assert_eq!(accepted, Err(Refusal::ReplyNotCovering));
     }
 
+    /// RFC 9301, section 5.5.
+    #[test]
+    fn parts_answer_for_a_cached_prefix_that_has_become_several() {
+        let accept = |is_cached, records| {
+            let (reply, mut tally) = (reply(records), Tally::default());
+            let asked = prefix("2001:db8:b::/48");
+            let answer = Answer { asked, reply: &reply, within: Some(asked), is_cached };
+            let accepted = policy().accept(answer, |wide| wide.covers(&prefix("2001:db8:b:f::/64")), &mut tally);
+            (accepted.map(|entries| entries.iter().map(|entry| entry.prefix.to_string()).collect()), tally)
+        };
+        let parts =
+            || vec![positive("2001:db8:b:1::/64"), positive("2001:beef::/32"), negative("2001:db8:b:2::/64", 15)];
+        let (accepted, tally) = accept(true, parts());
+        assert_eq!(accepted, names(&["2001:db8:b:1::/64", "2001:db8:b:2::/64"]));
+        assert_eq!(tally.get(Refusal::RecordOutsideAnswer), 1);
+        assert_eq!(accept(false, parts()).0, Err(Refusal::ReplyNotCovering), "nothing is replaced by them");
+        for nothing in [vec![], vec![positive("2001:db8:c::/64")], vec![negative("2001:db8:b::/56", 15)]] {
+            assert_eq!(accept(true, nothing).0, Err(Refusal::ReplyNotCovering));
+        }
+    }
+
     #[test]
     fn in_the_cgeid_network_only_host_mappings_are_taken() {
         let cgeid = "3fff:ce1::5/128";
@@ -279,7 +306,7 @@ mod tests {
     fn no_answer_leads_packets_for_a_cgeid_out_of_the_tunnel() {
         let action = |asked: &str, record: MappingRecord| {
             let reply = reply(vec![record]);
-            let answer = Answer { asked: prefix(asked), reply: &reply, within: None };
+            let answer = Answer { asked: prefix(asked), reply: &reply, within: None, is_cached: false };
             policy().accept(answer, |_| false, &mut Tally::default()).unwrap()[0].action
         };
         let cgeid = "3fff:ce1::5/128";
@@ -306,7 +333,7 @@ mod tests {
         assert_eq!(accept("10.100.77.2/32", hole(), &["10.100.1.0/24"]).0, names(&["10.100.77.2/32"]));
         assert_eq!(accept("10.100.77.2/32", hole(), &["10.1.1.0/24"]).0, names(&["10.100.0.0/16"]));
         let reply = reply(hole());
-        let answer = Answer { asked: prefix("10.100.77.2/32"), reply: &reply, within: None };
+        let answer = Answer { asked: prefix("10.100.77.2/32"), reply: &reply, within: None, is_cached: false };
         let accepted = policy().accept(answer, |_| false, &mut Tally::default()).unwrap();
         assert_eq!(accepted[0].lifetime, Duration::from_secs(900));
     }
@@ -315,7 +342,11 @@ mod tests {
     fn an_answer_for_another_instance_is_none() {
         let asked = EidPrefix { iid: InstanceId(5), ..prefix("10.2.2.2/32") };
         let reply = reply(vec![positive("10.2.2.0/24")]);
-        let refused = policy().accept(Answer { asked, reply: &reply, within: None }, |_| false, &mut Tally::default());
+        let refused = policy().accept(
+            Answer { asked, reply: &reply, within: None, is_cached: false },
+            |_| false,
+            &mut Tally::default(),
+        );
         assert_eq!(refused, Err(Refusal::ReplyNotCovering));
     }
 
@@ -323,7 +354,7 @@ mod tests {
     fn what_nobody_vouches_for_holds_for_the_address_asked() {
         let reply = reply(vec![positive("10.0.0.0/8"), positive("10.2.0.0/16"), positive("10.2.2.0/24")]);
         let accepted = |asked: &str| {
-            let answer = Answer { asked: prefix(asked), reply: &reply, within: Some(prefix(asked)) };
+            let answer = Answer { asked: prefix(asked), reply: &reply, within: Some(prefix(asked)), is_cached: false };
             let accepted = policy().accept(answer, |_| false, &mut Tally::default()).unwrap();
             accepted.iter().map(|entry| (entry.prefix.to_string(), entry.record.eid.to_string())).collect::<Vec<_>>()
         };
@@ -338,7 +369,7 @@ mod tests {
     fn what_is_vouched_for_as_far_as_there_holds_no_further() {
         let within = |asked: &str, within: &str, claimed: &[&str]| {
             let reply = reply(claimed.iter().map(|claimed| positive(claimed)).collect());
-            let answer = Answer { asked: prefix(asked), reply: &reply, within: Some(prefix(within)) };
+            let answer = Answer { asked: prefix(asked), reply: &reply, within: Some(prefix(within)), is_cached: false };
             let accepted = policy().accept(answer, |_| false, &mut Tally::default()).unwrap();
             accepted.iter().map(|entry| entry.prefix.to_string()).collect::<Vec<_>>()
         };
@@ -359,7 +390,7 @@ mod tests {
         for rloc in ["2001:db8:a::1", "2001:db8:c::1", "3fff:ce1::1", "ff02::1", "127.0.0.1"] {
             let reply = reply(vec![record(rloc)]);
             let mut tally = Tally::default();
-            let answer = Answer { asked: prefix("2001:db8:b::2/128"), reply: &reply, within: None };
+            let answer = Answer { asked: prefix("2001:db8:b::2/128"), reply: &reply, within: None, is_cached: false };
             let accepted = policy().accept(answer, |_| false, &mut tally).unwrap();
             assert!(accepted[0].is_negative(), "{rloc}");
             assert_eq!(tally.get(Refusal::LocatorUnusable), 1, "{rloc}");

@@ -18,6 +18,7 @@ use super::clock::{self, Alarm};
 use super::control_socket::{Ask, Question};
 use super::control_sockets::{ControlSockets, Received};
 use super::embedded::{Embedded, FromMapSystem, cgeid_prefix};
+use super::former::Former;
 use super::identities::{Change, Changes};
 use super::interfaces::{Damper, Locators, Machine, Wanted, Watch};
 use super::led::Led;
@@ -82,6 +83,8 @@ pub struct ControlPlane {
     pub locators: Locators,
     /// Which of them have gone lately.
     pub damper: Damper,
+    /// Those that they were a moment ago.
+    pub former: Former,
     /// What the operator said.
     pub settings: Settings,
     /// Of a PITR.
@@ -285,11 +288,18 @@ impl ControlPlane {
             self.watch.again_in(due.saturating_duration_since(now));
         }
         let served = self.locators.reachable();
-        let is_heard = |rloc: &IpAddr| served.contains(rloc) || Packets::can_receive(*rloc);
+        let former = self.former.addresses();
+        let is_heard = |rloc: &IpAddr| served.contains(rloc) || former.contains(rloc) || Packets::can_receive(*rloc);
         // Who answers probes where no packet is taken is a black hole.
         let (heard, mut missing): (Vec<_>, Vec<_>) = found.reachable().into_iter().partition(is_heard);
-        missing.extend(self.sockets.set(&heard));
+        if self.former.follow(clock::now(), (&served, &heard), |address| machine.is_reachable(address)) {
+            self.packets.update(Update::FormerRlocs(self.former.addresses()));
+        }
+        missing.extend(self.sockets.set(&heard, &self.former.addresses()));
         self.packets.lend_control_port(&self.sockets);
+        if !self.former.addresses().is_empty() {
+            self.watch.again();
+        }
         if !missing.is_empty() {
             found.unreachable.extend(missing);
             self.watch.again();

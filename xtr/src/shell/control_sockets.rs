@@ -101,9 +101,9 @@ impl ControlSockets {
         Ok((sockets, receiver))
     }
 
-    /// Receives on these addresses and no others. Those that could not be bound yet.
-    pub fn set(&mut self, addresses: &[IpAddr]) -> Vec<IpAddr> {
-        self.sockets.retain(|bound| addresses.contains(&bound.address));
+    /// Receives on these addresses and, if it does already, on those that were locators, and on no others. Those that could not be bound yet.
+    pub fn set(&mut self, addresses: &[IpAddr], former: &[IpAddr]) -> Vec<IpAddr> {
+        self.sockets.retain(|bound| addresses.contains(&bound.address) || former.contains(&bound.address));
         let mut missing = Vec::new();
         for address in addresses {
             if self.sockets.iter().any(|bound| bound.address == *address) {
@@ -117,6 +117,8 @@ impl ControlSockets {
                 }
             }
         }
+        // What a locator is sent from that has none goes by one that is a locator.
+        self.sockets.sort_by_key(|bound| !addresses.contains(&bound.address));
         missing
     }
 

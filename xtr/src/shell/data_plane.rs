@@ -186,8 +186,14 @@ impl DataPlane {
                 | Update::PathProven { .. }
                 | Update::InterfaceMtus(_)
         );
-        let concerns_etr_only =
-            matches!(update, Update::Source { .. } | Update::Relayed { .. } | Update::Rtrs(_) | Update::Behind(_));
+        let concerns_etr_only = matches!(
+            update,
+            Update::Source { .. }
+                | Update::Relayed { .. }
+                | Update::Rtrs(_)
+                | Update::Behind(_)
+                | Update::FormerRlocs(_)
+        );
         let Some((itr, others)) = self.threads.split_first() else { return };
         if !concerns_itr_only {
             others.iter().for_each(|thread| tell(thread, update.clone()));

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::{Sender, WeakSender};
 use wire::data::LispHeader;
 
 use super::device::{DatagramSockets, Datagrams, SuperDevice};
+use super::former::TakenAt;
 use super::relay::RelayEnd;
 use crate::counters::{Count, Counters, DropReason};
 use crate::etr::{Arrival, Etr};
@@ -39,6 +40,7 @@ pub struct DecapLoop<S, R> {
     received: Vec<Datagrams>,
     coalescer: Coalescer,
     relay: Option<Relay>,
+    taken_at: TakenAt,
 }
 
 /// Where packets go that are encapsulated again.
@@ -60,7 +62,8 @@ impl<S: SuperDevice, R: DatagramSockets> DecapLoop<S, R> {
         let (site, core) = devices;
         let coalescer = Coalescer::new(merges_udp);
         let (memory, received) = (vec![0; MEMORY], Vec::new());
-        Self { etr, site, core, updates, events: None, counters, memory, received, coalescer, relay: None }
+        let (events, relay, taken_at) = (None, None, TakenAt::default());
+        Self { etr, site, core, updates, events, counters, memory, received, coalescer, relay, taken_at }
     }
 
     /// The same, asking control about sources, as long as somebody else holds the channel.
@@ -124,8 +127,8 @@ impl<S: SuperDevice, R: DatagramSockets> DecapLoop<S, R> {
         while applied < limits::BATCH
             && let Ok(update) = self.updates.try_recv()
         {
-            if let Update::LocalRlocs(rlocs) = &update {
-                self.core.set_rlocs(rlocs);
+            if let Some(rlocs) = self.taken_at.follow(&update) {
+                self.core.set_rlocs(&rlocs);
             }
             self.etr.update(&update);
             applied += 1;

@@ -77,6 +77,15 @@ pub enum SendError {
     Io(#[from] io::Error),
 }
 
+impl SendError {
+    /// Whether the kernel has no way to the RLOC, rather than no liking for the one packet.
+    pub(super) fn is_of_the_way(&self) -> bool {
+        let Self::Io(error) = self else { return false };
+        let errnos = [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::EPERM, libc::EACCES, libc::EINVAL, libc::EIO];
+        error.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
+    }
+}
+
 /// Super-packets from and to the kernel: each behind a vnet header.
 pub trait SuperDevice {
     /// The next packet, its vnet header in front, into `buffer`; `None` if none waits.

@@ -279,7 +279,7 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
         };
         if !may_help {
             let octets = self.batch.inner_octets(group);
-            return self.count_failure(&header, (count, octets), error);
+            return self.count_failure(now, &header, (count, octets), error);
         }
         let packets = self.batch.inner_packets(group, memory);
         let mut has_learned = packets.first().is_some_and(|packet| self.learn(now, &header, packet, error));
@@ -289,16 +289,16 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
                 continue;
             }
             let Err(error) = self.send_one(&header, packet) else { continue };
-            if is_of_the_way(&error) {
+            if error.is_of_the_way() {
                 // The others go the same way: to try each would cost those of other flows their turn.
                 let rest = packets[index..].iter().map(Vec::len);
-                return self.count_failure(&header, (rest.len(), rest.sum()), &error);
+                return self.count_failure(now, &header, (rest.len(), rest.sum()), &error);
             }
             has_learned = self.learn(now, &header, packet, &error);
             if has_learned {
                 self.take_back(now, &header, packet);
             } else {
-                self.count_failure(&header, (1, packet.len()), &error);
+                self.count_failure(now, &header, (1, packet.len()), &error);
             }
         }
     }
@@ -348,7 +348,7 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
         let Err(error) = self.send_one(header, inner) else { return };
         // It is not handled once more.
         if !self.learn(now, header, inner, &error) {
-            self.count_failure(header, (1, inner.len()), &error);
+            self.count_failure(now, header, (1, inner.len()), &error);
         } else if self.itr.take_back(header, inner) {
             self.count_drops(1, &error);
         }
@@ -363,8 +363,11 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
     }
 
     /// Packets, and their octets, that were counted as encapsulated and have not left.
-    fn count_failure(&mut self, header: &OuterHeader, (packets, octets): (usize, usize), error: &SendError) {
+    fn count_failure(&mut self, now: Instant, header: &OuterHeader, (packets, octets): (usize, usize), error: &SendError) {
         self.itr.not_sent(header, packets, octets);
+        if error.is_of_the_way() {
+            self.itr.handle_no_way(now, header.destination);
+        }
         self.count_drops(packets, error);
     }
 
@@ -382,13 +385,6 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
             }
         }
     }
-}
-
-/// Whether the kernel has no way to the RLOC, rather than no liking for the one packet.
-fn is_of_the_way(error: &SendError) -> bool {
-    let SendError::Io(error) = error else { return false };
-    let errnos = [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::EPERM, libc::EACCES, libc::EINVAL, libc::EIO];
-    error.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
 }
 
 /// Hands one whole packet to the kernel.

@@ -215,11 +215,24 @@ impl Machine {
         found
     }
 
+    /// What of that this machine does not have now, a sentence each.
+    pub fn lacks(&self, wanted: &Wanted) -> Vec<String> {
+        let has_address = |locator: &&OwnLocator| self.addresses.iter().any(|own| own.address == locator.address);
+        let has_interface = |wanted: &&InterfaceLocator| self.interfaces.values().any(|own| own.name == wanted.name);
+        let addresses = wanted.given.iter().filter(|locator| !has_address(locator));
+        let addresses = addresses.map(|locator| {
+            format!("{} is no address of this machine now; it is no locator until then.", locator.address)
+        });
+        let interfaces = wanted.interfaces.iter().filter(|interface| !has_interface(interface));
+        addresses.chain(interfaces.map(|interface| no_interface(&interface.name))).collect()
+    }
+
     fn is_running(&self, interface: u32) -> bool {
         self.interfaces.get(&interface).is_some_and(|interface| interface.is_running)
     }
 
-    fn is_reachable(&self, address: IpAddr) -> bool {
+    /// Whether packets to an address get here.
+    pub(super) fn is_reachable(&self, address: IpAddr) -> bool {
         self.addresses.iter().any(|own| own.address == address && self.is_usable(own))
     }
 
@@ -240,6 +253,11 @@ impl Machine {
         let serves = |address: &IpAddr| before.all.iter().any(|locator| locator.address == *address);
         candidates().find(serves).or_else(|| candidates().next())
     }
+}
+
+/// What is said of an interface that is to have locators, and is not there.
+pub fn no_interface(name: &str) -> String {
+    format!("this machine has no interface {name} now; it has no locator until then.")
 }
 
 impl Locators {

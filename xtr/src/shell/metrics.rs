@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,8 @@ use crate::reach::{ProbedLocator, Standing};
 
 /// Prefix of the names of this router.
 const PREFIX: &str = "lisp_xtr";
+/// From this port on nobody needs CAP_NET_BIND_SERVICE, unless an administrator has set another one.
+const FIRST_FREE_PORT: u16 = 1024;
 /// How long the router may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a registration lives at a Map-Server that hears nothing more (RFC 9301, section 8.2).
@@ -53,9 +56,20 @@ pub(super) async fn serve(
         _ => None,
     };
     let server = Server::start(address, Arc::new(RouterFigures { node, questions })).await;
-    let server = server.map_err(|error| Failure::Machine(format!("{error:#}")))?;
+    let server = server.map_err(|error| Failure::Machine(format!("{error:#}{}", advice(address, &error))))?;
     say(&format!("Metrics at http://{}/metrics.", server.address()));
     Ok(Some(server))
+}
+
+/// What else there is to say of an address that cannot be had: lower ports want a capability, which this node has dropped by now.
+fn advice(address: SocketAddr, error: &anyhow::Error) -> &'static str {
+    let is_refused = |cause: &io::Error| cause.kind() == io::ErrorKind::PermissionDenied;
+    let is_refused = error.chain().filter_map(|cause| cause.downcast_ref()).any(is_refused);
+    if is_refused && address.port() < FIRST_FREE_PORT {
+        ": a port from 1024 is needed, for this node keeps no capability to serve lower ones"
+    } else {
+        ""
+    }
 }
 
 /// A router whose figures are asked for, and the DHT node in its process, if there is one.

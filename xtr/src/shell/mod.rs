@@ -14,6 +14,7 @@ pub mod embedded;
 pub mod encap_loop;
 pub mod error;
 pub mod fixed_ports;
+pub mod former;
 mod forwarding;
 pub mod gro_sockets;
 pub mod identities;
@@ -172,6 +173,7 @@ async fn start(
         wanted: underlay.wanted,
         locators: underlay.locators,
         damper: Damper::default(),
+        former: former::Former::default(),
         settings,
         pitr: Led::new(Why::Pitr, config),
         moved: Led::new(Why::Moved, config),
@@ -341,6 +343,7 @@ pub fn check_map_system(config: &Config) -> Result<(KeyFiles, Vec<OperationalKey
 async fn locators(config: &Config, netlink: &Netlink) -> Result<Locators, Failure> {
     let wanted = Wanted::of(config);
     let machine = Machine::read(netlink, &wanted).await?.hopeful();
+    machine.lacks(&wanted).iter().for_each(|lack| tracing::warn!("{lack}"));
     let locators = Locators { unreachable: Vec::new(), ..machine.locators(&wanted, &Locators::default()) };
     if locators.all.is_empty() {
         let problem = if config.rloc_interfaces.is_empty() {

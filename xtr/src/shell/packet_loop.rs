@@ -10,6 +10,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use wire::data::OuterHeader;
 
 use super::device::{CoreSockets, SendError, SiteDevice};
+use super::former::TakenAt;
 use crate::counters::{Count, Counters, DropReason};
 use crate::etr::{Arrival, Etr};
 use crate::itr::{Itr, Output, Verdict};
@@ -31,6 +32,7 @@ pub struct PacketLoop<S, C> {
     counters: Arc<Counters>,
     buffer: Vec<u8>,
     site_is_gone: bool,
+    taken_at: TakenAt,
 }
 
 impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
@@ -42,7 +44,8 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
         counters: Arc<Counters>,
     ) -> Self {
         let ((itr, etr), (site, core), (updates, events)) = (engines, devices, queues);
-        Self { itr, etr, site, core, updates, events, counters, buffer: vec![0; LONGEST_PACKET], site_is_gone: false }
+        let (buffer, site_is_gone, taken_at) = (vec![0; LONGEST_PACKET], false, TakenAt::default());
+        Self { itr, etr, site, core, updates, events, counters, buffer, site_is_gone, taken_at }
     }
 
     /// Takes at most a batch from each side. Whether a side may have more.
@@ -108,8 +111,8 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
         while applied < limits::BATCH
             && let Ok(update) = self.updates.try_recv()
         {
-            if let Update::LocalRlocs(rlocs) = &update {
-                self.core.set_rlocs(rlocs);
+            if let Some(rlocs) = self.taken_at.follow(&update) {
+                self.core.set_rlocs(&rlocs);
             }
             self.etr.update(&update);
             self.itr.update(now, update);
@@ -189,7 +192,7 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
                     // The packet meets the MTU it has just taught us: it is split, or its source is told.
                     true if self.itr.take_back(&header, inner) => self.encapsulate_again(now, packet),
                     true => {}
-                    false => self.count_failure(&header, inner, &error),
+                    false => self.count_failure(now, &header, inner, &error),
                 }
             }
             Verdict::Native(inner) => self.give_to_site(inner),
@@ -209,7 +212,7 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
     /// What is not handled once more.
     fn fail(&mut self, now: Instant, header: &OuterHeader, inner: &[u8], error: &SendError) {
         if !self.learn(now, header, inner, error) {
-            self.count_failure(header, inner, error);
+            self.count_failure(now, header, inner, error);
         } else if self.itr.take_back(header, inner) {
             self.count_drop(error);
         }
@@ -243,8 +246,11 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
     }
 
     /// A packet that was counted as encapsulated, and has not left.
-    fn count_failure(&mut self, header: &OuterHeader, inner: &[u8], error: &SendError) {
+    fn count_failure(&mut self, now: Instant, header: &OuterHeader, inner: &[u8], error: &SendError) {
         self.itr.not_sent(header, 1, inner.len());
+        if error.is_of_the_way() {
+            self.itr.handle_no_way(now, header.destination);
+        }
         self.count_drop(error);
     }
 

@@ -63,7 +63,7 @@ impl Settings {
 }
 
 impl ControlPlane {
-    /// Reads the settings again; `{"eid-prefixes": {"added", "removed"}, "locators"}`, or `{"error"}` and nothing has changed.
+    /// Reads the settings again; `{"eid-prefixes": {"added", "removed"}, "locators", "map-servers", "warnings"}`, or `{"error"}` and nothing has changed.
     pub(super) async fn reload(&mut self) -> Value {
         manager::reloading();
         let result = self.take_over().await;
@@ -86,8 +86,10 @@ impl ControlPlane {
         }
         let wanted = Wanted::of(&newer);
         self.netlink.revive();
-        let found = look_once(&wanted).await?.locators(&wanted, &self.locators);
-        newer.check_locators(&found.all)?;
+        let machine = look_once(&wanted).await?;
+        newer.check_locators(&machine.locators(&wanted, &self.locators).all)?;
+        // Addresses and interfaces come and go: what there is not yet is no reason to refuse.
+        let warnings = machine.lacks(&wanted);
         let before = &self.settings.prefixes;
         let added: Vec<_> = newer.eid_prefixes.iter().filter(|prefix| !before.contains(prefix)).copied().collect();
         let removed: Vec<_> = before.iter().filter(|prefix| !newer.eid_prefixes.contains(prefix)).copied().collect();
@@ -116,11 +118,13 @@ impl ControlPlane {
         self.look_now().await;
         let texts = |prefixes: &[EidPrefix]| prefixes.iter().map(ToString::to_string).collect::<Vec<_>>();
         let locators: Vec<_> = self.locators.all.iter().map(|locator| locator.address).collect();
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         tracing::info!(added = ?texts(&added), removed = ?texts(&removed), ?locators, "the configuration was read again");
         Ok(json!({
             "eid-prefixes": { "added": texts(&added), "removed": texts(&removed) },
             "locators": locators,
             "map-servers": map_servers,
+            "warnings": warnings,
         }))
     }
 
@@ -181,5 +185,7 @@ pub fn text(answer: &Value) -> String {
         // They are equal only if there are none.
         text += &format!("; Map-Servers added: {added}; removed: {removed}");
     }
+    let warnings = answer["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    warnings.for_each(|warning| text += &format!("\nWarning: {warning}"));
     text
 }

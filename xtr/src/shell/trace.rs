@@ -6,6 +6,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ipnet::{IpNet, Ipv6Net};
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::SockaddrStorage;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use wire::address::{EidPrefix, InstanceId};
@@ -68,8 +70,11 @@ impl TraceRequest {
         let (begun, waits) = (Instant::now(), self.resolve);
         loop {
             let answer = ask_for(path, &Ask::Trace(self.clone()))?;
-            if !waits || answer["trace"]["result"] != "miss" || begun.elapsed() >= PATIENCE {
+            if !waits || answer["trace"]["result"] != "miss" {
                 return Ok(answer);
+            }
+            if begun.elapsed() >= PATIENCE {
+                return Ok(unanswered(answer));
             }
             // The node has begun to ask; what follows only looks.
             self.resolve = false;
@@ -114,6 +119,18 @@ impl TraceRequest {
     }
 }
 
+/// The same, of a packet that has waited for a mapping in vain.
+fn unanswered(mut answer: Value) -> Value {
+    let resolvers = answer["trace"]["map_resolvers"].as_array().into_iter().flatten().map(word);
+    let resolvers = resolvers.collect::<Vec<_>>().join(", ");
+    let seconds = PATIENCE.as_secs();
+    answer["trace"]["reason"] = match resolvers.as_str() {
+        "" => "no Map-Resolver is configured that could be asked".into(),
+        resolvers => format!("no mapping has come within {seconds} s from {resolvers}").into(),
+    };
+    answer
+}
+
 /// A host of ours that a packet to `destination` may come from; to a CGEID it is as a rule a CGEID.
 fn own_host(node: &Node<'_>, iid: InstanceId, destination: IpAddr) -> Option<IpAddr> {
     let database: &Database = node.control.database();
@@ -134,18 +151,34 @@ fn way(now: Instant, packet: &Packet, node: &Node<'_>) -> Value {
     let Packet { iid, flow } = packet;
     let trace = packet.trace(now, node.control, node.packets.itr());
     let is_led = is_led(packet, node);
-    let (result, reason) = result(&trace, is_led);
+    let (result, reason) = match is_here(packet, node) {
+        true => ("local", format!("{} is an address of this machine: its kernel keeps the packet", flow.destination)),
+        false => result(&trace, is_led),
+    };
     let outer = if let End::Encapsulated(outer) = &trace.end { self::outer(outer, node) } else { Value::Null };
     json!({
         "destination": flow.destination, "source": flow.source, "iid": iid.0,
         "ports": flow.ports, "flow_hash": format!("{:016x}", flow.hash()),
         "led": is_led, "result": result, "reason": reason,
+        "map_resolvers": node.control.map_resolvers().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "entry": entry(now, &trace, node.control),
         "binding": trace.binding.map(|(prefix, binding)| {
             json!({ "prefix": prefix.to_string(), "address": binding.address, "port": binding.port })
         }),
         "outer": outer,
     })
+}
+
+/// Whether it is to an address of this machine: its table `local` comes before our rules. What an EID of ours says of it is more.
+fn is_here(packet: &Packet, node: &Node<'_>) -> bool {
+    let destination = packet.flow.destination;
+    let is_eid = !node.control.database().answer(&EidPrefix::host(packet.iid, destination)).is_empty();
+    let addresses = getifaddrs().into_iter().flatten().filter_map(|found| found.address);
+    let ip = |address: SockaddrStorage| {
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    };
+    !is_eid && addresses.filter_map(ip).any(|address| address == destination)
 }
 
 /// Whether the kernel leads the packet into the tunnel: the rules of `netlink`, which know one instance.

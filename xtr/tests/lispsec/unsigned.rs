@@ -87,6 +87,30 @@ fn a_site_that_signs_no_more_is_asked_openly_when_it_is_refreshed() {
     assert_eq!(mappings(&node), [(prefix(SITE), false)]);
 }
 
+/// The site has become several, and nobody signs for the first of them: that is for the packets to it to find out.
+#[test]
+fn what_a_site_has_become_is_asked_for_by_itself_if_nobody_signs_for_it() {
+    for (demand, records) in [(Demand::Prefer, 0), (Demand::Require, 1)] {
+        let mut node = itr(demand);
+        let question = ask(&mut node);
+        from_resolver(&mut node, &question.answer(&[SITE], &[(SITE, 1440)]));
+        node.updates();
+        node.advance(secs(5));
+        node.event(Event::Refresh { prefix: prefix(SITE) });
+        let (refresh, part) = (questions(&mut node).remove(0), "2001:db8:b::/50");
+        let answer = if records == 0 { refresh.nobody_signs_for(part) } else { refresh.answer(&[part], &[(part, 9)]) };
+        from_resolver(&mut node, &answer);
+        let known = [(prefix(part), true)];
+        assert_eq!(mappings(&node), &known[..records], "{demand:?}");
+        node.advance(secs(1));
+        assert!(questions(&mut node).is_empty(), "no packet is there yet");
+        if records == 0 {
+            miss(&mut node);
+            assert_eq!(questions(&mut node).len(), 1);
+        }
+    }
+}
+
 #[test]
 fn e_beside_an_etr_that_has_signed_changes_nothing() {
     for demand in [Demand::Prefer, Demand::Require] {

@@ -107,6 +107,16 @@ impl Itr {
         (binding.from == FromPort::Data && self.cache.has_binding(binding)).then_some(binding.address)
     }
 
+    /// Our own kernel has no way to this RLOC from the locator that a packet had as its source. Another locator of ours may have one, and to find
+    /// that out is for probes: a hint, as what routers say, and no more often.
+    pub fn handle_no_way(&mut self, now: Instant, rloc: IpAddr) {
+        // Ways through NATs are not probed.
+        let has_room = self.cache.has_locator(rloc) && self.events.len() < limits::EVENTS;
+        if has_room && self.unreachable.allow(now, rloc) {
+            self.events.push_back(Event::Silent { rloc });
+        }
+    }
+
     fn quoted_way(&self, quoted: &[u8]) -> Option<quoted::Way> {
         quoted::way(quoted, self.rlocs.all(), self.config.iid, &self.config.gpe_peers, &self.trust)
     }

@@ -97,6 +97,12 @@ impl Resolver {
         true
     }
 
+    /// With E, what a Map-Server denies of parts of the EID-prefix that was asked about is not installed: a packet to them asks for itself, and
+    /// then as [`Self::asks_openly`] has it.
+    pub(super) fn leave_unsigned_parts(asked: &EidPrefix, accepted: &mut Vec<Accepted<'_>>) {
+        accepted.retain(|entry| !entry.is_negative() || entry.prefix.covers(asked));
+    }
+
     /// What was asked with LISP-SEC about an EID-prefix has been answered, or never will be.
     pub(super) fn forget_keys(&mut self, eid: &EidPrefix) {
         let served = self.secured.forget(eid);

@@ -107,7 +107,8 @@ impl Resolver {
         let mirror = &self.mirror;
         // What takes a mapping away buries nothing.
         let buries = |prefix: &EidPrefix| *prefix != asked && mirror.has_positive_inside(now, prefix);
-        let answer = Answer { asked, reply: &reply, within: None };
+        // What is told about a part leaves what is round it.
+        let answer = Answer { asked, reply: &reply, within: None, is_cached: false };
         let accepted = self.config.policy.accept(answer, buries, &mut self.tally)?;
         let says_the_same = |entry: &Accepted<'_>| self.is_known(now, entry.prefix, entry.record);
         if extends || !accepted.iter().all(says_the_same) {

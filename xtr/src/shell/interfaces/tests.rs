@@ -76,6 +76,22 @@ fn the_mtu_of_a_locator_is_that_of_its_interface_as_it_says_it() {
 }
 
 #[test]
+fn what_there_is_not_is_named() {
+    let given = ["192.0.2.1", "192.0.2.77"].map(|text| OwnLocator::new(text.parse().unwrap(), 1, 100));
+    let interfaces = ["eth0", "typo0"].map(|name| {
+        let preference = Preference { priority: 1, weight: 100, mpriority: 255, mweight: 0 };
+        InterfaceLocator { name: name.into(), preference }
+    });
+    let wanted = Wanted { given: given.to_vec(), interfaces: interfaces.to_vec(), ..Wanted::default() };
+    let mut machine = machine(&BOTH);
+    // A link that is down is there.
+    machine.interfaces.get_mut(&UPLINK).unwrap().is_running = false;
+    let lacks = machine.lacks(&wanted);
+    let [address, interface] = &lacks[..] else { unreachable!("{lacks:?}") };
+    assert!(address.starts_with("192.0.2.77 is no address") && interface.contains("no interface typo0"), "{lacks:?}");
+}
+
+#[test]
 fn what_a_link_says_of_its_mtu_is_taken_but_of_the_loopback_interface() {
     let link = |mtu: u32, flags: LinkFlags| {
         let mut link = LinkMessage::default();

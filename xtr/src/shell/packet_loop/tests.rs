@@ -33,6 +33,7 @@ for_both_tiers! {
     a_refusal_of_our_own_kernel_teaches_the_mtu_at_once,
     a_report_of_a_router_lowers_the_mtu_of_that_locator,
     a_report_that_a_locator_cannot_be_reached_is_said_to_control,
+    that_our_own_kernel_has_no_way_is_said_to_control_once_a_second,
     a_control_half_that_does_not_keep_up_hears_of_each_miss_later,
     a_batch_is_bounded_and_says_that_there_may_be_more,
     the_segments_of_one_connection_cross_as_they_are,
@@ -417,6 +418,26 @@ fn a_report_that_a_locator_cannot_be_reached_is_said_to_control<T: Tier>() {
     assert_eq!(a.events.try_recv(), Ok(Event::Silent { rloc: "192.0.2.2".parse().unwrap() }));
 }
 
+fn that_our_own_kernel_has_no_way_is_said_to_control_once_a_second<T: Tier>() {
+    let now = Instant::now();
+    let (mut a, _) = pair::<T>(now);
+    a.map(now, "2001:db8:b::/48", "192.0.2.2");
+    let hints = |a: &mut Node<T>, errno: i32, at: u64| {
+        a.packets.set_errno(Some(errno));
+        a.offer([packet(1, 64), packet(2, 64)]);
+        a.packets.offer(Offered::segments(connection(false, true, 8, 1000)));
+        a.packets.turn(now + Duration::from_millis(at));
+        std::iter::from_fn(|| a.events.try_recv().ok()).collect::<Vec<_>>()
+    };
+    let silent = || vec![Event::Silent { rloc: "192.0.2.2".parse().unwrap() }];
+    assert_eq!(hints(&mut a, libc::ENOBUFS, 0), [], "the next packet may leave");
+    assert_eq!(a.counters.dropped(DropReason::CoreSend), 10);
+    // Long before a second without an answer has gone by.
+    assert_eq!(hints(&mut a, libc::ENETUNREACH, 10), silent());
+    assert_eq!(hints(&mut a, libc::EHOSTUNREACH, 20), [], "once a second");
+    assert_eq!(a.counters.dropped(DropReason::CoreSend), 30);
+}
+
 fn a_control_half_that_does_not_keep_up_hears_of_each_miss_later<T: Tier>() {
     let now = Instant::now();
     let mut node = Node::<T>::new(now, "192.0.2.1", &["2001:db8:a::/48"], 1);
@@ -566,7 +587,7 @@ fn packets_that_the_kernel_refuses_are_dropped_and_nothing_else<T: Tier>() {
     for errno in [libc::ENETUNREACH, libc::EPERM, libc::ENOBUFS, libc::EINVAL] {
         let now = Instant::now();
         let (mut a, _) = mapped_pair::<T>(now);
-        a.packets.refuse_all(errno);
+        a.packets.set_errno(Some(errno));
         // The segments of one connection, a packet, and one that is split into two.
         a.packets.offer(Offered::segments(connection(true, true, 10, 1000)));
         a.offer([packet(1, 64), connection(true, false, 1, 1450).remove(0)]);

@@ -77,11 +77,11 @@ pub(super) trait Tier: Sized {
     fn take_sent(&mut self) -> Vec<Vec<u8>>;
     fn arrive(&mut self, packets: Vec<Vec<u8>>);
     fn set_mtu(&mut self, mtu: usize);
+    /// From now on the kernel takes no packet to the core for this reason; none = it does.
+    fn set_errno(&mut self, errno: Option<i32>);
     fn report(&mut self, report: TooBig);
     fn report_unreachable(&mut self, quoted: Vec<u8>);
     fn rlocs(&self) -> Vec<IpAddr>;
-    /// From now on the kernel takes no packet to the core, and says why.
-    fn refuse_all(&mut self, errno: i32);
     /// Packets that were too long for the way out, as often as they were offered.
     fn refused(&self) -> usize;
 }
@@ -92,8 +92,8 @@ pub(super) struct End {
     sent: Vec<Vec<u8>>,
     arrived: VecDeque<Vec<u8>>,
     mtu: usize,
-    refused: usize,
     errno: Option<i32>,
+    refused: usize,
     reports: Vec<TooBig>,
     unreachable: Vec<Vec<u8>>,
     rlocs: Vec<IpAddr>,
@@ -194,6 +194,10 @@ impl GroupSockets for End {
     fn send(&mut self, messages: &[Message<'_>], failures: &mut Vec<(usize, SendError)>) {
         self.calls += 1;
         for (index, message) in messages.iter().enumerate() {
+            if let Some(errno) = self.errno {
+                failures.push((index, io::Error::from_raw_os_error(errno).into()));
+                continue;
+            }
             let octets: Vec<u8> = message.parts.iter().flat_map(|part| part.to_vec()).collect();
             assert_eq!(octets.len().div_ceil(message.size), message.count);
             let length = message.size - LispHeader::LENGTH + overhead(message.outer.destination);
@@ -319,6 +323,10 @@ impl Tier for TierZero {
         self.packets.devices_mut().1.mtu = mtu;
     }
 
+    fn set_errno(&mut self, errno: Option<i32>) {
+        self.packets.devices_mut().1.errno = errno;
+    }
+
     fn report(&mut self, report: TooBig) {
         self.packets.devices_mut().1.reports.push(report);
     }
@@ -329,10 +337,6 @@ impl Tier for TierZero {
 
     fn rlocs(&self) -> Vec<IpAddr> {
         self.packets.devices().1.rlocs.clone()
-    }
-
-    fn refuse_all(&mut self, errno: i32) {
-        self.packets.devices_mut().1.errno = Some(errno);
     }
 
     fn refused(&self) -> usize {
@@ -417,16 +421,16 @@ impl Tier for TierOne {
         self.encap.devices_mut().1.mtu = mtu;
     }
 
+    fn set_errno(&mut self, errno: Option<i32>) {
+        self.encap.devices_mut().1.errno = errno;
+    }
+
     fn report(&mut self, report: TooBig) {
         self.encap.devices_mut().1.reports.push(report);
     }
 
     fn report_unreachable(&mut self, quoted: Vec<u8>) {
         self.encap.devices_mut().1.unreachable.push(quoted);
-    }
-
-    fn refuse_all(&mut self, errno: i32) {
-        self.encap.devices_mut().1.errno = Some(errno);
     }
 
     fn refused(&self) -> usize {
