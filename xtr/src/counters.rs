@@ -36,6 +36,8 @@ macro_rules! table {
 table! {
     /// Why a packet went no further.
     DropReason {
+        /// From the site: the queue of the TUN device had no room. Looked up when counters are asked for.
+        SiteQueue = "site-queue",
         /// From the site: no IP packet, or lengths that disagree.
         SiteMalformed = "site-malformed",
         /// From the site: source or destination is no unicast address beyond the link.
@@ -73,6 +75,8 @@ table! {
         Unresolved = "unresolved",
         /// The kernel did not take the encapsulated packet.
         CoreSend = "core-send",
+        /// From the core: the receive buffer of the socket had no room, or the outer UDP checksum was wrong. Looked up when counters are asked for.
+        CoreReceiveBuffer = "core-receive-buffer",
         /// From the core: shorter than a LISP header, or nothing behind it.
         CoreShort = "core-short",
         /// From the core: encrypted (KK not 0), and no key is agreed.

@@ -34,6 +34,19 @@ pub(super) fn option(socket: &Socket, level: libc::c_int, name: libc::c_int) -> 
     if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Datagrams that a socket has dropped so far (SO_MEMINFO, Linux 4.12): for want of room, or of a right checksum. The count wraps.
+pub(super) fn drops(socket: &Socket) -> io::Result<u32> {
+    /// SK_MEMINFO_DROPS of linux/sock_diag.h, and the words that every kernel with it fills.
+    const DROPS: usize = 8;
+    let mut words = [0u32; DROPS + 1];
+    let mut length = libc::socklen_t::try_from(mem::size_of_val(&words)).unwrap_or_default();
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_MEMINFO);
+    // SAFETY: `words` is of `length` octets, both outlive the call, and the option writes no more than that.
+    let result =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, words.as_mut_ptr().cast(), &raw mut length) };
+    if result == 0 { Ok(words[DROPS]) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Calls `send` while this option is otherwise, and leaves it as it was.
 pub(super) fn with_option(
     socket: &Socket,

@@ -22,6 +22,7 @@ use super::decap_loop::DecapLoop;
 use super::encap_loop::EncapLoop;
 use super::fixed_ports::FixedPorts;
 use super::gro_sockets::GroSockets;
+use super::losses::Losses;
 use super::packet_loop::PacketLoop;
 use super::port_pool::PortPool;
 use super::relay::{RelayedTun, relay};
@@ -81,6 +82,7 @@ pub struct DataPlane {
     tier: Tier,
     counters: Arc<Counters>,
     ports: FixedPorts,
+    losses: Losses,
     /// The one that has the map-cache is the first.
     threads: Vec<(SyncSender<Update>, Worker)>,
 }
@@ -126,9 +128,10 @@ impl DataPlane {
         let itr = itr.relaying(options.etr.relays, &options.etr.petr_for).with_ecn(options.ecn);
         let etr = Etr::new(options.etr, counters.clone());
         let packets = PacketLoop::new((itr, etr), (tun, sockets), (received, events), counters.clone());
+        let losses = Losses::new(&options.tun, &ports, &counters);
         tracing::info!(tier = 0, "packet path");
         let threads = vec![(updates, Worker::start("packets", packets)?)];
-        Ok(Self { tier: Tier::Zero, counters, ports, threads })
+        Ok(Self { tier: Tier::Zero, counters, ports, losses, threads })
     }
 
     fn start_offloaded(options: Options, opened: Opened, events: mpsc::Sender<Event>) -> Result<Self, StartError> {
@@ -154,7 +157,8 @@ impl DataPlane {
         let encap = Worker::start("encap", encap)?;
         let decap = Worker::start_with("decap", decap, Some(encap.bell()?))?;
         let threads = vec![(to_itr, encap), (to_etr, decap)];
-        Ok(Self { tier: Tier::One, counters, ports, threads })
+        let losses = Losses::new(&options.tun, &ports, &counters);
+        Ok(Self { tier: Tier::One, counters, ports, losses, threads })
     }
 
     /// Which way packets go through the kernel: never [`Tier::Auto`].
@@ -190,7 +194,12 @@ impl DataPlane {
         &self.ports
     }
 
-    /// What they have counted so far.
+    /// Counts what the kernel has lost in front of them. The thread has to be in their network namespace.
+    pub fn count_losses(&self) {
+        self.losses.count();
+    }
+
+    /// What they have counted so far, and of what was lost in front of them as much as was looked up.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }

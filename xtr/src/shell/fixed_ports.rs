@@ -3,6 +3,7 @@
 //!
 //! A port of an address has one socket, which whoever receives there opens. Others send with a duplicate of its descriptor.
 
+use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
@@ -10,31 +11,71 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use socket2::Socket;
 
+use super::ancillary::drops;
+
 /// The sockets that are lent, by what they are bound to.
 #[derive(Debug, Clone, Default)]
-pub struct FixedPorts(Arc<Mutex<Vec<(SocketAddr, Socket)>>>);
+pub struct FixedPorts(Arc<Mutex<Shared>>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    lent: Vec<Lent>,
+    /// Of each port: datagrams that sockets which are gone had dropped since they were asked last.
+    gone: HashMap<u16, usize>,
+}
+
+#[derive(Debug)]
+struct Lent {
+    address: SocketAddr,
+    socket: Socket,
+    /// What it had dropped when it was asked last.
+    dropped: u32,
+}
+
+impl Lent {
+    /// Datagrams that it has dropped since it was asked last. The kernel's count may begin again.
+    fn take_drops(&mut self) -> usize {
+        let dropped = drops(&self.socket).unwrap_or(self.dropped);
+        let before = std::mem::replace(&mut self.dropped, dropped);
+        usize::try_from(dropped.wrapping_sub(before)).unwrap_or_default()
+    }
+}
 
 impl FixedPorts {
     /// Lends these, and no others of this port any more.
     pub(super) fn lend<'s>(&self, port: u16, sockets: impl Iterator<Item = (IpAddr, BorrowedFd<'s>)>) {
         let duplicate = |(address, fd): (IpAddr, BorrowedFd<'s>)| match fd.try_clone_to_owned() {
-            Ok(fd) => Some((SocketAddr::new(address, port), Socket::from(fd))),
+            Ok(fd) => Some(Lent { address: SocketAddr::new(address, port), socket: Socket::from(fd), dropped: 0 }),
             Err(error) => {
                 tracing::warn!(%address, port, %error, "nothing will be sent from here through NATs");
                 None
             }
         };
-        let lent: Vec<_> = sockets.filter_map(duplicate).collect();
+        let mut lent: Vec<_> = sockets.filter_map(duplicate).collect();
         let mut all = self.all();
-        all.retain(|(address, _)| address.port() != port);
-        all.extend(lent);
+        let former: Vec<_> = all.lent.extract_if(.., |lent| lent.address.port() == port).collect();
+        for mut former in former {
+            match lent.iter_mut().find(|lent| lent.address == former.address) {
+                Some(same) => same.dropped = former.dropped,
+                None => *all.gone.entry(port).or_default() += former.take_drops(),
+            }
+        }
+        all.lent.extend(lent);
+    }
+
+    /// Datagrams to this port that its sockets have dropped since this was asked last: there was no room, or the UDP checksum was wrong.
+    pub(super) fn take_drops(&self, port: u16) -> usize {
+        let mut all = self.all();
+        let gone = all.gone.remove(&port).unwrap_or_default();
+        let of_port = all.lent.iter_mut().filter(|lent| lent.address.port() == port);
+        gone + of_port.map(Lent::take_drops).sum::<usize>()
     }
 
     /// The socket bound to this.
     pub(super) fn borrow(&self, address: SocketAddr) -> io::Result<Socket> {
         let all = self.all();
-        let found = all.iter().find(|(bound, _)| *bound == address);
-        found.map_or_else(|| Err(ErrorKind::AddrNotAvailable.into()), |(_, socket)| socket.try_clone())
+        let found = all.lent.iter().find(|lent| lent.address == address);
+        found.map_or_else(|| Err(ErrorKind::AddrNotAvailable.into()), |lent| lent.socket.try_clone())
     }
 
     /// Sends a datagram.
@@ -42,7 +83,7 @@ impl FixedPorts {
         self.borrow(from)?.send_to(bytes, &to.into()).map(drop)
     }
 
-    fn all(&self) -> MutexGuard<'_, Vec<(SocketAddr, Socket)>> {
+    fn all(&self) -> MutexGuard<'_, Shared> {
         // Nothing that holds the lock leaves half a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

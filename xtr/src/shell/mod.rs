@@ -21,6 +21,7 @@ pub mod interfaces;
 pub mod led;
 pub mod life;
 pub mod look;
+pub mod losses;
 pub mod map_version;
 mod metrics;
 pub mod nat;

@@ -112,6 +112,7 @@ impl Packets {
 
     /// All counters by name.
     pub fn counters(&self) -> Value {
+        self.thread.count_losses();
         self.thread.counters().snapshot().into_iter().map(|(key, value)| (key, Value::from(value))).collect()
     }
 
