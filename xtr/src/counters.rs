@@ -193,6 +193,8 @@ table! {
         EventLost = "events-lost",
         /// Packets decapsulated and encapsulated again, from or to an xTR behind a NAT.
         Relayed = "relayed-packets",
+        /// Calls that were to receive from the core, and failed.
+        ReceiveFailed = "core-receive-failures",
         /// Control messages that came to the data port, from RTRs.
         ControlMessages = "core-control-messages",
     }

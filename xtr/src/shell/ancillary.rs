@@ -180,6 +180,17 @@ impl Received<'_> {
 /// Datagrams of one recvmmsg(2), at most.
 pub(super) const PARTS: usize = 64;
 
+/// Whether the kernel has recvmmsg(2), and lets us use it: a sandbox may not.
+///
+/// # Errors
+/// What the kernel says instead.
+pub(super) fn probe_receiving(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let (messages, timeout) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: of no messages the kernel looks at none, and a timeout need not be given.
+    let received = unsafe { libc::recvmmsg(fd.as_raw_fd(), messages, 0, libc::MSG_DONTWAIT as _, timeout) };
+    if received < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Where recvmmsg(2) puts what comes beside the octets.
 pub(super) struct Inbox {
     names: Vec<libc::sockaddr_storage>,

@@ -8,7 +8,7 @@
 //!   compared with.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
+use super::ancillary::probe_receiving;
 use super::clock;
 use super::data_socket::{DataSockets, SocketError};
 use super::decap_loop::DecapLoop;
@@ -26,6 +27,7 @@ use super::losses::Losses;
 use super::packet_loop::PacketLoop;
 use super::port_pool::PortPool;
 use super::relay::{RelayedTun, relay};
+use super::send_many::probe_sending;
 use super::tun::{Offload, SuperTun, Tun, TunError};
 use super::worker::{Turns, Worker};
 use crate::config::Tier;
@@ -64,6 +66,9 @@ pub enum StartError {
     /// No sockets.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// A system call that moves many packets at a time is missing, or forbidden by a sandbox.
+    #[error("{0} cannot be used: {1}")]
+    Call(&'static str, #[source] io::Error),
     /// No thread.
     #[error("packet thread: {0}")]
     Thread(#[from] io::Error),
@@ -72,7 +77,10 @@ pub enum StartError {
 impl StartError {
     /// Whether the kernel lacks what tier 0 does not need.
     fn is_lack_of_offload(&self) -> bool {
-        matches!(self, Self::Tun(TunError::Other(..) | TunError::OtherKind(_)))
+        matches!(
+            self,
+            Self::Call(..) | Self::Tun(TunError::Other(..) | TunError::OtherKind(_) | TunError::VnetHeader(..))
+        )
     }
 }
 
@@ -112,7 +120,7 @@ impl DataPlane {
         if options.tier != Tier::Zero {
             match open_offloaded(&options.tun, &options.rlocs) {
                 Err(error) if options.tier == Tier::Auto && error.is_lack_of_offload() => {
-                    tracing::warn!(%error, "the kernel offers no offload on TUN devices: packets go one by one (tier 0)");
+                    tracing::warn!(%error, "the kernel does not move many packets at a time: they go one by one (tier 0)");
                 }
                 opened => return Self::start_offloaded(options, opened?, events),
             }
@@ -226,6 +234,9 @@ struct Opened {
 }
 
 fn open_offloaded(tun: &str, rlocs: &[IpAddr]) -> Result<Opened, StartError> {
+    let probe = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    probe_sending(probe.as_fd()).map_err(|error| StartError::Call("sendmmsg(2)", error))?;
+    probe_receiving(probe.as_fd()).map_err(|error| StartError::Call("recvmmsg(2)", error))?;
     let receivers = GroSockets::open(rlocs)?;
     let pool = PortPool::open(rlocs)?;
     let (tun, offload) = Tun::open_offloaded(tun)?;

@@ -13,7 +13,7 @@ use wire::data::LispHeader;
 
 use super::device::{DatagramSockets, Datagrams, SuperDevice};
 use super::relay::RelayEnd;
-use crate::counters::{Counters, DropReason};
+use crate::counters::{Count, Counters, DropReason};
 use crate::etr::{Arrival, Etr};
 use crate::limits;
 use crate::map_cache::{Event, Update};
@@ -99,6 +99,7 @@ impl<S: SuperDevice, R: DatagramSockets> DecapLoop<S, R> {
         self.write_released();
         self.received.clear();
         let has_more = self.core.recv(&mut self.memory, &mut self.received).unwrap_or_else(|error| {
+            self.counters.add(Count::ReceiveFailed, 1);
             tracing::debug!(%error, "receiving from the core");
             false
         });

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use wire::data::OuterHeader;
 
 use super::device::{CoreSockets, SendError, SiteDevice};
-use crate::counters::{Counters, DropReason};
+use crate::counters::{Count, Counters, DropReason};
 use crate::etr::{Arrival, Etr};
 use crate::itr::{Itr, Output, Verdict};
 use crate::limits;
@@ -133,6 +133,7 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
                 Ok(Some(received)) => received,
                 Ok(None) => return taken,
                 Err(error) => {
+                    self.counters.add(Count::ReceiveFailed, 1);
                     tracing::debug!(%error, "receiving from the core");
                     return taken;
                 }

@@ -95,6 +95,16 @@ pub(super) fn send_from(
     socket.sendmsg(&MsgHdr::new().with_addr(destination).with_buffers(parts).with_control(control), 0)
 }
 
+/// Whether the kernel has sendmmsg(2), and lets us use it: a sandbox may not.
+///
+/// # Errors
+/// What the kernel says instead.
+pub(super) fn probe_sending(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: of no messages the kernel looks at none.
+    let sent = unsafe { libc::sendmmsg(fd.as_raw_fd(), std::ptr::null_mut(), 0, libc::MSG_DONTWAIT as _) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Sends the first of these messages that the kernel takes, 32 at most. How many it took, one at least.
 ///
 /// # Errors

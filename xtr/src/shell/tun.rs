@@ -43,6 +43,9 @@ pub enum TunError {
     /// It exists and is no TUN device.
     #[error("an interface {0} exists that is no TUN device: choose another name with --tun")]
     OtherKind(String),
+    /// It puts no vnet header in front of packets.
+    #[error("the kernel gives TUN device {0} no vnet headers: {1}")]
+    VnetHeader(String, #[source] io::Error),
     /// Anything else.
     #[error("TUN device {0}: {1}")]
     Other(String, #[source] io::Error),
@@ -76,7 +79,7 @@ impl Tun {
         // SAFETY: TUNSETVNETHDRSZ reads one int, and `length` is one that outlives the call.
         let result = unsafe { libc::ioctl(tun.file.as_raw_fd(), libc::TUNSETVNETHDRSZ, std::ptr::from_ref(&length)) };
         if result != 0 {
-            return Err(explain(name, io::Error::last_os_error()));
+            return Err(TunError::VnetHeader(name.to_owned(), io::Error::last_os_error()));
         }
         let offload = if tun.offload(OFFLOAD_TCP | OFFLOAD_UDP) {
             Offload { tcp: true, udp: true }

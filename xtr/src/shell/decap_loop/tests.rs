@@ -10,7 +10,6 @@ use wire::address::{EidPrefix, InstanceId};
 use wire::data::{Ipv4Header, TrafficClass, UdpHeader, checksum};
 
 use super::*;
-use crate::counters::Count;
 use crate::etr::{EtrConfig, OuterInfo};
 
 #[derive(Debug, Default)]

@@ -13,7 +13,6 @@ use wire::record::MapVersion;
 
 use self::tier::{Offered, Tier, TierOne, TierZero};
 use super::*;
-use crate::counters::Count;
 use crate::ecn::EcnCompatibility;
 use crate::etr::{EtrConfig, SourceMode, SourcePolicy};
 use crate::itr::ItrConfig;
