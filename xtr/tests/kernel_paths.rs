@@ -25,7 +25,8 @@ use xtr::config::Tier;
 use xtr::counters::{Count, DropReason};
 use xtr::map_cache::Event;
 use xtr::offload::Message;
-use xtr::shell::device::{GroupSockets as _, SendError};
+use xtr::shell::data_socket::DataSockets;
+use xtr::shell::device::{CoreSockets, GroupSockets, SendError};
 use xtr::shell::port_pool::PortPool;
 
 #[test]
@@ -270,6 +271,88 @@ fn what_a_router_finds_too_big_costs_no_packet_of_others() {
             reported.send(()).unwrap();
         }
         stop.recv().unwrap();
+    };
+    in_two_namespaces(near, far);
+}
+
+/// The same of one packet in tier 0.
+fn send_raw(sockets: &mut DataSockets, rloc: &str) -> Option<SendError> {
+    let mut inner = [0; 100];
+    inner[0] = 0x45;
+    CoreSockets::send(sockets, &outer_to(rloc), &inner).err()
+}
+
+#[test]
+fn forged_reports_in_any_number_cost_no_packet_in_tier_0() {
+    forged_reports_cost_nothing(Tier::Zero);
+}
+
+#[test]
+fn forged_reports_in_any_number_cost_no_packet_in_tier_1() {
+    forged_reports_cost_nothing(Tier::One);
+}
+
+fn forged_reports_cost_nothing(tier: Tier) {
+    const PACKETS: usize = 100_000;
+    const BETWEEN: Duration = Duration::from_micros(10);
+    let near = move || {
+        let rloc = FAR.rlocs[0];
+        let (mut sockets, mut pool) = match tier {
+            Tier::Zero => (Some(DataSockets::open(&[ip(NEAR.rlocs[0])]).unwrap()), None),
+            _ => (None, Some(PortPool::open(&[ip(NEAR.rlocs[0])]).unwrap())),
+        };
+        let mut send = || match (&mut sockets, &mut pool) {
+            (Some(sockets), _) => {
+                let error = send_raw(sockets, rloc);
+                (error, CoreSockets::unreachable(sockets).is_some())
+            }
+            (_, Some(pool)) => {
+                let error = send_one(pool, rloc);
+                (error, GroupSockets::unreachable(pool).is_some())
+            }
+            _ => panic!(),
+        };
+        let started = Instant::now();
+        while !send().1 {
+            assert!(started.elapsed() < PATIENCE, "{tier:?}: no report came");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let (mut lost, mut heard) = (Vec::new(), 0);
+        for _ in 0..PACKETS {
+            let (error, is_heard) = send();
+            lost.extend(error);
+            heard += usize::from(is_heard);
+        }
+        assert!(heard > PACKETS / 100, "{tier:?}: {heard} reports");
+        assert!(lost.is_empty(), "{tier:?}: {} lost among {heard} reports, {:?}", lost.len(), lost.first());
+    };
+    let far = move |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+        // So that nothing but what is forged comes back.
+        let _receivers = FAR.rlocs.map(|rloc| bind(rloc, wire::DATA_PORT));
+        let ear = eavesdrop(libc::ETH_P_IP);
+        ready.send(()).unwrap();
+        let outer = loop {
+            let mut octets = [0; 4000];
+            let length = (&ear).read(&mut octets).unwrap();
+            if octets[..length].get(22..24) == Some(&wire::DATA_PORT.to_be_bytes()) {
+                break octets[..28].to_vec();
+            }
+        };
+        drop(ear);
+        let mut report = [&[3, 3, 0, 0, 0, 0, 0, 0], outer.as_slice()].concat();
+        let sum = checksum::internet(&report);
+        report[2..4].copy_from_slice(&sum.to_be_bytes());
+        let icmp = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).unwrap();
+        let to = SockAddr::from(SocketAddr::new(ip(NEAR.rlocs[0]), 0));
+        let mut next = Instant::now();
+        while stop.try_recv() == Err(mpsc::TryRecvError::Empty) {
+            // What others of the machine took of the time is not made up for.
+            next = Instant::now().max(next + BETWEEN);
+            while Instant::now() < next {
+                std::hint::spin_loop();
+            }
+            let _ = icmp.send_to(&report, &to);
+        }
     };
     in_two_namespaces(near, far);
 }

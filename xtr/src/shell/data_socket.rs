@@ -33,8 +33,10 @@ const UDP_NO_CHECK6_RX: libc::c_int = 102;
 const UDP_CHECKSUM: Range<usize> = 6..8;
 /// Octets that wait in the kernel for the packet thread: a millisecond of 10 Gbit/s, several times over.
 const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
-/// Errors of earlier packets that a packet may meet: each time many are read.
+/// How often a packet is tried again when a socket says an error that nobody is known to have reported, which may be one of this packet.
 const TRIES: usize = 3;
+/// And in the place of one that a router or host has reported: anybody can send these, and more come while they are read.
+pub(super) const TRIES_AMONG_REPORTS: usize = 256;
 /// Errors read from one socket before packets have their turn.
 pub(super) const ERRORS_AT_A_TIME: usize = 4 * limits::BATCH;
 /// Of a packet whose socket did not tell: no limit to the inner one.
@@ -76,6 +78,24 @@ pub struct DataSockets {
     lent: FixedPorts,
 }
 
+/// What the error queue of a sender had.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Heard {
+    /// The MTU of our own refusal, octets.
+    pub(super) refused: Option<usize>,
+    /// Whether routers or hosts have reported anything.
+    pub(super) reports: bool,
+}
+
+impl Heard {
+    /// Whether the error that a socket said is of an earlier packet: it says it once for each report, in the place of sending.
+    pub(super) fn is_of_earlier(self, error: &io::Error) -> bool {
+        // These come from nowhere else.
+        let only_reported = [libc::ECONNREFUSED, libc::ENOPROTOOPT, libc::EPROTO, libc::EHOSTDOWN];
+        self.reports || error.raw_os_error().is_some_and(|errno| only_reported.contains(&errno))
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Receiver {
     pub(super) rloc: IpAddr,
@@ -115,32 +135,33 @@ impl DataSockets {
         [self.v4.as_fd()].into_iter().chain(self.v6.as_ref().map(|socket| socket.as_fd()))
     }
 
-    /// Reads the error queues: reports of routers are kept, the MTU of our own refusal is returned.
-    fn read_error_queues(&mut self) -> Option<usize> {
-        let mut refused = None;
-        for socket in [Some(&self.v4), self.v6.as_ref()].into_iter().flatten() {
-            let (mut quoted, mut control) = ([0; QUOTED_LENGTH], Control::EMPTY);
-            // What a flood of ICMP leaves in the queue wakes us again.
-            for _ in 0..ERRORS_AT_A_TIME {
-                let Ok(received) = receive(socket.as_fd(), &mut quoted, &mut control, libc::MSG_ERRQUEUE) else {
-                    break;
-                };
-                let Some(error) = received.extended_error() else { continue };
-                let is_too_big = error.errno == libc::EMSGSIZE.unsigned_abs();
-                let mtu = usize::try_from(error.info).unwrap_or(usize::MAX);
-                if is_too_big && error.origin == libc::SO_EE_ORIGIN_LOCAL {
-                    refused = Some(mtu);
-                } else if is_too_big && self.reports.len() < limits::BATCH {
-                    let quoted = quoted[..received.length].to_vec();
-                    self.reports.push_back(TooBig { quoted, mtu });
-                } else if error.is_unreachable() && self.unreachable.len() < limits::BATCH {
-                    self.unreachable.push_back(quoted[..received.length].to_vec());
-                }
+    /// Reads the error queue of a sender: reports of routers are kept.
+    fn read_errors_of(&mut self, is_v6: bool) -> Heard {
+        let mut heard = Heard::default();
+        let socket = if is_v6 { self.v6.as_ref() } else { Some(&self.v4) };
+        let Some(socket) = socket else { return heard };
+        let (mut quoted, mut control) = ([0; QUOTED_LENGTH], Control::EMPTY);
+        // What a flood of ICMP leaves in the queue wakes us again.
+        for _ in 0..ERRORS_AT_A_TIME {
+            let Ok(received) = receive(socket.as_fd(), &mut quoted, &mut control, libc::MSG_ERRQUEUE) else {
+                break;
+            };
+            let Some(error) = received.extended_error() else { continue };
+            let is_too_big = error.errno == libc::EMSGSIZE.unsigned_abs();
+            let mtu = usize::try_from(error.info).unwrap_or(usize::MAX);
+            heard.reports |= error.origin != libc::SO_EE_ORIGIN_LOCAL;
+            if is_too_big && error.origin == libc::SO_EE_ORIGIN_LOCAL {
+                heard.refused = Some(mtu);
+            } else if is_too_big && self.reports.len() < limits::BATCH {
+                let quoted = quoted[..received.length].to_vec();
+                self.reports.push_back(TooBig { quoted, mtu });
+            } else if error.is_unreachable() && self.unreachable.len() < limits::BATCH {
+                self.unreachable.push_back(quoted[..received.length].to_vec());
             }
-            // An error that the queue had no room for would wake up poll(2) for ever.
-            let _ = socket.take_error();
         }
-        refused
+        // An error that the queue had no room for would wake up poll(2) for ever.
+        let _ = socket.take_error();
+        heard
     }
 
     fn next_turn(&mut self) {
@@ -200,25 +221,27 @@ impl CoreSockets for DataSockets {
     }
 
     fn send(&mut self, header: &OuterHeader, inner: &[u8]) -> Result<(), SendError> {
-        for _ in 0..TRIES {
-            let Err(error) = self.send_once(header, inner) else { return Ok(()) };
+        for tried in 0.. {
+            let Err(error) = self.send_once(header, inner) else { break };
             let SendError::Io(cause) = &error else { return Err(error) };
-            let (errno, refused) = (cause.raw_os_error(), self.read_error_queues());
-            match (errno, refused) {
+            let heard = self.read_errors_of(header.destination.is_ipv6());
+            match (cause.raw_os_error(), heard.refused) {
                 (Some(libc::EMSGSIZE), Some(mtu)) if mtu < inner.len() + wire::data::overhead(header.destination) => {
                     return Err(SendError::TooBig(mtu));
                 }
                 // No room now: the wire is slower than we are, and the packet is late already.
                 (Some(libc::EAGAIN | libc::ENOBUFS), _) => return Err(error),
-                // A socket says the error of an earlier packet, once for each that waits, in the place of sending this one.
-                _ => {}
+                _ if tried < if heard.is_of_earlier(cause) { TRIES_AMONG_REPORTS } else { TRIES } => {}
+                _ => return Err(error),
             }
         }
-        self.send_once(header, inner)
+        Ok(())
     }
 
     fn read_errors(&mut self) {
-        self.read_error_queues();
+        for is_v6 in [false, true] {
+            self.read_errors_of(is_v6);
+        }
     }
 
     fn report(&mut self) -> Option<TooBig> {

@@ -363,7 +363,13 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
     }
 
     /// Packets, and their octets, that were counted as encapsulated and have not left.
-    fn count_failure(&mut self, now: Instant, header: &OuterHeader, (packets, octets): (usize, usize), error: &SendError) {
+    fn count_failure(
+        &mut self,
+        now: Instant,
+        header: &OuterHeader,
+        (packets, octets): (usize, usize),
+        error: &SendError,
+    ) {
         self.itr.not_sent(header, packets, octets);
         if error.is_of_the_way() {
             self.itr.handle_no_way(now, header.destination);

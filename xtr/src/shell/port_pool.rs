@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use wire::data::{LispHeader, OuterHeader, TrafficClass, UdpHeader, overhead};
 
 use super::ancillary::{Control, QUOTED_LENGTH, receive, set_option, with_option};
-use super::data_socket::{ERRORS_AT_A_TIME, FILTER_RETURN};
+use super::data_socket::{ERRORS_AT_A_TIME, FILTER_RETURN, Heard, TRIES_AMONG_REPORTS};
 use super::device::{GroupSockets, SendError, TooBig};
 use super::fixed_ports::FixedPorts;
 use super::send_many::{AT_A_TIME, send_many};
@@ -68,10 +68,11 @@ enum After {
     GiveUp(SendError),
 }
 
-/// What was tried about a message already: each once.
+/// What was tried about a message already.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tried {
-    again: bool,
+    again: usize,
+    /// Once.
     without_label: bool,
 }
 
@@ -182,7 +183,7 @@ impl PortPool {
                     (done, tried) = (done + sent.max(1), Tried::default());
                 }
                 Err(error) => match self.after(socket, &messages[*first], tried, error) {
-                    After::Again => tried.again = true,
+                    After::Again => tried.again += 1,
                     After::WithoutLabel => tried.without_label = true,
                     After::GiveUp(error) => {
                         failures.push((*first, error));
@@ -194,9 +195,9 @@ impl PortPool {
     }
 
     fn after(&mut self, socket: usize, message: &Message<'_>, tried: Tried, error: io::Error) -> After {
-        let refused = self.read_errors_of(socket);
+        let heard = self.read_errors_of(socket);
         let length = message.size - LispHeader::LENGTH + overhead(message.outer.destination);
-        match (error.raw_os_error(), refused) {
+        match (error.raw_os_error(), heard.refused) {
             (Some(libc::EMSGSIZE), Some(mtu)) if mtu < length => After::GiveUp(SendError::TooBig(mtu)),
             (Some(libc::EAGAIN | libc::ENOBUFS), _) => After::GiveUp(error.into()),
             (Some(libc::EIO), _) if message.count > 1 => {
@@ -215,7 +216,7 @@ impl PortPool {
             (Some(libc::EINVAL), _) => After::GiveUp(error.into()),
             // A socket says the error of an earlier packet, to whomever, once, in the place of sending this one. That of a
             // router that found it too big has left nothing in the queue of our own.
-            _ if !tried.again => After::Again,
+            _ if tried.again < if heard.is_of_earlier(&error) { TRIES_AMONG_REPORTS } else { 1 } => After::Again,
             _ => After::GiveUp(error.into()),
         }
     }
@@ -234,13 +235,13 @@ impl PortPool {
         }
     }
 
-    /// Reads an error queue: reports of routers are kept, the MTU of our own refusal is returned.
-    fn read_errors_of(&mut self, index: usize) -> Option<usize> {
-        let mut refused = None;
+    /// Reads an error queue: reports of routers are kept.
+    fn read_errors_of(&mut self, index: usize) -> Heard {
+        let mut heard = Heard::default();
         let socket = &self.sockets[index];
         if socket.is_lent {
             // Whoever receives on it reads them.
-            return None;
+            return heard;
         }
         let (mut octets, mut control) = ([0; QUOTED_LENGTH], Control::EMPTY);
         // What a flood of ICMP leaves in the queue wakes us again.
@@ -248,6 +249,7 @@ impl PortPool {
             let fd = socket.socket.as_fd();
             let Ok(received) = receive(fd, &mut octets, &mut control, libc::MSG_ERRQUEUE) else { break };
             let Some(error) = received.extended_error() else { continue };
+            heard.reports |= error.origin != libc::SO_EE_ORIGIN_LOCAL;
             if error.errno != libc::EMSGSIZE.unsigned_abs() {
                 if error.is_unreachable()
                     && self.unreachable.len() < limits::BATCH
@@ -260,7 +262,7 @@ impl PortPool {
             }
             let mtu = usize::try_from(error.info).unwrap_or(usize::MAX);
             if error.origin == libc::SO_EE_ORIGIN_LOCAL {
-                refused = Some(mtu);
+                heard.refused = Some(mtu);
             } else if self.reports.len() < limits::BATCH
                 && let Some(from) = received.from
                 && let Some(quoted) = quoted(socket, from, octets.get(..received.length).unwrap_or_default())
@@ -270,7 +272,7 @@ impl PortPool {
         }
         // An error that the queue had no room for would wake up poll(2) for ever.
         let _ = socket.socket.take_error();
-        refused
+        heard
     }
 }
 

@@ -7,7 +7,9 @@ use super::*;
 use crate::offload::tests::sample::{Sample, sample};
 
 /// What left towards the core, what the site was told, and what was counted.
-fn outcome<T: Tier>(sample: &Sample) -> (Vec<Vec<u8>>, Vec<Vec<u8>>, Vec<(String, u64)>) {
+type Outcome = (Vec<Vec<u8>>, Vec<Vec<u8>>, Vec<(String, u64)>);
+
+fn outcome<T: Tier>(sample: &Sample) -> Outcome {
     let now = Instant::now();
     let (mut a, _) = mapped_pair::<T>(now);
     a.packets.offer(Offered::cut(sample.segments(), sample.packet()));
