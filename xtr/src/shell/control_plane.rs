@@ -283,7 +283,7 @@ impl ControlPlane {
             }
         };
         let now = clock::now();
-        let mut found = self.damper.locators(now, machine, &self.wanted, &self.locators);
+        let mut found = self.damper.locators(now, machine.clone(), &self.wanted, &self.locators);
         if let Some(due) = self.damper.due() {
             self.watch.again_in(due.saturating_duration_since(now));
         }
@@ -292,7 +292,7 @@ impl ControlPlane {
         let is_heard = |rloc: &IpAddr| served.contains(rloc) || former.contains(rloc) || Packets::can_receive(*rloc);
         // Who answers probes where no packet is taken is a black hole.
         let (heard, mut missing): (Vec<_>, Vec<_>) = found.reachable().into_iter().partition(is_heard);
-        if self.former.follow(clock::now(), (&served, &heard), |address| machine.is_reachable(address)) {
+        if self.former.follow(now, (&served, &heard), |address| machine.is_reachable(address)) {
             self.packets.update(Update::FormerRlocs(self.former.addresses()));
         }
         missing.extend(self.sockets.set(&heard, &self.former.addresses()));

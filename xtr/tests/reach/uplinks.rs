@@ -291,7 +291,7 @@ fn a_suspicion_that_meets_a_moment_without_a_locator_of_ours_is_looked_into_when
         assert_eq!(shown(&node).standing, Standing::Up);
         // It dies now.
         let locators = node.control.database().locators().to_vec();
-        let mut is_reached = |node: &mut Node, is_there: bool| {
+        let is_reached = |node: &mut Node, is_there: bool| {
             let unreachable = if is_there { vec![] } else { locators.iter().map(|own| own.address).collect() };
             node.input(Input::Reached { locators: locators.clone(), unreachable });
         };
