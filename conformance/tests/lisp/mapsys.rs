@@ -42,7 +42,7 @@ fn our_own_program_holds_as_a_target_of_others() {
     PROGRAM.holds_from_afar(
         &["lisp", "facade"],
         &["configuration of its own", "our own promise", "does not claim", "names no site", "lisp-mapsys shows"],
-        45,
+        46,
     );
 }
 
