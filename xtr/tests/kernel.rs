@@ -3,11 +3,13 @@
 //! send; in both tiers. Needs root and `/dev/net/tun`; without, it fails where `CI` is set, and else says so and passes.
 #![cfg(feature = "shell")]
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(unsafe_code, reason = "destination options are given to a socket by an option that no safe call covers")]
 
 mod two_nodes;
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -352,6 +354,60 @@ fn a_tcp_stream_crosses_in_super_packets_without_a_wrong_checksum() {
         );
     };
     in_two_namespaces(near, far);
+}
+
+/// A TCP connection with an extension header of 488 octets in each packet, of which the headers alone have more than 512.
+#[test]
+fn a_tcp_stream_with_long_extension_headers_crosses() {
+    [Tier::Zero, Tier::One].into_iter().for_each(long_headers_cross);
+}
+
+fn long_headers_cross(tier: Tier) {
+    const OCTETS: usize = 1_000_000;
+    let near = move || {
+        let node = Node::start(NEAR, 1500, tier);
+        lead_into_tunnel(NEAR, FAR);
+        node.map(FAR.prefixes[1], FAR.rlocs[0]);
+        let socket = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
+        set_destination_options(&socket);
+        socket.connect(&SocketAddr::new(ip(FAR.hosts[1]), 8080).into()).unwrap();
+        let mut stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        let counted = || node.plane.counters().snapshot();
+        stream.write_all(&vec![0x42; OCTETS]).unwrap_or_else(|error| panic!("{tier:?}: {error}, {:?}", counted()));
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = [0; 8];
+        stream.read_exact(&mut answer).unwrap_or_else(|error| panic!("{tier:?}: {error}, {:?}", counted()));
+        assert_eq!(usize::from_be_bytes(answer), OCTETS);
+        assert_eq!(node.plane.counters().dropped(DropReason::SiteMalformed), 0, "{tier:?}");
+    };
+    let far = move |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+        let node = Node::start(FAR, 1500, tier);
+        node.map(NEAR.prefixes[1], NEAR.rlocs[0]);
+        lead_into_tunnel(FAR, NEAR);
+        let listener = TcpListener::bind((ip(FAR.hosts[1]), 8080)).unwrap();
+        ready.send(()).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut octets = Vec::new();
+        stream.read_to_end(&mut octets).unwrap();
+        stream.write_all(&octets.len().to_be_bytes()).unwrap();
+        stop.recv().unwrap();
+    };
+    in_two_namespaces(near, far);
+}
+
+/// Two options of an experiment (RFC 4727), which who does not know them skips, in one header of 488 octets.
+fn set_destination_options(socket: &Socket) {
+    const SKIPPED: u8 = 0x1e;
+    const EACH: u8 = 241;
+    let option = [&[SKIPPED, EACH][..], &[0; EACH as usize]].concat();
+    let header = [&[0, 60], option.as_slice(), &option].concat();
+    let length = libc::socklen_t::try_from(header.len()).unwrap();
+    let (level, name) = (libc::IPPROTO_IPV6, libc::IPV6_DSTOPTS);
+    // SAFETY: the option reads an extension header, of the octets that `header` has.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, header.as_ptr().cast(), length) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
 }
 
 /// Packets that the kernel has got from the TUN device.
