@@ -240,7 +240,8 @@ struct Opened {
 }
 
 fn open_offloaded(tun: &str, rlocs: &[IpAddr]) -> Result<Opened, StartError> {
-    let probe = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    // Bound to no address: there need not be one, and the loopback interface may be down.
+    let probe = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     probe_sending(probe.as_fd()).map_err(|error| StartError::Call("sendmmsg(2)", error))?;
     probe_receiving(probe.as_fd()).map_err(|error| StartError::Call("recvmmsg(2)", error))?;
     let receivers = GroSockets::open(rlocs)?;
