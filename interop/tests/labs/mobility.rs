@@ -496,7 +496,8 @@ fn a_site_that_changes_its_locator_twice_loses_no_packets_to_either_of_its_prefi
         [beside.join().unwrap(), gap]
     });
     println!("a locator changes twice: none for {gaps:?}");
-    assert!(gaps.iter().all(|gap| *gap < LOOK.1), "{gaps:?}");
+    // Some tenths of a second; where the former locator is deaf, two seconds at least.
+    assert!(gaps.iter().all(|gap| *gap < Duration::from_millis(1800)), "{gaps:?}");
     let rlocs = prefixes.map(|prefix| world.mapping(prefix).map(|(rloc, _)| rloc));
     assert_eq!(rlocs, [Some(XTRS[1].1.to_owned()), Some(XTRS[1].1.to_owned())]);
 }

@@ -53,7 +53,7 @@ const GROUPS: [MulticastGroup; 7] = [
 ];
 
 /// What the operator said about locators. Nothing = the addresses of the default routes' interfaces.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Addresses.
     pub given: Vec<OwnLocator>,

@@ -26,6 +26,8 @@ pub struct Damper {
     flaps: BTreeMap<IpAddr, Flaps>,
     /// When the next one that waits has been there for long enough.
     due: Option<Instant>,
+    /// What the operator wanted at the last look.
+    wanted: Option<Wanted>,
 }
 
 /// Those of one address.
@@ -58,13 +60,18 @@ impl Damper {
             machine.set_aside(&to_wait);
             waiting.extend(to_wait);
         };
+        let there = found.reachable();
         for (address, flaps) in &mut self.flaps {
             if flaps.since.is_some() && !waiting.contains(address) {
-                (flaps.since, flaps.last) = (None, now);
+                flaps.since = None;
+                flaps.last = if there.contains(address) { flaps.last } else { now };
             }
         }
-        let there = found.reachable();
-        served.into_iter().filter(|address| !there.contains(address)).for_each(|address| self.lost(now, address));
+        // What the operator takes away is not what goes by itself.
+        if self.wanted.as_ref().is_none_or(|former| former == wanted) {
+            served.into_iter().filter(|address| !there.contains(address)).for_each(|address| self.lost(now, address));
+        }
+        self.wanted = Some(wanted.clone());
         found
     }
 
@@ -77,7 +84,6 @@ impl Damper {
         let Some(flaps) = self.flaps.get_mut(&address) else { return false };
         let until = *flaps.since.get_or_insert(now) + flaps.wait();
         if until <= now {
-            flaps.since = None;
             return false;
         }
         self.due = Some(self.due.map_or(until, |due| due.min(until)));

@@ -345,3 +345,48 @@ fn while_the_best_locator_has_to_wait_the_next_one_serves() {
     assert_eq!(look(&all, 200), ["198.51.100.1"]);
     assert_eq!(look(&all, 1000), ["192.0.2.1", "2001:db8::1"]);
 }
+
+/// A look at a machine with these addresses every so many milliseconds, of a node that was given `all` or what `wanted` says.
+struct Looks {
+    now: std::time::Instant,
+    damper: Damper,
+    locators: Locators,
+}
+
+impl Looks {
+    fn look(&mut self, millis: u64, wanted: &[&str], there: &[&str]) -> Vec<String> {
+        self.now += Duration::from_millis(millis);
+        let given = wanted.iter().map(|address| OwnLocator::new(address.parse().unwrap(), 1, 100)).collect();
+        let wanted = Wanted { given, ..Wanted::default() };
+        let mut machine = machine(&BOTH);
+        machine.addresses.retain(|own| there.contains(&own.address.to_string().as_str()));
+        self.locators = self.damper.locators(self.now, machine, &wanted, &self.locators);
+        self.locators.reachable().iter().map(ToString::to_string).collect()
+    }
+
+    fn new() -> Self {
+        Self { now: std::time::Instant::now(), damper: Damper::default(), locators: Locators::default() }
+    }
+}
+
+#[test]
+fn addresses_that_wait_side_by_side_do_not_wait_for_each_other() {
+    let (mut looks, both) = (Looks::new(), ["192.0.2.1", "2001:db8::1"]);
+    for _ in 0..2 {
+        assert_eq!(looks.look(200, &both, &both), both);
+        assert!(looks.look(200, &both, &[]).is_empty());
+    }
+    assert!(looks.look(200, &both, &both[..1]).is_empty());
+    assert!(looks.look(400, &both, &both).is_empty());
+    assert_eq!(looks.look(600, &both, &both), both[..1], "a second after it came");
+    assert_eq!(looks.look(400, &both, &both), both);
+    assert_eq!(looks.damper.due(), None);
+}
+
+#[test]
+fn what_the_operator_takes_away_and_gives_again_waits_for_nothing() {
+    let (mut looks, both) = (Looks::new(), ["192.0.2.1", "198.51.100.1"]);
+    for wanted in both.iter().cycle().take(8) {
+        assert_eq!(looks.look(2000, &[wanted], &both), [*wanted]);
+    }
+}
