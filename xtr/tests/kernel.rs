@@ -145,7 +145,13 @@ fn nonce_comes_back(tier: Tier, tier_of_far: Tier) {
                         _ => std::thread::sleep(Duration::from_millis(1)),
                     }
                 }
-                (asked, node.plane.counters().dropped(DropReason::CoreVersionNewer))
+                let dropped = || node.plane.counters().dropped(DropReason::CoreVersionNewer);
+                // The packet is here, but perhaps not yet looked at.
+                let started = Instant::now();
+                while dropped() == 0 && started.elapsed() < PATIENCE {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                (asked, dropped())
             });
             echo(FAR.hosts, ready, stop);
             done.send(()).unwrap();

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Packets at a steady pace to a host that sends them back, and how long none comes while something changes.
+//!
+//! They are numbered, and the time without one is that for which packets were sent of which none came back soon: where whoever measures
+//! gets no processor for a while nothing is sent, and nothing is missing.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, ensure};
@@ -17,7 +20,9 @@ use crate::limits::{COMMAND_TIME, POLL};
 pub const ECHO: u16 = 7;
 /// Between two packets that cross.
 const PACE: Duration = Duration::from_millis(10);
-/// Packets cross if one has come back within this time.
+/// The most that one packet stands for: between it and the next one its sender may have had no processor.
+const LONGEST_PACE: Duration = Duration::from_millis(50);
+/// Packets cross if one has come back within this time; what comes later counts as lost.
 pub const SOON: Duration = Duration::from_millis(300);
 /// How long it is looked which way packets go, and when none of them comes.
 const LOOK: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
@@ -131,26 +136,31 @@ fn crossing_unless<T>(
     change: impl FnOnce() -> T,
 ) -> anyhow::Result<(T, u32, Duration)> {
     socket.set_read_timeout(Some(PACE))?;
-    let (enough, over) = (Done::default(), Done::default());
+    let (enough, over, sent) = (Done::default(), Done::default(), Mutex::new(Sent::default()));
     let (is_enough, is_over) = (Arc::clone(&enough.0), Arc::clone(&over.0));
+    let sent = &sent;
     std::thread::scope(|scope| {
         scope.spawn(move || {
             while !is_over.load(Ordering::Relaxed) {
+                let number = lock(sent).next(Instant::now());
                 // What the kernel does not take is lost, as any packet may be.
-                let _ = socket.send_to(b"ping", to);
+                let _ = socket.send_to(&number.to_be_bytes(), to);
                 std::thread::sleep(PACE);
             }
         });
         let listener = scope.spawn(move || {
             let _over = over;
-            let (mut count, mut last, mut gap) = (0, Instant::now(), Duration::ZERO);
+            let (mut count, mut last, mut gap, mut buffer) = (0, None, Duration::ZERO, [0; 64]);
             loop {
-                let came = socket.recv_from(&mut [0; 64]).is_ok();
-                gap = gap.max(last.elapsed());
-                if came {
-                    (count, last) = (count + 1, Instant::now());
+                let came = socket.recv_from(&mut buffer).ok();
+                let number = came.and_then(|(length, _)| number(&buffer[..length]));
+                let sent = lock(sent);
+                let came_soon = number.filter(|number| sent.is_soon(*number));
+                gap = gap.max(sent.between(last, came_soon));
+                if let Some(number) = came_soon {
+                    (count, last) = (count + 1, last.max(Some(number)));
                 }
-                let is_seen = last.elapsed() < SOON || gap > longest;
+                let is_seen = sent.between(last, None) < SOON || gap > longest;
                 if is_enough.load(Ordering::Relaxed) && (is_seen || interrupted().is_err()) {
                     return (count, gap);
                 }
@@ -166,10 +176,96 @@ fn crossing_unless<T>(
     })
 }
 
+/// When packets were sent, by their numbers.
+#[derive(Debug, Default)]
+struct Sent {
+    /// With the time for which packets had been sent until then.
+    packets: Vec<(Instant, Duration)>,
+}
+
+impl Sent {
+    /// The number of the next one.
+    fn next(&mut self, now: Instant) -> u32 {
+        let since = |(at, paced): (Instant, Duration)| paced + now.saturating_duration_since(at).min(LONGEST_PACE);
+        let paced = self.packets.last().copied().map(since).unwrap_or_default();
+        self.packets.push((now, paced));
+        u32::try_from(self.packets.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    fn is_soon(&self, number: u32) -> bool {
+        self.packet(number).is_some_and(|(at, _)| at.elapsed() < SOON)
+    }
+
+    /// For how long packets were sent from this one, or the first, to that one, or the last.
+    fn between(&self, from: Option<u32>, to: Option<u32>) -> Duration {
+        let paced = |packet: Option<(Instant, Duration)>| packet.map(|(_, paced)| paced).unwrap_or_default();
+        let to = to.map_or(self.packets.last().copied(), |number| self.packet(number));
+        paced(to).saturating_sub(paced(from.and_then(|number| self.packet(number))))
+    }
+
+    fn packet(&self, number: u32) -> Option<(Instant, Duration)> {
+        self.packets.get(usize::try_from(number).ok()?).copied()
+    }
+}
+
+/// The list is whole at any time, so a poisoned lock is as good as another.
+fn lock(sent: &Mutex<Sent>) -> MutexGuard<'_, Sent> {
+    sent.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn number(payload: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(payload.try_into().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn time_in_which_nothing_was_sent_is_not_without_an_answer() {
+        let (begin, mut sent) = (Instant::now(), Sent::default());
+        let numbers = [0, 10, 20, 30, 5030, 5040].map(|ms| sent.next(begin + Duration::from_millis(ms)));
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
+        assert_eq!(sent.between(Some(0), Some(3)), Duration::from_millis(30));
+        assert_eq!(
+            sent.between(Some(2), Some(5)),
+            Duration::from_millis(10) + LONGEST_PACE + Duration::from_millis(10)
+        );
+        assert_eq!(sent.between(Some(4), None), Duration::from_millis(10));
+        assert_eq!(sent.between(Some(5), Some(3)), Duration::ZERO);
+    }
+
+    #[test]
+    fn packets_that_are_lost_while_others_are_sent_are_time_without_an_answer() {
+        let host = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = host.local_addr().unwrap();
+        host.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let (is_over, is_deaf) = (AtomicBool::new(false), AtomicBool::new(false));
+        let ((), count, gap) = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut buffer = [0; 64];
+                while !is_over.load(Ordering::Relaxed) {
+                    let Ok((length, from)) = host.recv_from(&mut buffer) else { continue };
+                    if !is_deaf.load(Ordering::Relaxed) {
+                        host.send_to(&buffer[..length], from).unwrap();
+                    }
+                }
+            });
+            let deaf = Duration::from_millis(600);
+            let change = || {
+                is_deaf.store(true, Ordering::Relaxed);
+                std::thread::sleep(deaf);
+                is_deaf.store(false, Ordering::Relaxed);
+            };
+            let seen = crossing(&socket, to, (Duration::from_millis(200), Duration::from_secs(10)), change);
+            is_over.store(true, Ordering::Relaxed);
+            seen
+        })
+        .unwrap();
+        assert!(count > 0 && gap >= Duration::from_millis(200), "{count} came back, and none for {gap:?}");
+    }
 
     #[test]
     fn whoever_waits_for_a_packet_that_does_not_come_can_be_interrupted() {

@@ -44,7 +44,7 @@ impl BulkReport {
 }
 
 /// How long the connection may take, and how long both ends wait for the other; as long as the transfer may take, if that is longer.
-const SILENCE: Duration = Duration::from_secs(5);
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// Transfers octets from one host to another.
 ///

@@ -170,7 +170,6 @@ impl World {
         println!("{address}: published after {:?}", begun.elapsed());
         let answer = self.json("boot", "lig", &[HOST, "--map-resolver", address]);
         assert!(answer.to_string().contains(&format!("{address:?}")), "{answer}");
-        assert!(begun.elapsed() < FOUND, "{:?}", begun.elapsed());
     }
 
     /// Packets from a host at the other site to the one behind the router, with `change` in between: the longest time that none came back.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Links that are or become narrow, and links that go, while something crosses them.
 
+use std::collections::BTreeSet;
 use std::net::UdpSocket;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -151,41 +152,56 @@ fn behind_a_jumbo_interface_the_path_mtu_is_found_and_no_packet_is_lost_to_it() 
 /// Octets of the payload of datagrams that always fit, and of those that fill a packet of 1340 octets in front of its outer headers.
 const PAYLOADS: [usize; 2] = [64, 1312];
 
-/// Datagrams of both lengths go from one site to the other for ten seconds, and are answered; after three of them something `fails`. The
-/// longest time in which none of each length arrived.
-fn gaps(stage: &Stage<'_>, fails: impl FnOnce()) -> anyhow::Result<[Duration; 2]> {
+/// Between two datagrams of one length.
+const PACE: Duration = Duration::from_millis(20);
+/// Datagrams of each length, and those before something fails: ten seconds, and three of them.
+const DATAGRAMS: (u32, u32) = (500, 150);
+
+/// Datagrams of both lengths go from one site to the other, and are answered; meanwhile something `fails`. The longest time for which
+/// those that were sent of each length were lost: where we have no processor nothing is sent, and nothing is missing.
+fn gaps(stage: &Stage<'_>, fails: impl FnOnce() + Send) -> anyhow::Result<[Duration; 2]> {
     let bind = |node: &str, address: &'static str| -> anyhow::Result<UdpSocket> {
         Ok(stage.lab.namespace(node)?.run(move || UdpSocket::bind(address))??)
     };
     let [sender, receiver] = [bind("host-a", "198.18.1.2:7000")?, bind("host-b", "198.18.2.2:7000")?];
     receiver.set_read_timeout(Some(Duration::from_millis(100)))?;
-    let (start, time, mut fails) = (Instant::now(), Duration::from_secs(10), Some(fails));
-    let mut arrivals = PAYLOADS.map(|_| vec![start]);
+    let (count, before) = DATAGRAMS;
+    let mut arrivals = PAYLOADS.map(|_| BTreeSet::from([0]));
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while start.elapsed() < time {
+        let sending = scope.spawn(|| {
+            let mut fails = Some(fails);
+            for number in 1..=count {
+                if let Some(fails) = fails.take_if(|_| number > before) {
+                    fails();
+                }
                 // What is refused for want of a way is lost, as any datagram may be.
                 for octets in PAYLOADS {
-                    drop(sender.send_to(&vec![0; octets], "198.18.2.2:7000"));
+                    let mut datagram = vec![0; octets];
+                    datagram[..4].copy_from_slice(&number.to_be_bytes());
+                    drop(sender.send_to(&datagram, "198.18.2.2:7000"));
                 }
-                std::thread::sleep(Duration::from_millis(20));
+                std::thread::sleep(PACE);
             }
         });
         let mut buffer = [0; 2000];
-        while start.elapsed() < time {
-            if let Some(fails) = fails.take_if(|_| start.elapsed() >= Duration::from_secs(3)) {
-                fails();
+        loop {
+            // All was sent before the last look.
+            let is_last = sending.is_finished();
+            match receiver.recv_from(&mut buffer) {
+                Ok((octets, from)) => {
+                    if let Some(which) = PAYLOADS.iter().position(|other| *other == octets) {
+                        arrivals[which].insert(u32::from_be_bytes(buffer[..4].try_into().unwrap()));
+                    }
+                    drop(receiver.send_to(&[0], from));
+                }
+                Err(_) if is_last => break,
+                Err(_) => {}
             }
-            let Ok((octets, from)) = receiver.recv_from(&mut buffer) else { continue };
-            if let Some(which) = PAYLOADS.iter().position(|other| *other == octets) {
-                arrivals[which].push(Instant::now());
-            }
-            drop(receiver.send_to(&[0], from));
         }
     });
-    let longest = |times: Vec<Instant>| {
-        let ends = times.iter().skip(1).copied().chain([Instant::now()]);
-        times.iter().zip(ends).map(|(from, to)| to - *from).max().unwrap()
+    let longest = |numbers: BTreeSet<u32>| {
+        let next = numbers.iter().skip(1).copied().chain([count + 1]);
+        numbers.iter().zip(next).map(|(from, to)| PACE * (to - from - 1)).max().unwrap()
     };
     Ok(arrivals.map(longest))
 }
