@@ -205,7 +205,8 @@ impl Itr {
             Update::Moved(prefixes) => self.moved = EidSet::new(&prefixes),
             Update::PitrFor(prefixes) => self.pitr_for = EidSet::new(&prefixes),
             Update::LocalRlocs(rlocs) => {
-                self.rlocs.set(rlocs);
+                let gone = self.rlocs.set(rlocs);
+                self.cache.locators_mut().leave(&gone);
                 self.cache.locators_mut().set_interface_mtus(self.rlocs.interface_mtus());
                 self.cache.set_families(Families { v4: self.rlocs.v4.is_some(), v6: self.rlocs.v6.is_some() });
             }

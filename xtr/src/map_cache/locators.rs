@@ -99,6 +99,8 @@ pub(crate) struct Locators {
     waiting: BTreeSet<(Tick, LocatorIndex)>,
     /// Locators in no set that are known not to be reachable.
     lingering: VecDeque<LocatorIndex>,
+    /// Those that packets go to from another locator of ours than the preferred one.
+    from_others: BTreeSet<LocatorIndex>,
     /// Ways through NATs, by the address of the NAT.
     through_nats: BTreeMap<IpAddr, BTreeSet<LocatorIndex>>,
     /// Of addresses that there is no state of.
@@ -233,6 +235,7 @@ impl Locators {
             epoch: 0,
             waiting: BTreeSet::new(),
             lingering: VecDeque::new(),
+            from_others: BTreeSet::new(),
             through_nats: BTreeMap::new(),
             past: Past::default(),
         }
@@ -366,9 +369,24 @@ impl Locators {
 
     /// From now on packets go there from the locator of ours with this number.
     pub(crate) fn set_from(&mut self, address: IpAddr, from: u8) {
-        if let Some(index) = self.find(address) {
-            self.states[index.0].from = from;
+        let Some(index) = self.find(address) else { return };
+        self.states[index.0].from = from;
+        if from == 0 {
+            self.from_others.remove(&index);
+        } else {
+            self.from_others.insert(index);
         }
+    }
+
+    /// From now on packets go from the preferred one where they went from those of ours with these numbers.
+    pub(crate) fn leave(&mut self, gone: &[u8]) {
+        let states = &mut self.states;
+        self.from_others.retain(|index| {
+            let from = &mut states[index.0].from;
+            let stays = !gone.contains(from);
+            *from = if stays { *from } else { 0 };
+            stays
+        });
     }
 
     /// The longest inner packet that fits on the way there: S of RFC 9300, section 7.1.
@@ -593,6 +611,7 @@ impl Locators {
         if place.through.is_some() {
             self.leave_nat(place.address, index);
         }
+        self.from_others.remove(&index);
         self.bequeath(index);
         let state = &mut self.states[index.0];
         self.past.keep(place.address, std::mem::take(&mut state.sent));
