@@ -271,7 +271,7 @@ impl Itr {
         if self.cache.advance(now) {
             self.tick();
         }
-        if !self.queue.is_empty() {
+        if self.queue.is_due(now) {
             self.expire_queue(now);
         }
     }
@@ -288,10 +288,8 @@ impl Itr {
 
     #[inline(never)]
     fn expire_queue(&mut self, now: Instant) {
-        if self.queue.next_deadline().is_some_and(|deadline| deadline <= now) {
-            let lost = self.queue.expire(now);
-            self.give_up(now, lost);
-        }
+        let lost = self.queue.expire(now);
+        self.give_up(now, lost);
     }
 
     fn end_echo(&mut self, rloc: IpAddr) {
