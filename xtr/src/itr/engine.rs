@@ -90,6 +90,8 @@ pub struct Itr {
     icmp_rate: IcmpRate,
     unreachable: RateTable<IpAddr>,
     proven: Proven,
+    /// Of the segments behind the first of a super-packet, if theirs is another one.
+    lisp_behind: Option<[u8; LispHeader::LENGTH]>,
     outputs: VecDeque<Output>,
     events: VecDeque<Event>,
     counters: Arc<Counters>,
@@ -136,6 +138,7 @@ impl Itr {
             icmp_rate: IcmpRate::new(now),
             unreachable: RateTable::new(1, limits::UNREACHABLE_INTERVAL, limits::UNREACHABLE_TRACKED),
             proven: Proven::new(),
+            lisp_behind: None,
             outputs: VecDeque::new(),
             events: VecDeque::new(),
             counters,
@@ -171,7 +174,7 @@ impl Itr {
 
     /// Takes the first segment of a super-packet. Behind it are so many others, with so many octets, that differ from it in
     /// nothing that a choice depends on and are no longer: if it is encapsulated or native so are they, and counted with it.
-    /// Otherwise each of them is to be handled for itself.
+    /// Otherwise each of them is to be handled for itself. Their LISP header may be another one: [`Self::take_lisp_behind`].
     #[inline]
     pub fn handle_first<'p>(&mut self, now: Instant, octets: &'p [u8], others: (usize, usize)) -> Verdict<'p> {
         self.handle_timeout(now);
@@ -181,6 +184,13 @@ impl Itr {
             Ok(IpPacket::V6(packet)) => self.forward(now, IpPacket::V6(packet), others),
             Err(reason) => self.reject(now, octets, reason),
         }
+    }
+
+    /// The LISP header of the others behind a first segment that is encapsulated, if it is not that of the first: an echo is sent once
+    /// (RFC 9300, section 10.1).
+    #[inline]
+    pub fn take_lisp_behind(&mut self) -> Option<[u8; LispHeader::LENGTH]> {
+        self.lisp_behind.take()
     }
 
     /// Takes what control says. Packets that waited for it are in [`Self::poll`] then.
@@ -350,7 +360,7 @@ impl Itr {
                 if self.cache.locators().get(target.locator).is_ordinary() {
                     Verdict::Encapsulate(self.ordinary_header(target, &packet), packet.octets())
                 } else {
-                    self.encapsulate_otherwise(target, &packet)
+                    self.encapsulate_otherwise(target, &packet, others.0)
                 }
             }
             // Of a super-packet each for itself: the last one, which is shorter, may fit.
@@ -499,8 +509,12 @@ impl Itr {
     /// would lie in memory in pieces, and the processor waits where it reads together what was written in pieces.
     #[cold]
     #[inline(never)]
-    fn encapsulate_otherwise<'p>(&mut self, target: Target, packet: &IpPacket<'p>) -> Verdict<'p> {
-        Verdict::Encapsulate(self.header(target, packet), packet.octets())
+    fn encapsulate_otherwise<'p>(&mut self, target: Target, packet: &IpPacket<'p>, others: usize) -> Verdict<'p> {
+        let header = self.header(target, packet);
+        let LispHeader { nonce, echo, .. } = header.lisp();
+        let is_echo = nonce.is_some() && !echo;
+        self.lisp_behind = (is_echo && others > 0).then(|| self.header(target, packet).lisp);
+        Verdict::Encapsulate(header, packet.octets())
     }
 
     /// The outer header (RFC 9300, section 5.3) towards an ordinary locator, made where it is used: moving it costs more than making

@@ -319,15 +319,26 @@ fn a_request_that_was_suspended_begins_again() {
 }
 
 #[test]
-fn all_segments_of_a_super_packet_share_one_answer() {
+fn of_the_segments_of_a_super_packet_the_first_answers_and_all_ask() {
     let mut bench = Bench::new(0);
-    bench.answer(PEER, 9);
-    let others = (3, 300);
     let octets = packet("10.1.0.1");
-    let Verdict::Encapsulate(header, _) = bench.itr.handle_first(bench.now, &octets, others) else { panic!() };
-    assert_eq!((header.lisp().nonce, header.lisp().echo), (Some(9), false));
+    let words = |bench: &mut Bench, count: usize| {
+        let others = (count - 1, (count - 1) * 100);
+        let Verdict::Encapsulate(header, _) = bench.itr.handle_first(bench.now, &octets, others) else { panic!() };
+        let word = |lisp: [u8; 8]| u32::from_be_bytes([lisp[0], lisp[1], lisp[2], lisp[3]]);
+        (word(header.lisp), bench.itr.take_lisp_behind().map(word))
+    };
+    bench.answer(PEER, 9);
+    assert_eq!(words(&mut bench, 4), (0x8000_0009, Some(0)));
     assert_eq!(bench.counters.get(Count::Encapsulated), 4);
-    assert_eq!(bench.word("10.1.0.1"), 0);
+    assert_eq!(words(&mut bench, 4), (0, None));
+    bench.ask(PEER, Some(7));
+    bench.answer(PEER, 8);
+    assert_eq!(words(&mut bench, 4), (0x8000_0008, Some(0xa000_0007)));
+    assert_eq!(words(&mut bench, 4), (0xa000_0007, None));
+    bench.answer(PEER, 8);
+    assert_eq!(words(&mut bench, 1), (0x8000_0008, None), "there is none behind it");
+    assert_eq!(bench.word("10.1.0.1"), 0xa000_0007);
 }
 
 #[test]

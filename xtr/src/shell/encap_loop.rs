@@ -210,12 +210,15 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
         let end = whole.payload(0).end;
         let others = (segments - 1, (segments - 1) * header_length + octets.len() - end);
         match self.itr.handle_first(now, &octets[..end], others) {
-            Verdict::Encapsulate(header, _) => {
+            Verdict::Encapsulate(mut header, _) => {
                 for index in 0..segments {
                     let at = first.start + index * first.len();
                     let payload = whole.payload(index);
                     let payload = packet.start + payload.start..packet.start + payload.end;
                     self.batch.push_segment(&header, at..at + first.len(), payload);
+                    if let Some(lisp) = self.itr.take_lisp_behind() {
+                        header.lisp = lisp;
+                    }
                 }
             }
             Verdict::Native(_) => {
