@@ -279,6 +279,25 @@ fn a_locator_that_answers_while_it_does_not_echo_proves_that_packets_do_not_get_
 }
 
 #[test]
+fn the_last_packet_that_is_wanted_for_the_proof_has_to_be_older_than_a_round_trip() {
+    let missing = |heard_after: u64| {
+        let mut bench = Bench::new(0);
+        bench.ask(PEER, Some(1));
+        // The first two may be lost.
+        for _ in 0..limits::ECHO_PACKETS {
+            bench.advance(900);
+            assert_eq!(bench.word("10.1.0.1"), 0xa000_0001);
+        }
+        bench.advance(heard_after);
+        bench.heard(PEER);
+        bench.ask(PEER, None);
+        bench.events() == [Event::EchoEnded { rloc: ip(PEER), is_proven: true }]
+    };
+    let round = u64::try_from(limits::ECHO_ROUND.as_millis()).unwrap();
+    assert_eq!([round - 1000, round - 200, round].map(missing), [false, false, true]);
+}
+
+#[test]
 fn what_a_peer_sends_to_another_locator_than_the_one_that_asked_proves_nothing() {
     const OTHER: &str = "203.0.113.2";
     for (moves, packets_behind, at, expected) in [
