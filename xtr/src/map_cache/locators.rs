@@ -477,7 +477,16 @@ impl Locators {
 
     /// Takes packets back that were counted a moment ago, and have not left.
     pub(crate) fn not_sent(&mut self, address: IpAddr, packets: usize, octets: usize) {
-        let Some(index) = self.find(address) else { return };
+        self.not_sent_to(Place::of(address), packets, octets);
+    }
+
+    /// The same of a way through a NAT.
+    pub(crate) fn not_sent_through(&mut self, binding: Binding, packets: usize, octets: usize) {
+        self.not_sent_to(Place::through(binding), packets, octets);
+    }
+
+    fn not_sent_to(&mut self, place: Place, packets: usize, octets: usize) {
+        let Some(index) = self.find_at(place) else { return };
         let state = &mut self.states[index.0];
         state.sent.packets = state.sent.packets.saturating_sub(packets as u64);
         state.sent.octets = state.sent.octets.saturating_sub(octets as u64);
