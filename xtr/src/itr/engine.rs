@@ -511,9 +511,11 @@ impl Itr {
     #[inline(never)]
     fn encapsulate_otherwise<'p>(&mut self, target: Target, packet: &IpPacket<'p>, others: usize) -> Verdict<'p> {
         let header = self.header(target, packet);
-        let LispHeader { nonce, echo, .. } = header.lisp();
-        let is_echo = nonce.is_some() && !echo;
-        self.lisp_behind = (is_echo && others > 0).then(|| self.header(target, packet).lisp);
+        if others > 0 {
+            let LispHeader { nonce, echo, .. } = header.lisp();
+            let is_echo = nonce.is_some() && !echo;
+            self.lisp_behind = is_echo.then(|| self.header(target, packet).lisp);
+        }
         Verdict::Encapsulate(header, packet.octets())
     }
 

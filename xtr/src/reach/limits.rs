@@ -67,7 +67,8 @@ pub const ANSWER_TIME: Duration = Duration::from_secs(10);
 pub const OUTSTANDING: usize = 4;
 
 /// Least and greatest time from one echo of a locator to the next request (RFC 9300, section 10.1, leaves it open): what probes do
-/// not see is found within ten seconds, or sixteen where both ask at once, at one packet of a round trip in four seconds.
+/// not see is found within ten seconds, or sixteen where both ask at once, at two packets
+/// a second; slower flows may take longer.
 pub const ECHO_INTERVAL: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(5));
 
 /// How long packets ask for an echo that does not come: three of a flow with one a second, and behind the last of them what an echo may

@@ -216,7 +216,9 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
                     let payload = whole.payload(index);
                     let payload = packet.start + payload.start..packet.start + payload.end;
                     self.batch.push_segment(&header, at..at + first.len(), payload);
-                    if let Some(lisp) = self.itr.take_lisp_behind() {
+                    if index == 0
+                        && let Some(lisp) = self.itr.take_lisp_behind()
+                    {
                         header.lisp = lisp;
                     }
                 }
