@@ -40,6 +40,8 @@ const FEW: usize = 4000;
 const MANY: usize = 1_000_000;
 /// Entries of one with prefixes of all lengths.
 const MIXED: usize = 100_000;
+/// Destinations that a packet waits for.
+const WAITING: usize = 100;
 /// Rounds, of which the best counts.
 const ROUNDS: usize = 40;
 /// Locator-sets of all sites; each has two locators.
@@ -335,6 +337,19 @@ fn encapsulate(measured: &mut Measured) {
         row(&format!("IPv6 in IPv4, {name}"), ours, floor);
         measured.note(ENCAPSULATE, ours);
     }
+    let mut bench = Bench::new();
+    let hosts = random_hosts(&mut bench.random, FEW + WAITING);
+    let (known, unknown) = hosts.split_at(FEW);
+    bench.map_hosts(known, rloc);
+    for host in unknown {
+        let waits = packet(&mut bench.random, our_host(false), *host);
+        assert_eq!(bench.itr.handle(bench.now, &waits), Verdict::Later);
+    }
+    let packets = packets(&mut bench.random, known, FEW);
+    let floor = Floor::new(&packets, 24);
+    let (ours, floor) = best(|| bench.encapsulate(&packets), || floor.time(&packets));
+    row(&format!("IPv6 in IPv4, {WAITING} packets wait for mappings"), ours, floor);
+    measured.note(ENCAPSULATE, ours);
 }
 
 fn decapsulate(measured: &mut Measured) {

@@ -121,6 +121,8 @@ table! {
         CoreEcn = "core-ecn",
         /// From the core: no hops left.
         CoreTtl = "core-ttl",
+        /// To be encapsulated again by this RTR: the thread that does so has not kept up.
+        RelayQueue = "relay-queue",
         /// The kernel did not take the packet for the site.
         SiteSend = "site-send",
     }

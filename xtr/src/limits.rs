@@ -122,7 +122,7 @@ pub const PEER_MEMO_TIME: Duration = Duration::from_secs(60);
 pub const PEER_EVENTS: usize = 64;
 /// Packets that have to ask for an echo before its absence proves anything: one that is lost proves nothing.
 pub const ECHO_PACKETS: u32 = 3;
-/// What is heard so long after the first of them should bring the echo: two trips over a satellite.
+/// What is heard so long after the last of them should bring the echo: two trips over a satellite.
 pub const ECHO_ROUND: Duration = Duration::from_secs(2);
 /// How long a nonce that is still asked for was echoed before it is echoed again: the first echo was lost.
 pub const ECHO_AGAIN: Duration = Duration::from_millis(500);

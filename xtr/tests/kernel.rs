@@ -3,10 +3,11 @@
 //! send; in both tiers. Needs root and `/dev/net/tun`; without, it fails where `CI` is set, and else says so and passes.
 #![cfg(feature = "shell")]
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
-#![allow(unsafe_code, reason = "destination options are given to a socket by an option that no safe call covers")]
+#![allow(unsafe_code, reason = "socket options and the calls that make a device are in no safe call")]
 
 mod two_nodes;
 
+use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
@@ -292,9 +293,12 @@ fn what_is_taken_is_said(tier: Tier) {
         let running = DataPlane::start(options(NEAR.rlocs[1]), events.clone()).unwrap();
         let mut other = options(FAR.rlocs[1]);
         other.rlocs.clear();
-        let error = DataPlane::start(other, events).unwrap_err().to_string();
+        let error = DataPlane::start(other, events.clone()).unwrap_err().to_string();
         assert!(error.contains("--tun"), "{error}");
         drop(running);
+        drop(make_device(libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_MULTI_QUEUE));
+        let error = DataPlane::start(options(NEAR.rlocs[1]), events).unwrap_err().to_string();
+        assert!(error.contains("multi_queue"), "{error}");
     };
     let far = |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
         ready.send(()).unwrap();
@@ -401,6 +405,60 @@ fn long_headers_cross(tier: Tier) {
         stop.recv().unwrap();
     };
     in_two_namespaces(near, far);
+}
+
+/// A device that others have made keeps what the kernel left to the last who had it: in tier 0 that has to be nothing, whoever had it.
+#[test]
+fn a_persistent_device_that_tier_1_had_carries_a_tcp_stream_in_tier_0() {
+    const OCTETS: usize = 1_000_000;
+    let near = || {
+        drop(make_device(libc::IFF_TUN | libc::IFF_NO_PI));
+        drop(Node::start(NEAR, 1500, Tier::One));
+        let node = Node::start(NEAR, 1500, Tier::Zero);
+        lead_into_tunnel(NEAR, FAR);
+        node.map(FAR.prefixes[0], FAR.rlocs[0]);
+        let mut stream = TcpStream::connect_timeout(&(ip(FAR.hosts[0]), 8080).into(), PATIENCE).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        let counted = || node.plane.counters().snapshot();
+        stream.write_all(&vec![0x42; OCTETS]).unwrap_or_else(|error| panic!("{error}, {:?}", counted()));
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = [0; 8];
+        stream.read_exact(&mut answer).unwrap_or_else(|error| panic!("{error}, {:?}", counted()));
+        assert_eq!(usize::from_be_bytes(answer), OCTETS);
+    };
+    let far = |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+        let node = Node::start(FAR, 1500, Tier::Zero);
+        node.map(NEAR.prefixes[0], NEAR.rlocs[0]);
+        lead_into_tunnel(FAR, NEAR);
+        let listener = TcpListener::bind((ip(FAR.hosts[0]), 8080)).unwrap();
+        ready.send(()).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut octets = Vec::new();
+        stream.read_to_end(&mut octets).unwrap();
+        stream.write_all(&octets.len().to_be_bytes()).unwrap();
+        stop.recv().unwrap();
+        assert_eq!(checksum_errors(), 0);
+    };
+    in_two_namespaces(near, far);
+}
+
+/// Makes the TUN device of the nodes, with these flags, and leaves it in its namespace.
+fn make_device(flags: libc::c_int) -> File {
+    let file = OpenOptions::new().read(true).write(true).open("/dev/net/tun").unwrap();
+    // SAFETY: ifreq is plain data, for which all zero octets are a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(TUN.bytes()) {
+        *to = libc::c_char::from_ne_bytes([from]);
+    }
+    request.ifr_ifru.ifru_flags = libc::c_short::try_from(flags).unwrap();
+    // SAFETY: TUNSETIFF reads and writes one ifreq, and TUNSETPERSIST takes its argument by value.
+    let results = unsafe {
+        let made = libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, std::ptr::from_mut(&mut request));
+        [made, libc::ioctl(file.as_raw_fd(), libc::TUNSETPERSIST, 1)]
+    };
+    assert_eq!(results, [0, 0], "{}", std::io::Error::last_os_error());
+    file
 }
 
 /// Two options of an experiment (RFC 4727), which who does not know them skips, in one header of 488 octets.

@@ -342,6 +342,9 @@ impl Etr {
         if rest.is_empty() {
             return Err(DropReason::CoreShort);
         }
+        if lisp.next_protocol.is_some_and(|next| !matches!(next, NextProtocol::IPV4 | NextProtocol::IPV6)) {
+            return Err(DropReason::CoreNextProtocol);
+        }
         let packet = IpPacket::parse(rest).map_err(|error| malformed(&error))?;
         check_next_protocol(&lisp, &packet)?;
         let iid = lisp.iid.unwrap_or_default();
@@ -412,7 +415,7 @@ impl Etr {
     }
 }
 
-/// What a GPE peer sends that is no IP packet is dropped, whatever it looks like (RFC 9305, section 3).
+/// What a GPE peer says is another IP packet than it is, is dropped (RFC 9305, section 3).
 fn check_next_protocol(lisp: &LispHeader, packet: &IpPacket<'_>) -> Result<(), DropReason> {
     let expected = match packet {
         IpPacket::V4(_) => NextProtocol::IPV4,

@@ -133,6 +133,18 @@ fn with_gpe_the_next_protocol_must_be_that_of_the_inner_packet() {
 }
 
 #[test]
+fn what_a_gpe_peer_sends_that_is_no_ip_is_named_by_its_next_protocol_and_not_by_how_it_looks() {
+    // Ethernet (3) and NSH (4), which begin as they like; and IPv6 (2) that is none.
+    let ethernet = [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0], v6(64, TrafficClass(0)).as_slice()].concat();
+    let cases = [(3, DropReason::CoreNextProtocol), (4, DropReason::CoreNextProtocol), (2, DropReason::CoreVersion)];
+    for (next, expected) in cases {
+        let lisp = LispHeader { next_protocol: Some(NextProtocol(next)), ..LispHeader::default() }.emit();
+        assert_eq!(judge(&etr(true), &outer(64, TrafficClass(0)), lisp, &ethernet), Err(expected), "{next}");
+        assert_eq!(judge(&etr(false), &outer(64, TrafficClass(0)), lisp, &ethernet), Err(DropReason::CoreVersion));
+    }
+}
+
+#[test]
 fn echo_nonce_versions_and_status_bits_change_nothing() {
     let (etr, outer, packet) = (etr(false), outer(64, TrafficClass(0)), v6(64, TrafficClass(0)));
     for flags in [0x80, 0xa0, 0x20, 0x40, 0x10, 0x90, 0xf0] {

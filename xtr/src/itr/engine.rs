@@ -90,6 +90,8 @@ pub struct Itr {
     icmp_rate: IcmpRate,
     unreachable: RateTable<IpAddr>,
     proven: Proven,
+    /// Of the segments behind the first of a super-packet, if theirs is another one.
+    lisp_behind: Option<[u8; LispHeader::LENGTH]>,
     outputs: VecDeque<Output>,
     events: VecDeque<Event>,
     counters: Arc<Counters>,
@@ -136,6 +138,7 @@ impl Itr {
             icmp_rate: IcmpRate::new(now),
             unreachable: RateTable::new(1, limits::UNREACHABLE_INTERVAL, limits::UNREACHABLE_TRACKED),
             proven: Proven::new(),
+            lisp_behind: None,
             outputs: VecDeque::new(),
             events: VecDeque::new(),
             counters,
@@ -171,7 +174,7 @@ impl Itr {
 
     /// Takes the first segment of a super-packet. Behind it are so many others, with so many octets, that differ from it in
     /// nothing that a choice depends on and are no longer: if it is encapsulated or native so are they, and counted with it.
-    /// Otherwise each of them is to be handled for itself.
+    /// Otherwise each of them is to be handled for itself. Their LISP header may be another one: [`Self::take_lisp_behind`].
     #[inline]
     pub fn handle_first<'p>(&mut self, now: Instant, octets: &'p [u8], others: (usize, usize)) -> Verdict<'p> {
         self.handle_timeout(now);
@@ -181,6 +184,13 @@ impl Itr {
             Ok(IpPacket::V6(packet)) => self.forward(now, IpPacket::V6(packet), others),
             Err(reason) => self.reject(now, octets, reason),
         }
+    }
+
+    /// The LISP header of the others behind a first segment that is encapsulated, if it is not that of the first: an echo is sent once
+    /// (RFC 9300, section 10.1).
+    #[inline]
+    pub fn take_lisp_behind(&mut self) -> Option<[u8; LispHeader::LENGTH]> {
+        self.lisp_behind.take()
     }
 
     /// Takes what control says. Packets that waited for it are in [`Self::poll`] then.
@@ -205,7 +215,8 @@ impl Itr {
             Update::Moved(prefixes) => self.moved = EidSet::new(&prefixes),
             Update::PitrFor(prefixes) => self.pitr_for = EidSet::new(&prefixes),
             Update::LocalRlocs(rlocs) => {
-                self.rlocs.set(rlocs);
+                let gone = self.rlocs.set(rlocs);
+                self.cache.locators_mut().leave(&gone);
                 self.cache.locators_mut().set_interface_mtus(self.rlocs.interface_mtus());
                 self.cache.set_families(Families { v4: self.rlocs.v4.is_some(), v6: self.rlocs.v6.is_some() });
             }
@@ -270,7 +281,7 @@ impl Itr {
         if self.cache.advance(now) {
             self.tick();
         }
-        if !self.queue.is_empty() {
+        if self.queue.is_due(now) {
             self.expire_queue(now);
         }
     }
@@ -287,10 +298,8 @@ impl Itr {
 
     #[inline(never)]
     fn expire_queue(&mut self, now: Instant) {
-        if self.queue.next_deadline().is_some_and(|deadline| deadline <= now) {
-            let lost = self.queue.expire(now);
-            self.give_up(now, lost);
-        }
+        let lost = self.queue.expire(now);
+        self.give_up(now, lost);
     }
 
     fn end_echo(&mut self, rloc: IpAddr) {
@@ -351,7 +360,7 @@ impl Itr {
                 if self.cache.locators().get(target.locator).is_ordinary() {
                     Verdict::Encapsulate(self.ordinary_header(target, &packet), packet.octets())
                 } else {
-                    self.encapsulate_otherwise(target, &packet)
+                    self.encapsulate_otherwise(target, &packet, others.0)
                 }
             }
             // Of a super-packet each for itself: the last one, which is shorter, may fit.
@@ -500,8 +509,14 @@ impl Itr {
     /// would lie in memory in pieces, and the processor waits where it reads together what was written in pieces.
     #[cold]
     #[inline(never)]
-    fn encapsulate_otherwise<'p>(&mut self, target: Target, packet: &IpPacket<'p>) -> Verdict<'p> {
-        Verdict::Encapsulate(self.header(target, packet), packet.octets())
+    fn encapsulate_otherwise<'p>(&mut self, target: Target, packet: &IpPacket<'p>, others: usize) -> Verdict<'p> {
+        let header = self.header(target, packet);
+        if others > 0 {
+            let LispHeader { nonce, echo, .. } = header.lisp();
+            let is_echo = nonce.is_some() && !echo;
+            self.lisp_behind = is_echo.then(|| self.header(target, packet).lisp);
+        }
+        Verdict::Encapsulate(header, packet.octets())
     }
 
     /// The outer header (RFC 9300, section 5.3) towards an ordinary locator, made where it is used: moving it costs more than making

@@ -13,8 +13,10 @@ use crate::limits;
 #[derive(Debug, Default)]
 pub(super) struct MissQueue {
     queues: HashMap<EidPrefix, Queue>,
-    /// Which queue each packet is in, by its number: the lowest is the oldest of all.
-    order: BTreeMap<u64, EidPrefix>,
+    /// Which queue each packet is in, by its number: the lowest is the oldest of all. And when it arrived.
+    order: BTreeMap<u64, (EidPrefix, Instant)>,
+    /// When the oldest has waited too long. Every packet that does not wait looks at it.
+    deadline: Option<Instant>,
     next_number: u64,
     bytes: usize,
 }
@@ -56,8 +58,8 @@ impl MissQueue {
             lost.extend(self.drop_oldest_of(eid));
         }
         while self.bytes > limits::QUEUES_BYTES {
-            let Some((_, oldest)) = self.order.first_key_value() else { break };
-            lost.extend(self.drop_oldest_of(*oldest));
+            let Some(oldest) = self.oldest() else { break };
+            lost.extend(self.drop_oldest_of(oldest));
         }
         lost
     }
@@ -94,34 +96,43 @@ impl MissQueue {
     /// Takes the packets that have waited too long.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Lost> {
         let mut lost = Vec::new();
-        while let Some((_, eid)) = self.order.first_key_value()
-            && let Some(deadline) = self.next_deadline()
-            && deadline <= now
+        while self.is_due(now)
+            && let Some(eid) = self.oldest()
         {
-            let expired = self.drop_oldest_of(*eid);
+            let expired = self.drop_oldest_of(eid);
             lost.extend(expired.map(|lost| Lost { reason: DropReason::QueueTimeout, ..lost }));
         }
         lost
     }
 
-    /// Whether nothing waits.
+    /// Whether a packet has waited too long.
     #[inline]
-    pub(super) fn is_empty(&self) -> bool {
-        self.order.is_empty()
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
     /// When the oldest packet has waited too long.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let (_, eid) = self.order.first_key_value()?;
-        Some(self.queues.get(eid)?.packets.front()?.arrived + limits::QUEUE_TIME)
+        self.deadline
+    }
+
+    /// Where the oldest packet waits.
+    fn oldest(&self) -> Option<EidPrefix> {
+        self.order.first_key_value().map(|(_, (eid, _))| *eid)
+    }
+
+    /// The oldest packet may be another one.
+    fn set_deadline(&mut self) {
+        self.deadline = self.order.first_key_value().map(|(_, (_, arrived))| *arrived + limits::QUEUE_TIME);
     }
 
     fn put(&mut self, eid: EidPrefix, held: Held) {
         let queue = self.queues.entry(eid).or_default();
         queue.bytes += held.packet.len();
         self.bytes += cost(&held);
-        self.order.insert(held.number, eid);
+        self.order.insert(held.number, (eid, held.arrived));
         queue.packets.push_back(held);
+        self.set_deadline();
     }
 
     fn take_queue(&mut self, eid: &EidPrefix) -> Option<VecDeque<Held>> {
@@ -130,12 +141,13 @@ impl MissQueue {
             self.order.remove(&held.number);
             self.bytes -= cost(held);
         }
+        self.set_deadline();
         Some(queue.packets)
     }
 
     fn drop_oldest_queue(&mut self) -> Vec<Lost> {
-        let Some((_, eid)) = self.order.first_key_value() else { return Vec::new() };
-        let packets = self.take_queue(&eid.clone()).unwrap_or_default();
+        let Some(eid) = self.oldest() else { return Vec::new() };
+        let packets = self.take_queue(&eid).unwrap_or_default();
         packets.into_iter().map(|held| Lost { packet: held.packet, reason: DropReason::QueueFull }).collect()
     }
 
@@ -148,6 +160,7 @@ impl MissQueue {
         }
         self.order.remove(&held.number);
         self.bytes -= cost(&held);
+        self.set_deadline();
         Some(Lost { packet: held.packet, reason: DropReason::QueueFull })
     }
 }
@@ -218,6 +231,26 @@ mod tests {
         }
         assert_eq!(queue.queues.len(), limits::QUEUES);
         assert!(queue.take(&eid(0)).is_empty());
+    }
+
+    #[test]
+    fn the_deadline_is_that_of_the_oldest_packet_whatever_becomes_of_the_others() {
+        let (now, mut queue) = (Instant::now(), MissQueue::default());
+        let at = |second: u64| now + Duration::from_secs(second);
+        let due = |queue: &MissQueue| queue.next_deadline().map(|deadline| (deadline - now).as_secs());
+        for (second, number) in [(0, 1), (1, 2), (2, 1), (3, 3)] {
+            queue.push(at(second), eid(number), &[0]);
+        }
+        assert_eq!(due(&queue), Some(3));
+        let mut taken = queue.take(&eid(1));
+        assert_eq!(due(&queue), Some(4), "that of the second");
+        queue.put_back(eid(1), taken.remove(0).1.into_iter());
+        assert_eq!((due(&queue), queue.is_due(at(2)), queue.is_due(at(3))), (Some(3), false, true));
+        assert_eq!((queue.expire(at(4)).len(), due(&queue)), (2, Some(5)));
+        let most = u32::try_from(limits::QUEUE_PACKETS).unwrap_or_default();
+        (0..most).for_each(|_| drop(queue.push(at(4), eid(1), &[0])));
+        assert_eq!(due(&queue), Some(6), "that of the first has made room");
+        assert_eq!((queue.expire(at(9)).len(), due(&queue), queue.is_due(at(99))), (65, None, false));
     }
 
     #[test]

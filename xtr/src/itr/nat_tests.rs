@@ -131,6 +131,24 @@ fn the_mtu_of_a_way_through_a_nat_is_learned_for_that_way() {
 }
 
 #[test]
+fn what_the_kernel_refuses_of_packets_through_a_nat_is_taken_back_from_that_way() {
+    let mut rtr = Rtr::new();
+    rtr.bind("10.0.2.0/24", 50_002);
+    let to_rtr = Binding { address: ip("198.51.100.1"), port: 4341, from: FromPort::Data, source: ip(RLOCS[0]) };
+    rtr.install("10.0.3.0/24", Forwarding::Binding(to_rtr));
+    let mut refused = Vec::new();
+    for (to, sent) in [(BOUND, 5), ("10.0.2.1", 7), ("10.0.3.1", 9)] {
+        let packet = packet("10.0.9.1", to, 80);
+        (0..sent).for_each(|_| refused.push(rtr.header(&packet)));
+    }
+    refused.into_iter().step_by(2).for_each(|header| rtr.itr.not_sent(&header, 1, 100));
+    rtr.itr.handle_timeout(rtr.now + Duration::from_secs(2));
+    let shown: Vec<_> = rtr.counters.locators().iter().map(|way| (way.packets, way.octets)).collect();
+    assert_eq!(shown, [(2, 200), (4, 400), (4, 400)]);
+    assert_eq!((rtr.counters.get(Count::Encapsulated), rtr.counters.get(Count::EncapsulatedBytes)), (10, 1000));
+}
+
+#[test]
 fn an_rtr_is_no_way_out_but_for_its_own_site_and_those_that_it_is_petr_for() {
     let mut rtr = Rtr::new();
     rtr.itr.update(rtr.now, Update::LocalEids(vec![prefix("10.0.8.0/24")]));

@@ -15,9 +15,9 @@ pub(super) struct OwnRlocs {
     all: Vec<IpAddr>,
     pub(super) v4: Option<Ipv4Addr>,
     pub(super) v6: Option<Ipv6Addr>,
-    /// Those that packets have left from though another one was preferred, and whether we still have them. Their numbers begin at 1,
-    /// and stay.
-    others: Vec<(IpAddr, bool)>,
+    /// Those that packets leave from though another one is, or was, preferred. Their numbers begin at 1; the place of one that we have no
+    /// longer is free for another.
+    others: Vec<Option<IpAddr>>,
     /// Of their interfaces, octets, as far as they have one.
     mtus: BTreeMap<IpAddr, u16>,
 }
@@ -35,12 +35,19 @@ impl Default for OwnRlocs {
 }
 
 impl OwnRlocs {
-    /// Replaces the list.
-    pub(super) fn set(&mut self, all: Vec<IpAddr>) {
+    /// Replaces the list. The numbers of those that are no longer in it, which nothing may go by from now on: others get them.
+    #[must_use]
+    pub(super) fn set(&mut self, all: Vec<IpAddr>) -> Vec<u8> {
         self.v4 = all.iter().find_map(|rloc| if let IpAddr::V4(rloc) = rloc { Some(*rloc) } else { None });
         self.v6 = all.iter().find_map(|rloc| if let IpAddr::V6(rloc) = rloc { Some(*rloc) } else { None });
-        self.others.iter_mut().for_each(|(rloc, is_there)| *is_there = all.contains(rloc));
+        let mut gone = Vec::new();
+        for (index, place) in self.others.iter_mut().enumerate() {
+            if place.take_if(|rloc| !all.contains(rloc)).is_some() {
+                gone.push(number_of(index));
+            }
+        }
         self.all = all;
+        gone
     }
 
     /// Takes the MTUs of their interfaces.
@@ -51,15 +58,10 @@ impl OwnRlocs {
     /// What the interfaces take that packets leave by.
     pub(super) fn interface_mtus(&self) -> InterfaceMtus {
         let of = |rloc: Option<IpAddr>| rloc.and_then(|rloc| self.mtus.get(&rloc).copied()).unwrap_or(u16::MAX);
-        let others = self.others.iter().map(|(rloc, is_there)| {
-            // Without it packets leave from the preferred one.
-            let preferred = if rloc.is_ipv4() { self.v4.map(IpAddr::V4) } else { self.v6.map(IpAddr::V6) };
-            of(is_there.then_some(*rloc).or(preferred))
-        });
         InterfaceMtus {
             v4: of(self.v4.map(IpAddr::V4)),
             v6: of(self.v6.map(IpAddr::V6)),
-            others: others.collect(),
+            others: self.others.iter().map(|rloc| of(*rloc)).collect(),
             all: self.mtus.clone(),
         }
     }
@@ -77,15 +79,17 @@ impl OwnRlocs {
         if !is_other {
             return 0;
         }
-        let index = match self.others.iter().position(|(rloc, _)| *rloc == source) {
+        let place_of = |wanted: Option<IpAddr>| self.others.iter().position(|rloc| *rloc == wanted);
+        let index = match place_of(Some(source)).or_else(|| place_of(None)) {
             Some(index) => index,
             None if self.others.len() < limits::OTHER_RLOCS => {
-                self.others.push((source, true));
+                self.others.push(None);
                 self.others.len() - 1
             }
             None => return 0,
         };
-        u8::try_from(index + 1).unwrap_or(0)
+        self.others[index] = Some(source);
+        number_of(index)
     }
 
     /// The one that packets to an ordinary locator leave from. It is put together for each family by itself, since a whole `IpAddr` is
@@ -110,9 +114,12 @@ impl OwnRlocs {
     }
 
     fn other(&self, number: u8) -> Option<IpAddr> {
-        let (rloc, is_there) = self.others.get(usize::from(number).checked_sub(1)?)?;
-        is_there.then_some(*rloc)
+        *self.others.get(usize::from(number).checked_sub(1)?)?
     }
+}
+
+fn number_of(index: usize) -> u8 {
+    u8::try_from(index + 1).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -126,14 +133,29 @@ mod tests {
             ["192.0.2.1", "192.0.2.2", "2001:db8::1", "198.51.100.1"].map(|t| t.parse().unwrap());
         let mut own = OwnRlocs::default();
         assert!(own.towards(far, 0).is_ipv6() && own.towards(v6, 0).is_ipv4(), "no header fits");
-        own.set(vec![first, v6, second]);
+        assert!(own.set(vec![first, v6, second]).is_empty());
         assert_eq!((own.number(far, first), own.number(far, v6), own.number(far, far)), (0, 0, 0));
         let number = own.number(far, second);
         assert_eq!((own.towards(far, number), own.towards(far, 0)), (second, first));
-        own.set(vec![first]);
-        assert_eq!(own.towards(far, number), first, "it is gone");
-        own.set(vec![first, second]);
-        assert_eq!((own.towards(far, number), own.number(far, second)), (second, number), "it is back");
+        assert_eq!((own.set(vec![first]), own.towards(far, number)), (vec![number], first), "it is gone");
+        assert!(own.set(vec![first, second]).is_empty());
+        assert_eq!(own.towards(far, number), first, "until control says it again");
+        let number = own.number(far, second);
+        assert_eq!(own.towards(far, number), second);
+    }
+
+    #[test]
+    fn of_more_than_find_room_those_that_are_gone_make_it() {
+        let [first, far] = ["192.0.2.1", "198.51.100.1"].map(|t| t.parse().unwrap());
+        let other = |number: usize| IpAddr::V4([203, 0, 113, u8::try_from(number).unwrap()].into());
+        let mut own = OwnRlocs::default();
+        let all: Vec<IpAddr> = std::iter::once(first).chain((0..=limits::OTHER_RLOCS).map(other)).collect();
+        assert!(own.set(all.clone()).is_empty());
+        let numbers: Vec<u8> = all[1..].iter().map(|source| own.number(far, *source)).collect();
+        assert_eq!(numbers, (1..=32).chain([0]).collect::<Vec<u8>>(), "the last one finds no room");
+        assert_eq!(own.set([&all[..5], &all[6..]].concat()), [5]);
+        assert_eq!((own.number(far, other(32)), own.number(far, other(3))), (5, 4));
+        assert_eq!(own.towards(far, 5), other(32));
     }
 
     #[test]
@@ -141,7 +163,7 @@ mod tests {
         let [first, second, v6, far] =
             ["192.0.2.1", "192.0.2.2", "2001:db8::1", "198.51.100.1"].map(|t| t.parse().unwrap());
         let mut own = OwnRlocs::default();
-        own.set(vec![first, v6, second]);
+        assert!(own.set(vec![first, v6, second]).is_empty());
         own.number(far, second);
         let mtus = |own: &OwnRlocs| {
             let mtus = own.interface_mtus();
@@ -150,7 +172,7 @@ mod tests {
         assert_eq!(mtus(&own), (u16::MAX, u16::MAX, vec![u16::MAX]));
         own.set_mtus([(first, 1400), (second, 9000), (v6, 1300)].into());
         assert_eq!(mtus(&own), (1400, 1300, vec![9000]));
-        own.set(vec![first, v6]);
-        assert_eq!(mtus(&own), (1400, 1300, vec![1400]), "packets leave from the preferred one");
+        assert_eq!(own.set(vec![first, v6]), [1]);
+        assert_eq!(mtus(&own), (1400, 1300, vec![u16::MAX]), "nothing goes by a number that is free");
     }
 }

@@ -279,6 +279,25 @@ fn a_locator_that_answers_while_it_does_not_echo_proves_that_packets_do_not_get_
 }
 
 #[test]
+fn the_last_packet_that_is_wanted_for_the_proof_has_to_be_older_than_a_round_trip() {
+    let missing = |heard_after: u64| {
+        let mut bench = Bench::new(0);
+        bench.ask(PEER, Some(1));
+        // The first two may be lost.
+        for _ in 0..limits::ECHO_PACKETS {
+            bench.advance(900);
+            assert_eq!(bench.word("10.1.0.1"), 0xa000_0001);
+        }
+        bench.advance(heard_after);
+        bench.heard(PEER);
+        bench.ask(PEER, None);
+        bench.events() == [Event::EchoEnded { rloc: ip(PEER), is_proven: true }]
+    };
+    let round = u64::try_from(limits::ECHO_ROUND.as_millis()).unwrap();
+    assert_eq!([round - 1000, round - 200, round].map(missing), [false, false, true]);
+}
+
+#[test]
 fn what_a_peer_sends_to_another_locator_than_the_one_that_asked_proves_nothing() {
     const OTHER: &str = "203.0.113.2";
     for (moves, packets_behind, at, expected) in [
@@ -319,15 +338,26 @@ fn a_request_that_was_suspended_begins_again() {
 }
 
 #[test]
-fn all_segments_of_a_super_packet_share_one_answer() {
+fn of_the_segments_of_a_super_packet_the_first_answers_and_all_ask() {
     let mut bench = Bench::new(0);
-    bench.answer(PEER, 9);
-    let others = (3, 300);
     let octets = packet("10.1.0.1");
-    let Verdict::Encapsulate(header, _) = bench.itr.handle_first(bench.now, &octets, others) else { panic!() };
-    assert_eq!((header.lisp().nonce, header.lisp().echo), (Some(9), false));
+    let words = |bench: &mut Bench, count: usize| {
+        let others = (count - 1, (count - 1) * 100);
+        let Verdict::Encapsulate(header, _) = bench.itr.handle_first(bench.now, &octets, others) else { panic!() };
+        let word = |lisp: [u8; 8]| u32::from_be_bytes([lisp[0], lisp[1], lisp[2], lisp[3]]);
+        (word(header.lisp), bench.itr.take_lisp_behind().map(word))
+    };
+    bench.answer(PEER, 9);
+    assert_eq!(words(&mut bench, 4), (0x8000_0009, Some(0)));
     assert_eq!(bench.counters.get(Count::Encapsulated), 4);
-    assert_eq!(bench.word("10.1.0.1"), 0);
+    assert_eq!(words(&mut bench, 4), (0, None));
+    bench.ask(PEER, Some(7));
+    bench.answer(PEER, 8);
+    assert_eq!(words(&mut bench, 4), (0x8000_0008, Some(0xa000_0007)));
+    assert_eq!(words(&mut bench, 4), (0xa000_0007, None));
+    bench.answer(PEER, 8);
+    assert_eq!(words(&mut bench, 1), (0x8000_0008, None), "there is none behind it");
+    assert_eq!(bench.word("10.1.0.1"), 0xa000_0007);
 }
 
 #[test]

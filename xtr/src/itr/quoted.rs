@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use wire::address::InstanceId;
-use wire::data::{Ipv4Header, Ipv6Header, LispHeader, UdpHeader, protocol};
+use wire::data::{Ipv4Header, Ipv6Header, LispHeader, OuterHeader, UdpHeader, protocol};
 
 use super::engine::FIRST_SOURCE_PORT;
 use crate::map_cache::{Binding, FromPort};
@@ -38,9 +38,18 @@ pub(super) fn way(quoted: &[u8], ours: &[IpAddr], iid: InstanceId, gpe_peers: &[
     if !ours.contains(&source) || number != protocol::UDP || !is_our_header {
         return None;
     }
-    let through = |from| Way::Binding(Binding { address: destination, port: port(2), from, source });
-    match port(0) {
-        FIRST_SOURCE_PORT.. => (port(2) == wire::DATA_PORT).then_some(Way::Rloc(destination)),
+    way_between((source, port(0)), (destination, port(2)))
+}
+
+/// Where a packet of ours goes with this header.
+pub(super) fn way_of(header: &OuterHeader) -> Option<Way> {
+    way_between((header.source, header.source_port), (header.destination, header.destination_port))
+}
+
+fn way_between((source, source_port): (IpAddr, u16), (address, port): (IpAddr, u16)) -> Option<Way> {
+    let through = |from| Way::Binding(Binding { address, port, from, source });
+    match source_port {
+        FIRST_SOURCE_PORT.. => (port == wire::DATA_PORT).then_some(Way::Rloc(address)),
         wire::DATA_PORT => Some(through(FromPort::Data)),
         wire::CONTROL_PORT => Some(through(FromPort::Control)),
         _ => None,

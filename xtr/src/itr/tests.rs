@@ -714,6 +714,26 @@ fn flows_leave_a_locator_that_cannot_be_reached_and_come_back() {
 }
 
 #[test]
+fn however_many_locators_of_ours_come_and_go_packets_leave_from_the_one_that_leads_there() {
+    let mut bench = Bench::new();
+    let first = ip("192.0.2.1");
+    let rlocs = ["198.51.100.1", "198.51.100.2"];
+    for (net, rloc) in ["10.0.1.0/24", "10.0.2.0/24"].into_iter().zip(rlocs) {
+        bench.map(net, &[rloc]);
+    }
+    let [one, other] = ["10.0.1.1", "10.0.2.1"].map(|to| packet("10.0.0.1", to, UDP, &[0; 20]));
+    for number in 0..100 {
+        let source = IpAddr::V4([203, 0, 113, number].into());
+        bench.itr.update(bench.now, Update::LocalRlocs(vec![first, source]));
+        let rloc = ip(rlocs[usize::from(number % 2)]);
+        bench.itr.update(bench.now, Update::From { rloc, source });
+        let (led, not_led) = if number % 2 == 0 { (&one, &other) } else { (&other, &one) };
+        assert_eq!(bench.header(led).source, source);
+        assert_eq!(bench.header(not_led).source, first, "it was led by one that is gone");
+    }
+}
+
+#[test]
 fn a_locator_that_packets_go_to_in_vain_is_called_silent_and_its_packets_are_published() {
     let mut bench = Bench::new();
     bench.map("2001:db8:b::/48", &["198.51.100.1"]);

@@ -99,6 +99,8 @@ pub(crate) struct Locators {
     waiting: BTreeSet<(Tick, LocatorIndex)>,
     /// Locators in no set that are known not to be reachable.
     lingering: VecDeque<LocatorIndex>,
+    /// Those that packets go to from another locator of ours than the preferred one.
+    from_others: BTreeSet<LocatorIndex>,
     /// Ways through NATs, by the address of the NAT.
     through_nats: BTreeMap<IpAddr, BTreeSet<LocatorIndex>>,
     /// Of addresses that there is no state of.
@@ -233,6 +235,7 @@ impl Locators {
             epoch: 0,
             waiting: BTreeSet::new(),
             lingering: VecDeque::new(),
+            from_others: BTreeSet::new(),
             through_nats: BTreeMap::new(),
             past: Past::default(),
         }
@@ -366,9 +369,24 @@ impl Locators {
 
     /// From now on packets go there from the locator of ours with this number.
     pub(crate) fn set_from(&mut self, address: IpAddr, from: u8) {
-        if let Some(index) = self.find(address) {
-            self.states[index.0].from = from;
+        let Some(index) = self.find(address) else { return };
+        self.states[index.0].from = from;
+        if from == 0 {
+            self.from_others.remove(&index);
+        } else {
+            self.from_others.insert(index);
         }
+    }
+
+    /// From now on packets go from the preferred one where they went from those of ours with these numbers.
+    pub(crate) fn leave(&mut self, gone: &[u8]) {
+        let states = &mut self.states;
+        self.from_others.retain(|index| {
+            let from = &mut states[index.0].from;
+            let stays = !gone.contains(from);
+            *from = if stays { *from } else { 0 };
+            stays
+        });
     }
 
     /// The longest inner packet that fits on the way there: S of RFC 9300, section 7.1.
@@ -459,7 +477,16 @@ impl Locators {
 
     /// Takes packets back that were counted a moment ago, and have not left.
     pub(crate) fn not_sent(&mut self, address: IpAddr, packets: usize, octets: usize) {
-        let Some(index) = self.find(address) else { return };
+        self.not_sent_to(Place::of(address), packets, octets);
+    }
+
+    /// The same of a way through a NAT.
+    pub(crate) fn not_sent_through(&mut self, binding: Binding, packets: usize, octets: usize) {
+        self.not_sent_to(Place::through(binding), packets, octets);
+    }
+
+    fn not_sent_to(&mut self, place: Place, packets: usize, octets: usize) {
+        let Some(index) = self.find_at(place) else { return };
         let state = &mut self.states[index.0];
         state.sent.packets = state.sent.packets.saturating_sub(packets as u64);
         state.sent.octets = state.sent.octets.saturating_sub(octets as u64);
@@ -593,6 +620,7 @@ impl Locators {
         if place.through.is_some() {
             self.leave_nat(place.address, index);
         }
+        self.from_others.remove(&index);
         self.bequeath(index);
         let state = &mut self.states[index.0];
         self.past.keep(place.address, std::mem::take(&mut state.sent));

@@ -29,7 +29,7 @@ pub(super) struct PeerState {
     answer: Option<u32>,
     /// Packets that have asked, a super-packet counted once.
     asked: u32,
-    /// When the first of them left.
+    /// When so many had asked that one of them has got there: the last of [`limits::ECHO_PACKETS`].
     since: Tick,
     /// The locator of ours that they left from.
     from: Option<IpAddr>,
@@ -64,10 +64,13 @@ impl PeerState {
             return Some((answer, false));
         }
         let nonce = self.request?;
-        if self.since == Tick::NONE || self.from != Some(from) {
-            (self.asked, self.since, self.from) = (0, now, Some(from));
+        if self.from != Some(from) {
+            (self.asked, self.from) = (0, Some(from));
         }
         self.asked = self.asked.saturating_add(1);
+        if self.asked == limits::ECHO_PACKETS {
+            self.since = now;
+        }
         Some((nonce, true))
     }
 
@@ -78,9 +81,10 @@ impl PeerState {
     /// Asks from now on, from the beginning, or does not for a while.
     pub(super) fn asks(&mut self, nonce: Option<u32>) {
         (self.request, self.asked, self.since) = (nonce, 0, Tick::NONE);
+        self.from = None;
     }
 
-    /// Asks no longer. Whether it is proven that packets do not get there: some have asked, and long enough after the first of them
+    /// Asks no longer. Whether it is proven that packets do not get there: some have asked, and long enough after the last that was wanted for it
     /// the peer has sent packets to the locator that asked all the same: to that, which may be of another router than the others of our
     /// mapping, it sends the echo. Without return traffic there nothing is (RFC 9300, section 10.1).
     pub(super) fn ends(&mut self, rloc: IpAddr, heard: &Heard) -> bool {

@@ -67,12 +67,13 @@ pub const ANSWER_TIME: Duration = Duration::from_secs(10);
 pub const OUTSTANDING: usize = 4;
 
 /// Least and greatest time from one echo of a locator to the next request (RFC 9300, section 10.1, leaves it open): what probes do
-/// not see is found within ten seconds, at one packet of a round trip in five seconds.
-pub const ECHO_INTERVAL: (Duration, Duration) = (Duration::from_millis(4500), Duration::from_millis(5500));
+/// not see is found within ten seconds, or sixteen where both ask at once, at two packets
+/// a second; slower flows may take longer.
+pub const ECHO_INTERVAL: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(5));
 
-/// How long packets ask for an echo that does not come: twice what an echo may take, so that packets that come late in it prove
-/// something.
-pub const ECHO_WAIT: Duration = Duration::from_secs(4);
+/// How long packets ask for an echo that does not come: three of a flow with one a second, and behind the last of them what an echo may
+/// take, in which the peer has to send too.
+pub const ECHO_WAIT: Duration = Duration::from_secs(5);
 
 /// How long an xTR that is asked itself does not ask (RFC 9300, section 10.1, the Echo-Nonce-request-state timer): the round trip
 /// in which the other has its echo.

@@ -14,12 +14,13 @@ use wire::data::LispHeader;
 use super::device::{DatagramSockets, Datagrams, SuperDevice};
 use super::former::TakenAt;
 use super::relay::RelayEnd;
+use super::to_site::{ToSite, is_refusal_of_kind};
 use crate::counters::{Count, Counters, DropReason};
 use crate::etr::{Arrival, Etr};
 use crate::limits;
 use crate::map_cache::{Event, Update};
 use crate::offload::coalesce::MOST_PIECES;
-use crate::offload::{Coalescer, Gso, GsoKind, Partial, SuperPacket, VnetHeader};
+use crate::offload::{Coalescer, GsoKind, SuperPacket};
 
 /// Octets that the datagrams of a batch are read into: 64 of the longest, each beginning in another set of the lines of a cache.
 const MEMORY: usize = 64 * (65_536 + 1600);
@@ -173,11 +174,7 @@ impl<S: SuperDevice, R: DatagramSockets> DecapLoop<S, R> {
     /// Packets that waited for a verdict on their source go before those that come now.
     fn write_released(&mut self) {
         while let Some(packet) = self.etr.poll() {
-            let vnet = VnetHeader::default().emit();
-            if let Err(error) = self.site.send(&[IoSlice::new(&vnet), IoSlice::new(&packet)]) {
-                self.counters.count_drop(DropReason::SiteSend);
-                tracing::trace!(%error, "writing to the site");
-            }
+            ToSite::new(&mut self.site, &self.counters).give(&packet);
         }
     }
 
@@ -196,18 +193,20 @@ impl<S: SuperDevice, R: DatagramSockets> DecapLoop<S, R> {
     }
 
     fn write(&mut self) {
-        if write_out(&mut self.coalescer, &mut self.memory, &mut self.site, &self.counters) {
+        let to_site = ToSite::new(&mut self.site, &self.counters);
+        if write_out(&mut self.coalescer, &mut self.memory, to_site) {
             tracing::warn!("the kernel refuses merged UDP datagrams: they are written one by one");
             self.coalescer.leave_udp();
         }
         if let Some(Relay { end, coalescer }) = &mut self.relay {
-            write_out(coalescer, &mut self.memory, end, &self.counters);
+            let to_itr = ToSite { device: end, counters: &self.counters, refused: DropReason::RelayQueue };
+            write_out(coalescer, &mut self.memory, to_itr);
         }
     }
 }
 
 /// Writes what was put together; whether the device refused datagrams that were.
-fn write_out(coalescer: &mut Coalescer, memory: &mut [u8], site: &mut impl SuperDevice, counters: &Counters) -> bool {
+fn write_out(coalescer: &mut Coalescer, memory: &mut [u8], mut to: ToSite<'_, impl SuperDevice>) -> bool {
     let mut refuses_udp = false;
     coalescer.seal(memory);
     let memory = &*memory;
@@ -217,43 +216,22 @@ fn write_out(coalescer: &mut Coalescer, memory: &mut [u8], site: &mut impl Super
         parts.clear();
         parts.push(IoSlice::new(header));
         parts.extend(octets.map(|octets| IoSlice::new(&memory[octets])));
-        let Err(error) = site.send(&parts) else { continue };
-        if error.raw_os_error() == Some(libc::EINVAL)
-            && let Some(gso) = vnet.gso
-        {
-            refuses_udp |= gso.kind == GsoKind::Udp;
-            let whole: Vec<u8> = parts[1..].iter().flat_map(|part| part.iter().copied()).collect();
-            write_one_by_one(site, counters, (gso, vnet.checksum), &whole);
-        } else {
-            // Each part but the vnet header is of a packet of its own.
-            parts[1..].iter().for_each(|_| counters.count_drop(DropReason::SiteSend));
-            tracing::trace!(%error, "writing to the site");
+        let Err(error) = to.device.send(&parts) else { continue };
+        // Each part but the vnet header is of a packet of its own.
+        let packets = parts.len() - 1;
+        let Some(gso) = vnet.gso.filter(|_| is_refusal_of_kind(&error)) else {
+            to.lost(packets, &error);
+            continue;
+        };
+        refuses_udp |= gso.kind == GsoKind::Udp;
+        let octets: Vec<u8> = parts[1..].iter().flat_map(|part| part.iter().copied()).collect();
+        match SuperPacket::parse(gso, vnet.checksum, &octets) {
+            Ok(whole) => to.give_segments(&whole, &octets),
+            Err(_) => to.lost(packets, &error),
         }
     }
     coalescer.clear();
     refuses_udp
-}
-
-/// What the kernel does not take as one packet.
-fn write_one_by_one(
-    site: &mut impl SuperDevice,
-    counters: &Counters,
-    (gso, checksum): (Gso, Option<Partial>),
-    octets: &[u8],
-) {
-    let Ok(whole) = SuperPacket::parse(gso, checksum, octets) else {
-        return counters.count_drop(DropReason::SiteSend);
-    };
-    let vnet = VnetHeader::default().emit();
-    for index in 0..whole.count() {
-        let mut header = Vec::with_capacity(whole.header_length());
-        whole.write_header(octets, index, &mut header);
-        let parts = [IoSlice::new(&vnet), IoSlice::new(&header), IoSlice::new(&octets[whole.payload(index)])];
-        if let Err(error) = site.send(&parts) {
-            counters.count_drop(DropReason::SiteSend);
-            tracing::trace!(%error, "writing to the site");
-        }
-    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use wire::data::{LispHeader, OuterHeader};
 
 use super::device::{GroupSockets, SendError, SuperDevice};
+use super::to_site::{ToSite, is_refusal_of_kind};
 use crate::counters::{Counters, DropReason};
 use crate::itr::{Itr, Output, Verdict};
 use crate::limits;
@@ -181,7 +182,7 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
             Verdict::Encapsulate(header, inner) => {
                 self.batch.push(&header, packet.start..packet.start + inner.len());
             }
-            Verdict::Native(inner) => give_to_site(&mut self.site, &self.counters, inner),
+            Verdict::Native(inner) => ToSite::new(&mut self.site, &self.counters).give(inner),
             Verdict::Later => {}
             Verdict::Dropped(reason) => tracing::trace!(reason = reason.key(), "dropped"),
         }
@@ -209,28 +210,40 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
         let end = whole.payload(0).end;
         let others = (segments - 1, (segments - 1) * header_length + octets.len() - end);
         match self.itr.handle_first(now, &octets[..end], others) {
-            Verdict::Encapsulate(header, _) => {
+            Verdict::Encapsulate(mut header, _) => {
                 for index in 0..segments {
                     let at = first.start + index * first.len();
                     let payload = whole.payload(index);
                     let payload = packet.start + payload.start..packet.start + payload.end;
                     self.batch.push_segment(&header, at..at + first.len(), payload);
+                    if index == 0
+                        && let Some(lisp) = self.itr.take_lisp_behind()
+                    {
+                        header.lisp = lisp;
+                    }
                 }
             }
             Verdict::Native(_) => {
                 octets[..header_length].copy_from_slice(&self.original);
                 self.batch.unwrite(first.start);
-                let parts = [IoSlice::new(&memory[packet.start - VnetHeader::LENGTH..packet.end])];
-                if let Err(error) = self.site.send(&parts) {
-                    (0..segments).for_each(|_| self.counters.count_drop(DropReason::SiteSend));
-                    tracing::trace!(%error, "writing to the site");
-                }
+                self.give_back(memory, packet, whole);
             }
             Verdict::Later | Verdict::Dropped(_) => {
                 octets[..header_length].copy_from_slice(&self.original);
                 self.batch.unwrite(first.start);
                 self.take_each(now, memory, &packet, whole, 1);
             }
+        }
+    }
+
+    /// Hands a super-packet back to the kernel as it came: from there, or, at an RTR, from the other thread, which knows of no kernel.
+    fn give_back(&mut self, memory: &[u8], packet: Range<usize>, whole: &SuperPacket) {
+        let mut to_site = ToSite::new(&mut self.site, &self.counters);
+        let as_it_came = IoSlice::new(&memory[packet.start - VnetHeader::LENGTH..packet.end]);
+        match to_site.device.send(&[as_it_came]) {
+            Ok(()) => {}
+            Err(error) if is_refusal_of_kind(&error) => to_site.give_segments(whole, &memory[packet]),
+            Err(error) => to_site.lost(whole.count(), &error),
         }
     }
 
@@ -314,7 +327,7 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
     fn send_again(&mut self, now: Instant, packet: &[u8]) {
         match self.itr.handle(now, packet) {
             Verdict::Encapsulate(header, inner) => self.send_or_count(now, &header, inner),
-            Verdict::Native(inner) => give_to_site(&mut self.site, &self.counters, inner),
+            Verdict::Native(inner) => ToSite::new(&mut self.site, &self.counters).give(inner),
             Verdict::Later | Verdict::Dropped(_) => {}
         }
         while let Some(output) = self.itr.poll() {
@@ -340,7 +353,7 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
     fn carry_out(&mut self, now: Instant, output: Output) {
         match output {
             Output::Core(header, inner) => self.send_or_count(now, &header, &inner),
-            Output::Site(packet) => give_to_site(&mut self.site, &self.counters, &packet),
+            Output::Site(packet) => ToSite::new(&mut self.site, &self.counters).give(&packet),
         }
     }
 
@@ -390,15 +403,6 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
                 Err(TrySendError::Closed(_)) => return,
             }
         }
-    }
-}
-
-/// Hands one whole packet to the kernel.
-fn give_to_site(site: &mut impl SuperDevice, counters: &Counters, packet: &[u8]) {
-    let vnet = VnetHeader::default().emit();
-    if let Err(error) = site.send(&[IoSlice::new(&vnet), IoSlice::new(packet)]) {
-        counters.count_drop(DropReason::SiteSend);
-        tracing::trace!(%error, "writing to the site");
     }
 }
 

@@ -38,6 +38,7 @@ mod send_many;
 pub mod show;
 pub mod state;
 pub mod temporary;
+mod to_site;
 pub mod trace;
 pub mod tun;
 pub mod ungrouped;

@@ -40,8 +40,10 @@ pub enum TunError {
     /// Not a name of an interface.
     #[error("{0:?} is no name for a network interface: 1 to 15 octets, without '/', ':' and blanks")]
     Name(String),
-    /// It exists and is no TUN device.
-    #[error("an interface {0} exists that is no TUN device: choose another name with --tun")]
+    /// It exists and is no TUN device, or one with several queues.
+    #[error(
+        "an interface {0} exists that is no TUN device, or one with several queues (`multi_queue`): choose another name with --tun, or make it without"
+    )]
     OtherKind(String),
     /// It puts no vnet header in front of packets.
     #[error("the kernel gives TUN device {0} no vnet headers: {1}")]
@@ -65,7 +67,11 @@ impl Tun {
     /// What the machine lacks, and what to do.
     pub fn open(name: &str) -> Result<Self, TunError> {
         // IFF_NO_PI: nothing in front of the packet.
-        Self::open_with(name, libc::IFF_TUN | libc::IFF_NO_PI)
+        let tun = Self::open_with(name, libc::IFF_TUN | libc::IFF_NO_PI)?;
+        // A device that others have made keeps what was left to the last who had it, and without a vnet header nobody could tell. A kernel that
+        // does not know the call leaves nothing to us.
+        tun.offload(0);
+        Ok(tun)
     }
 
     /// Makes the device as [`Self::open`] does, but with a vnet header in front of each packet, and says how much the kernel leaves
@@ -265,5 +271,6 @@ mod tests {
         assert!(text(libc::EPERM).contains("CAP_NET_ADMIN"));
         assert!(text(libc::EBUSY).contains("--tun"));
         assert!(text(libc::ENODEV).contains("modprobe tun"));
+        assert!(text(libc::EINVAL).contains("multi_queue"));
     }
 }

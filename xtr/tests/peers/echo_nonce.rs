@@ -45,7 +45,8 @@ fn a_locator_that_packets_do_not_reach_is_left_though_its_own_arrive() {
     let near = &lab.sites[0];
     let last =
         near.sent_since(killed).filter(|(_, outer)| outer.destination == first).map(|(at, _)| *at).max().unwrap();
-    assert!(last - killed < secs(10), "{:?}", last - killed);
+    // Up to five seconds to the next request, and as much for it; where the peer asks too it begins once more, a second later.
+    assert!(last - killed < secs(5 + 5 + 1 + 5), "{:?}", last - killed);
     assert_eq!((near.last().destination, near.node.control.counts().echoes_missed), (second, 1));
     assert_eq!(near.node.control.echo_state(first), Some(EchoState::Unanswered));
     let back = lab.now();

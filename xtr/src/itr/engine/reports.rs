@@ -80,7 +80,12 @@ impl Itr {
     pub fn not_sent(&mut self, header: &OuterHeader, packets: usize, octets: usize) {
         self.counters.take_back_alone(Count::Encapsulated, packets);
         self.counters.take_back_alone(Count::EncapsulatedBytes, octets);
-        self.cache.locators_mut().not_sent(header.destination, packets, octets);
+        let locators = self.cache.locators_mut();
+        match quoted::way_of(header) {
+            Some(quoted::Way::Rloc(rloc)) => locators.not_sent(rloc, packets, octets),
+            Some(quoted::Way::Binding(binding)) => locators.not_sent_through(binding, packets, octets),
+            None => {}
+        }
     }
 
     /// Takes a report of a router or host that `quoted`, the start of an encapsulated packet with its outer IP header, cannot

@@ -11,6 +11,8 @@ use wire::data::{Ipv4Header, TrafficClass, UdpHeader, checksum};
 
 use super::*;
 use crate::etr::{EtrConfig, OuterInfo};
+use crate::offload::VnetHeader;
+use crate::shell::relay::relay;
 
 #[derive(Debug, Default)]
 struct Site {
@@ -89,4 +91,22 @@ fn datagrams_that_the_kernel_refuses_merged_are_written_one_by_one_and_no_more_a
     decap.turn();
     assert_eq!((decap.site.refused, payloads(&decap.site)), (1, [expected.clone(), expected].concat()));
     assert_eq!((counters.dropped(DropReason::SiteSend), counters.get(Count::Decapsulated)), (0, 20));
+}
+
+#[test]
+fn what_a_full_relay_has_no_room_for_is_named_so_and_was_never_for_the_site() {
+    let counters = Arc::new(Counters::default());
+    let mut etr = Etr::new(EtrConfig { relays: true, ..EtrConfig::default() }, counters.clone());
+    let prefix = EidPrefix { iid: InstanceId(0), net: "10.0.0.0/24".parse().unwrap() };
+    etr.update(&Update::Relayed { prefix, nat: Some([192, 0, 2, 9].into()) });
+    let (mut out, back) = relay().unwrap();
+    while out.send(&[IoSlice::new(&[0; 60_000])]).is_ok() {}
+    let (_updates, received) = sync_channel(1);
+    let core = Core((0..10).map(datagram).collect());
+    let decap = DecapLoop::new(etr, (Site::default(), core), received, counters.clone(), true);
+    let mut decap = decap.with_relay(Some(out));
+    decap.turn();
+    let dropped = [DropReason::RelayQueue, DropReason::SiteSend].map(|reason| counters.dropped(reason));
+    assert_eq!((counters.get(Count::Relayed), dropped), (10, [10, 0]));
+    drop(back);
 }

@@ -9,7 +9,8 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use wire::address::{EidPrefix, InstanceId};
-use wire::data::{Ipv4Header, TrafficClass, overhead};
+use wire::data::{Ipv4Header, TrafficClass, UdpHeader, checksum, overhead};
+use wire::record::Action;
 
 use super::*;
 use crate::counters::Count;
@@ -18,17 +19,27 @@ use crate::map_cache::{Entry, Forwarding, Locator};
 use crate::offload::{Gso, GsoKind, Partial};
 use crate::shell::device::TooBig;
 
+/// Hands over packets, and takes what it is given but for UDP that was put together.
 #[derive(Debug, Default)]
-struct Site(VecDeque<Vec<u8>>);
+struct Site {
+    packets: VecDeque<Vec<u8>>,
+    got: Vec<Vec<u8>>,
+}
 
 impl SuperDevice for Site {
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        let Some(packet) = self.0.pop_front() else { return Ok(None) };
+        let Some(packet) = self.packets.pop_front() else { return Ok(None) };
         buffer[..packet.len()].copy_from_slice(&packet);
         Ok(Some(packet.len()))
     }
 
-    fn send(&mut self, _: &[IoSlice<'_>]) -> io::Result<()> {
+    fn send(&mut self, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        let written: Vec<u8> = parts.iter().flat_map(|part| part.to_vec()).collect();
+        let (vnet, octets) = VnetHeader::parse(&written).unwrap();
+        if vnet.gso.is_some_and(|gso| gso.kind == GsoKind::Udp) {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        self.got.push(octets.to_vec());
         Ok(())
     }
 }
@@ -106,21 +117,31 @@ fn super_packet(dont_fragment: bool, size: u16, payload: usize, offset: u16) -> 
 }
 
 fn give_packet(core: Core, packet: Vec<u8>) -> (Arc<Counters>, Core) {
+    let locators = vec![Locator { address: RLOC.into(), priority: 1, weight: 1 }];
+    let (counters, encap) = give_towards(Forwarding::Locators(locators), core, packet);
+    (counters, encap.core)
+}
+
+fn give_towards(forwarding: Forwarding, core: Core, packet: Vec<u8>) -> (Arc<Counters>, EncapLoop<Site, Core>) {
     let (now, counters) = (Instant::now(), Arc::new(Counters::default()));
     let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
     let mut itr = Itr::new(now, config, counters.clone());
     itr.update(now, Update::LocalRlocs(vec![[192, 0, 2, 1].into()]));
-    let locators = vec![Locator { address: RLOC.into(), priority: 1, weight: 1 }];
-    let entry = Entry { forwarding: Forwarding::Locators(locators), expires: now + Duration::from_secs(60) };
+    let entry = Entry { forwarding, expires: now + Duration::from_secs(60) };
     let prefix = EidPrefix { iid: InstanceId(0), net: "10.0.1.0/24".parse().unwrap() };
     itr.update(now, Update::Upsert { prefix, entry });
     let (_updates, received) = sync_channel(1);
     let (events, _said) = tokio::sync::mpsc::channel(1);
-    let mut encap = EncapLoop::new(itr, (Site([packet].into()), core), (received, events), counters.clone());
+    let mut encap = EncapLoop::new(
+        itr,
+        (Site { packets: [packet].into(), got: vec![] }, core),
+        (received, events),
+        counters.clone(),
+    );
     encap.turn(now);
     // The next second, in which what was sent to each locator is published.
     encap.turn(now + Duration::from_secs(2));
-    (counters, encap.core)
+    (counters, encap)
 }
 
 #[test]
@@ -169,4 +190,32 @@ fn a_super_packet_that_cannot_be_cut_is_as_many_drops_as_it_has_segments() {
     let core = Core { mtu: 1500, errno: None, taken: vec![], tried: 0 };
     let (counters, core) = give_packet(core, super_packet(true, 1000, 9500, 6));
     assert_eq!((core.tried, counters.dropped(DropReason::SiteMalformed)), (0, 10));
+}
+
+#[test]
+fn datagrams_that_the_kernel_does_not_take_back_as_one_are_written_one_by_one() {
+    let (size, count) = (100, 10);
+    let [source, destination] = [[10, 0, 0, 1], [10, 0, 1, 1]].map(IpAddr::from);
+    let udp = UdpHeader { source: 9, destination: 99, checksum: 0 };
+    let mut segment = [udp.emit(size * count).unwrap().as_slice(), &vec![7; size * count]].concat();
+    let sum = checksum::udp(source, destination, &segment);
+    segment[6..8].copy_from_slice(&sum.to_be_bytes());
+    let (IpAddr::V4(source), IpAddr::V4(destination)) = (source, destination) else { unreachable!() };
+    let class = TrafficClass(0);
+    let header = Ipv4Header { source, destination, protocol: 17, ttl: 9, class, dont_fragment: true };
+    let gso = Gso { kind: GsoKind::Udp, size: u16::try_from(size).unwrap(), congestion: false };
+    let vnet = VnetHeader { checksum: None, gso: Some(gso), header_length: 28 };
+    let packet = [vnet.emit().as_slice(), &header.emit(segment.len()).unwrap(), &segment].concat();
+    let core = Core { mtu: 1500, errno: None, taken: vec![], tried: 0 };
+    let (counters, encap) = give_towards(Forwarding::Negative(Action::NativelyForward), core, packet);
+    let got = &encap.site.got;
+    assert_eq!((got.len(), got.iter().all(|packet| packet.len() == 28 + size)), (count, true));
+    assert!(got.iter().all(|packet| checksum::internet(&packet[..20]) == 0));
+    let is_right = |packet: &Vec<u8>| {
+        let mut udp = packet[20..].to_vec();
+        udp[6..8].fill(0);
+        checksum::udp(source.into(), destination.into(), &udp).to_be_bytes() == packet[26..28]
+    };
+    assert!(got.iter().all(is_right));
+    assert_eq!((counters.get(Count::Native), counters.dropped(DropReason::SiteSend)), (10, 0));
 }

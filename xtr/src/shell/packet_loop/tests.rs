@@ -48,7 +48,8 @@ for_both_tiers! {
     an_inner_packet_with_a_wrong_checksum_crosses_as_it_is,
     packets_for_others_are_dropped_and_counted_one_by_one,
     packets_wait_for_the_verdict_on_their_source_and_enter_in_order,
-    a_nonce_is_echoed_by_the_next_packet_and_all_segments_of_one_share_it,
+    a_nonce_is_echoed_by_the_next_packet_and_all_segments_of_one_ask_for_it,
+    of_the_segments_of_one_connection_the_first_alone_has_the_echo,
     segments_with_different_nonces_that_arrive_as_one_are_told_apart,
     packets_with_an_old_version_cross_and_those_with_a_newer_one_do_not,
     what_a_stranger_says_beside_its_payload_changes_nothing,
@@ -269,7 +270,7 @@ fn lisp_headers(packets: &[Vec<u8>]) -> Vec<[u8; 4]> {
     packets.iter().map(|packet| packet[28..32].try_into().unwrap()).collect()
 }
 
-fn a_nonce_is_echoed_by_the_next_packet_and_all_segments_of_one_share_it<T: Tier>() {
+fn a_nonce_is_echoed_by_the_next_packet_and_all_segments_of_one_ask_for_it<T: Tier>() {
     let now = Instant::now();
     let (mut a, mut b) = trusting_pair::<T>(now);
     let [rloc_a, rloc_b]: [IpAddr; 2] = ["192.0.2.1", "192.0.2.2"].map(|rloc| rloc.parse().unwrap());
@@ -291,6 +292,29 @@ fn a_nonce_is_echoed_by_the_next_packet_and_all_segments_of_one_share_it<T: Tier
     a.packets.turn(now);
     assert_eq!(a.packets.got().len(), 2);
     assert_eq!(a.events.try_recv(), Ok(Event::Echoed { rloc: rloc_b, nonce: 0xab_cdef }));
+}
+
+fn of_the_segments_of_one_connection_the_first_alone_has_the_echo<T: Tier>() {
+    let now = Instant::now();
+    for asks_itself in [false, true] {
+        let (mut a, mut b) = trusting_pair::<T>(now);
+        let [rloc_a, rloc_b]: [IpAddr; 2] = ["192.0.2.1", "192.0.2.2"].map(|rloc| rloc.parse().unwrap());
+        a.packets.update(Update::EchoRequest { rloc: rloc_b, nonce: Some(8), suspended: false });
+        a.packets.turn(now);
+        let nonce = asks_itself.then_some(7);
+        b.packets.update(Update::EchoRequest { rloc: rloc_a, nonce, suspended: false });
+        b.packets.update(Update::EchoAnswer { rloc: rloc_a, nonce: 8 });
+        let mut segments = connection(true, true, 4, 1000);
+        segments.iter_mut().for_each(|segment| segment[12..20].rotate_left(4));
+        b.packets.offer(Offered::segments(segments.clone()));
+        b.packets.turn(now);
+        let behind = if asks_itself { [0xa0, 0, 0, 7] } else { [0; 4] };
+        assert_eq!(lisp_headers(&carry(&mut b, &mut a)), [[0x80, 0, 0, 8], behind, behind, behind]);
+        a.packets.turn(now);
+        assert_eq!(a.packets.got(), segments);
+        assert_eq!(a.events.try_recv(), Ok(Event::Echoed { rloc: rloc_b, nonce: 8 }));
+        assert_eq!(a.counters.get(Count::NonceUnasked), 0);
+    }
 }
 
 fn segments_with_different_nonces_that_arrive_as_one_are_told_apart<T: Tier>() {

@@ -26,7 +26,8 @@ fn packets_leave_from_the_locator_that_is_said_to_lead_there<T: Tier>() {
     let elsewhere = Update::From { rloc: "192.0.2.3".parse().unwrap(), source: first };
     assert_eq!(leaves_from(Some(elsewhere)), second);
     assert_eq!(leaves_from(Some(Update::LocalRlocs(vec![first]))), first);
-    assert_eq!(leaves_from(Some(Update::LocalRlocs(vec![first, second]))), second);
+    assert_eq!(leaves_from(Some(Update::LocalRlocs(vec![first, second]))), first);
+    assert_eq!(leaves_from(Some(Update::From { rloc, source: second })), second);
     assert_eq!(leaves_from(Some(Update::From { rloc, source: first })), first);
     // What a router says of a packet from the other one is believed too.
     a.packets.update(Update::From { rloc, source: second });
