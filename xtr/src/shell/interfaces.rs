@@ -167,6 +167,12 @@ impl Machine {
         self
     }
 
+    /// The addresses that are looked at for duplicates (RFC 4862, section 5.4), and may be of use in a moment.
+    pub fn settling(&self) -> Vec<IpAddr> {
+        let addresses = self.addresses.iter().filter(|own| own.is_tentative && !own.is_duplicate);
+        addresses.map(|own| own.address).collect()
+    }
+
     /// As if these addresses were not there.
     fn set_aside(&mut self, addresses: &[IpAddr]) {
         self.addresses.retain(|own| !addresses.contains(&own.address));
