@@ -23,6 +23,7 @@ fn machine(addresses: &[(u32, &str)]) -> Machine {
         address: text.parse().unwrap(),
         interface: *interface,
         is_lasting: true,
+        is_deprecated: false,
         is_duplicate: false,
         is_tentative: false,
     };
@@ -168,6 +169,58 @@ fn an_address_that_serves_is_kept_while_others_come_and_go_with_the_day() {
     machine.addresses[0].is_tentative = true;
     assert_eq!(found(&machine, &before), Vec::<String>::new());
     assert_eq!(found(&machine.clone().hopeful(), &before), ["192.0.2.9"]);
+}
+
+/// RFC 4862, section 5.5.4.
+#[test]
+fn a_deprecated_address_is_used_where_there_is_no_other() {
+    let nothing = Locators::default();
+    let mut machine = machine(&[(UPLINK, "2001:db8:0:1::1"), (UPLINK, "2001:db8:0:2::1")]);
+    let before = machine.locators(&Wanted::default(), &nothing);
+    assert_eq!(found(&machine, &nothing), ["2001:db8:0:1::1"]);
+    machine.addresses[0].is_deprecated = true;
+    assert_eq!(found(&machine, &before), ["2001:db8:0:2::1"], "though it serves");
+    machine.addresses[1].is_deprecated = true;
+    assert_eq!(found(&machine, &before), ["2001:db8:0:1::1"]);
+    let second = machine.addresses.pop();
+    assert_eq!(found(&machine, &nothing), ["2001:db8:0:1::1"], "the only one");
+    machine.addresses.extend(second);
+    let second = Locators { all: vec![OwnLocator::new("2001:db8:0:2::1".parse().unwrap(), 1, 100)], ..nothing };
+    assert_eq!(found(&machine, &second), ["2001:db8:0:2::1"], "of two the one that serves");
+    // A router that loses its uplink deprecates what it had from there.
+    machine.defaults.push(DefaultRoute { is_v4: false, metric: 2048, interface: BACKUP });
+    machine.addresses.push(Address { interface: BACKUP, is_deprecated: false, ..machine.addresses[1] });
+    machine.addresses[2].address = "2001:db8:0:3::1".parse().unwrap();
+    assert_eq!(found(&machine, &second), ["2001:db8:0:3::1"], "the next uplink has another");
+}
+
+#[test]
+fn a_unique_local_address_is_used_where_the_interface_has_no_global_one() {
+    let local = "fd00:db8::1";
+    let mut machine = machine(&[(UPLINK, local), (UPLINK, "2001:db8::1")]);
+    let both = Locators::default();
+    assert_eq!(found(&machine, &both), ["2001:db8::1"], "whichever the kernel names first");
+    let before = Locators { all: vec![OwnLocator::new(local.parse().unwrap(), 1, 100)], ..both };
+    assert_eq!(found(&machine, &before), ["2001:db8::1"], "though it serves");
+    machine.addresses[1].is_deprecated = true;
+    assert_eq!(found(&machine, &before), [local]);
+    machine.addresses.pop();
+    assert_eq!(found(&machine, &Locators::default()), [local]);
+}
+
+#[test]
+fn what_the_kernel_says_of_an_address_tells_whether_it_may_be_a_locator() {
+    let read = |flags: AddressHeaderFlags, scope: AddressScope| {
+        let mut message = AddressMessage::default();
+        (message.header.flags, message.header.scope) = (flags, scope);
+        message.attributes.push(AddressAttribute::Address("2001:db8::1".parse().unwrap()));
+        address(&message).map(|own| (own.is_lasting, own.is_deprecated)).unwrap()
+    };
+    let (global, none) = (AddressScope::Universe, AddressHeaderFlags::empty());
+    assert_eq!(read(none, global), (true, false));
+    assert_eq!(read(AddressHeaderFlags::Deprecated, global), (true, true));
+    assert_eq!(read(AddressHeaderFlags::Secondary, global), (false, false));
+    assert_eq!(read(none, AddressScope::Link), (false, false));
 }
 
 #[test]
