@@ -3,7 +3,8 @@
 //! mapping and an SMR to each ITR, so those that do it again and again are made to wait (RFC 9301, section 8.2).
 //!
 //! That a locator has gone is told at once: packets for it are lost. So is that it is back, for the first time. If it goes again soon, it
-//! has to have been there for a second the next time, and each time for twice as long as before.
+//! has to have been there for a second the next time, and each time for twice as long as before. Where there is no other one that could be
+//! preferred to it, it is one at once all the same.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -44,22 +45,16 @@ struct Flaps {
 impl Damper {
     /// The locators of this node, which had those of `before`, as [`Machine::locators`] has them, without those that have to wait: as if
     /// their addresses were not there yet.
-    pub fn locators(&mut self, now: Instant, mut machine: Machine, wanted: &Wanted, before: &Locators) -> Locators {
+    pub fn locators(&mut self, now: Instant, machine: Machine, wanted: &Wanted, before: &Locators) -> Locators {
         self.flaps.retain(|_, flaps| now.saturating_duration_since(flaps.last) < QUIET);
         self.due = None;
         let served = before.reachable();
-        let mut waiting = Vec::new();
-        let found = loop {
-            let found = machine.locators(wanted, before);
-            let come = found.reachable().into_iter().filter(|address| !served.contains(address));
-            let to_wait: Vec<_> = come.filter(|address| self.has_to_wait(now, *address)).collect();
-            if to_wait.is_empty() {
-                break found;
-            }
-            // Others may take their place.
-            machine.set_aside(&to_wait);
-            waiting.extend(to_wait);
-        };
+        let whole = machine.locators(wanted, before);
+        let (mut found, mut waiting) = self.without_those_that_wait(now, machine, wanted, before);
+        if found.reachable().is_empty() && !waiting.is_empty() {
+            // Without any locator the site is out of reach.
+            (found, waiting, self.due) = (whole, Vec::new(), None);
+        }
         let there = found.reachable();
         for (address, flaps) in &mut self.flaps {
             if flaps.since.is_some() && !waiting.contains(address) {
@@ -73,6 +68,28 @@ impl Damper {
         }
         self.wanted = Some(wanted.clone());
         found
+    }
+
+    /// The locators without those that have to wait, and these.
+    fn without_those_that_wait(
+        &mut self,
+        now: Instant,
+        mut machine: Machine,
+        wanted: &Wanted,
+        before: &Locators,
+    ) -> (Locators, Vec<IpAddr>) {
+        let (served, mut waiting) = (before.reachable(), Vec::new());
+        loop {
+            let found = machine.locators(wanted, before);
+            let come = found.reachable().into_iter().filter(|address| !served.contains(address));
+            let to_wait: Vec<_> = come.filter(|address| self.has_to_wait(now, *address)).collect();
+            if to_wait.is_empty() {
+                return (found, waiting);
+            }
+            // Others may take their place.
+            machine.set_aside(&to_wait);
+            waiting.extend(to_wait);
+        }
     }
 
     /// When [`Self::locators`] has something else to say though nothing has changed.

@@ -243,8 +243,9 @@ fn the_addresses_of_a_named_interface_are_locators_with_its_priority() {
 }
 
 const FLAPPING: &str = "192.0.2.1";
+const STEADY: &str = "198.51.100.1";
 
-/// A node whose only address comes and goes, and what it has registered.
+/// A node one of whose addresses comes and goes, and what it has registered.
 struct Flapping {
     now: std::time::Instant,
     damper: Damper,
@@ -255,9 +256,11 @@ struct Flapping {
 }
 
 impl Flapping {
-    fn new() -> Self {
+    /// With these locators beside it, which are always there.
+    fn beside(steady: &[&str]) -> Self {
         let now = std::time::Instant::now();
-        let given = vec![OwnLocator::new(FLAPPING.parse().unwrap(), 1, 100)];
+        let given = [&[FLAPPING], steady].concat();
+        let given: Vec<_> = given.iter().map(|text| OwnLocator::new(text.parse().unwrap(), 1, 100)).collect();
         let key = AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: Secret::new("of the site") };
         let prefix = EidPrefix { iid: InstanceId(0), net: "10.0.0.0/24".parse().unwrap() };
         let server = Server {
@@ -287,13 +290,18 @@ impl Flapping {
     fn look(&mut self, is_there: bool) -> bool {
         let machine = machine(&BOTH[usize::from(!is_there)..]);
         let found = self.damper.locators(self.now, machine, &self.wanted, &self.locators);
-        assert_eq!(found.mtus.is_empty(), found.reachable().is_empty(), "what waits has no MTU either");
+        let (flapping, reachable) = (FLAPPING.parse().unwrap(), found.reachable());
+        assert_eq!(found.mtus.contains_key(&flapping), reachable.contains(&flapping), "what waits has no MTU either");
         if found != self.locators {
             self.locators = found.clone();
             let Locators { all: locators, unreachable, mtus: _ } = found;
             self.control.handle(self.now, engine::Input::Reached { locators, unreachable });
         }
-        self.locators.reachable() == [FLAPPING.parse::<IpAddr>().unwrap()]
+        self.is_told()
+    }
+
+    fn is_told(&self) -> bool {
+        self.locators.reachable().contains(&FLAPPING.parse().unwrap())
     }
 
     /// The Map-Server answers at once.
@@ -326,8 +334,7 @@ impl Flapping {
                 seen = Some(is_there(tenth));
                 self.look(is_there(tenth));
             }
-            let is_told = !self.locators.reachable().is_empty();
-            gone = if is_there(tenth) || !is_told { 0 } else { gone + 1 };
+            gone = if is_there(tenth) || !self.is_told() { 0 } else { gone + 1 };
             assert!(gone <= 3, "a loss is told within 300 ms");
             self.serve();
         }
@@ -337,19 +344,42 @@ impl Flapping {
 /// Each change is a Map-Register: RFC 9301, section 8.2, wants few of them.
 #[test]
 fn an_address_that_comes_and_goes_for_a_minute_costs_few_map_registers() {
-    for (half, most) in [(3, 6), (6, 6), (13, 8), (25, 10), (70, 12)] {
-        let mut node = Flapping::new();
+    for (half, most) in [(3, 12), (6, 12), (13, 14), (25, 18), (70, 22)] {
+        let mut node = Flapping::beside(&[STEADY]);
         node.run(600, |tenth| tenth / half % 2 == 0);
         assert!(node.registers <= most, "{} Map-Registers where it changes every {half} tenths", node.registers);
         // It ends, and nothing is held back for long.
         node.run(300, |_| true);
-        assert_eq!(node.locators.reachable().len(), 1, "{half}");
+        assert_eq!(node.locators.reachable().len(), 2, "{half}");
     }
+}
+
+/// Nothing could be preferred to it, and of its loss nobody can be told.
+#[test]
+fn a_locator_without_others_is_one_as_soon_as_it_is_there_and_costs_a_map_register_each_time() {
+    for half in [3, 6, 13, 25, 70] {
+        let (mut node, mut gone) = (Flapping::beside(&[]), 0);
+        node.run(600, |tenth| tenth / half % 2 == 0);
+        let returns = 600 / (2 * half) as usize;
+        assert!(node.registers <= returns + 2, "{} Map-Registers of {returns} returns", node.registers);
+        for _ in 0..20 {
+            gone += usize::from(!node.look(false));
+            assert!(node.look(true), "at once");
+            assert_eq!(node.damper.due(), None);
+        }
+        assert_eq!(gone, 20);
+    }
+    // What it does meanwhile counts when there is another one.
+    let mut node = Flapping::beside(&[]);
+    (0..4).for_each(|_| assert!(!node.look(false) && node.look(true)));
+    node.look(false);
+    node.wanted.given.push(OwnLocator::new(STEADY.parse().unwrap(), 1, 100));
+    assert!(!node.look(false) && !node.look(true), "the other one is preferred");
 }
 
 #[test]
 fn the_first_return_of_a_locator_counts_at_once_and_so_does_one_after_a_quiet_time() {
-    let mut node = Flapping::new();
+    let mut node = Flapping::beside(&[STEADY]);
     let wait = |node: &mut Flapping, millis| node.now += Duration::from_millis(millis);
     for turn in 0..3 {
         assert!(!node.look(false));
@@ -424,16 +454,21 @@ impl Looks {
 
 #[test]
 fn addresses_that_wait_side_by_side_do_not_wait_for_each_other() {
-    let (mut looks, both) = (Looks::new(), ["192.0.2.1", "2001:db8::1"]);
+    let (mut looks, wanted) = (Looks::new(), ["192.0.2.1", "2001:db8::1", STEADY]);
+    let mut look = |millis, there: &[&str]| {
+        let mut found = looks.look(millis, &wanted, &[there, &[STEADY]].concat());
+        assert_eq!(found.pop().unwrap(), STEADY);
+        (found, looks.damper.due())
+    };
+    let both = &wanted[..2];
     for _ in 0..2 {
-        assert_eq!(looks.look(200, &both, &both), both);
-        assert!(looks.look(200, &both, &[]).is_empty());
+        assert_eq!(look(200, both).0, both);
+        assert!(look(200, &[]).0.is_empty());
     }
-    assert!(looks.look(200, &both, &both[..1]).is_empty());
-    assert!(looks.look(400, &both, &both).is_empty());
-    assert_eq!(looks.look(600, &both, &both), both[..1], "a second after it came");
-    assert_eq!(looks.look(400, &both, &both), both);
-    assert_eq!(looks.damper.due(), None);
+    assert!(look(200, &both[..1]).0.is_empty());
+    assert!(look(400, both).0.is_empty());
+    assert_eq!(look(600, both).0, both[..1], "a second after it came");
+    assert_eq!(look(400, both), (both.iter().map(ToString::to_string).collect(), None));
 }
 
 #[test]
