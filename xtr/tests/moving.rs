@@ -550,6 +550,48 @@ fn other_map_resolvers_are_asked_about_what_rests() {
     assert_eq!(node.requests()[0].0, "203.0.113.54");
 }
 
+const V6_SERVER: &str = "2001:db8:53::1";
+const V6_RLOC: &str = "2001:db8:1::1";
+
+/// The node has these locators from now on.
+fn located(node: &mut Node, rlocs: &[&str]) {
+    node.input(Input::Locators(rlocs.iter().map(|rloc| OwnLocator::new(ip(rloc), 1, 100)).collect()));
+}
+
+#[test]
+fn itrs_are_told_at_once_though_a_map_server_is_of_a_family_that_the_node_lacks() {
+    let (mut node, _) = registered();
+    take(&mut node, vec![server(SERVER, ours()), server(V6_SERVER, ours())], &[RESOLVER]);
+    ask(&mut node);
+    located(&mut node, &["192.0.2.9"]);
+    assert_eq!(solicited(&mut node), Vec::<String>::new(), "not before the other has confirmed it");
+    let (_, register) = node.register();
+    node.notify(&register, |notify| notify);
+    assert_eq!(solicited(&mut node), ["10.1.0.0/16"]);
+    // One that is of both waits for both.
+    ask(&mut node);
+    located(&mut node, &["192.0.2.9", V6_RLOC]);
+    let (_, register) = node.registers().remove(0);
+    node.notify(&register, |notify| notify);
+    assert_eq!(solicited(&mut node), Vec::<String>::new());
+}
+
+#[test]
+fn a_withdrawal_that_cannot_be_sent_ends_like_one_that_nobody_answers() {
+    let (mut node, _) = registered();
+    located(&mut node, &[RLOC, V6_RLOC]);
+    take(&mut node, vec![server(SERVER, ours()), server(V6_SERVER, ours())], &[RESOLVER]);
+    located(&mut node, &[RLOC]);
+    node.sent.clear();
+    take(&mut node, vec![server(SERVER, ours())], &[RESOLVER]);
+    let withdrawn = |node: &Node| node.control.registrations(node.now).filter(|row| row.withdrawing).count();
+    assert_eq!(withdrawn(&node), 1);
+    node.advance(limits::LONGEST_RETRY * (limits::WITHDRAWALS - 1));
+    assert_eq!(withdrawn(&node), 1, "the node may get a locator of that family");
+    node.advance(limits::LONGEST_RETRY);
+    assert_eq!(withdrawn(&node), 0);
+}
+
 #[test]
 fn a_node_that_goes_away_withdraws_from_those_that_are_left_and_from_those_that_go() {
     let (mut node, _) = registered();

@@ -313,9 +313,16 @@ impl Registrar {
         self.batches.iter().filter_map(|batch| batch.due).chain(self.had_until).min()
     }
 
-    /// Whether every Map-Server has confirmed what was last to be told to it.
+    /// Whether every Map-Server that can be told has confirmed what was last to be told to it.
     pub fn is_confirmed(&self) -> bool {
-        self.batches.iter().all(|batch| !batch.is_news || batch.due.is_none())
+        self.batches.iter().all(|batch| !batch.is_news || batch.due.is_none() || self.lacks_family(batch))
+    }
+
+    /// Whether none of our locators has the family of the Map-Server, while there are some.
+    fn lacks_family(&self, batch: &Batch) -> bool {
+        let rlocs = self.database.rlocs();
+        let is_open = !self.through.is_closed() && !rlocs.is_empty();
+        is_open && self.through.paths(self.servers[batch.server].to, &rlocs).is_empty()
     }
 
     /// Whether every withdrawal was confirmed.
@@ -493,7 +500,10 @@ impl Registrar {
         let mut paths = self.through.paths(server.to, &rlocs);
         if paths.is_empty() {
             self.tally.count(Refusal::NoLocatorOfFamily);
-            self.batches[index].due = Some(now + limits::LONGEST_RETRY);
+            let batch = &mut self.batches[index];
+            batch.due = Some(now + limits::LONGEST_RETRY);
+            // It ends like one that nobody answers.
+            batch.unanswered = batch.unanswered.saturating_add(u32::from(batch.withdrawing));
             return;
         }
         self.batches[index].begin(now, &mut paths);
