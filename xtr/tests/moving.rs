@@ -211,6 +211,8 @@ fn a_whole_prefix_is_delivered_here_as_long_as_one_map_server_has_it_from_us() {
     assert_eq!(node.control.all_moved(), [prefix("10.1.0.0/16")]);
     node.sent.clear();
     says(&mut node, 2, nobodys("10.1.0.0/16"));
+    let (_, register) = node.register();
+    node.notify(&register, |notify| notify);
     assert_eq!(node.control.all_moved(), [], "the first has it from us again");
     assert_eq!(node.control.registrations(node.now).filter(|row| row.moved).count(), 1);
 }
@@ -235,6 +237,22 @@ fn a_map_server_that_confirms_nothing_has_no_prefix_from_us() {
     let register = MapRegister::decode(&to_second.unwrap().2).unwrap();
     second_says(&mut node, register.nonce, register.records);
     assert_eq!(moved(&mut node), Some(vec![]), "it has it again");
+}
+
+#[test]
+fn a_map_server_has_a_prefix_that_came_later_when_it_has_confirmed_that_one() {
+    let (mut node, register) = registered_with_one_of_two();
+    second_says(&mut node, register.nonce, register.records);
+    node.input(Input::AddEid(prefix("10.9.0.0/16")));
+    let to_second = std::mem::take(&mut node.sent).into_iter().rfind(|(_, to, _)| to.ip() == ip(SECOND_SERVER));
+    says(&mut node, 1, behind_other("10.9.0.0/16"));
+    node.sent.clear();
+    says(&mut node, 2, behind_other("10.1.0.0/16"));
+    assert_eq!(node.control.all_moved(), [prefix("10.9.0.0/16")], "the second has the other one alone");
+    let register = MapRegister::decode(&to_second.unwrap().2).unwrap();
+    assert_eq!(eids(&register), ["10.1.0.0/16", "10.9.0.0/16", "2001:db8:a::/48"]);
+    second_says(&mut node, register.nonce, register.records);
+    assert_eq!(node.control.all_moved(), []);
 }
 
 #[test]

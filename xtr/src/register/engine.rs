@@ -192,6 +192,8 @@ struct Batch {
     unanswered: u32,
     refused: Option<Refused>,
     confirmed: Option<Instant>,
+    /// Those of its prefixes that came later than that.
+    joined: Vec<EidPrefix>,
     /// Whether it takes back what an earlier message registered.
     withdrawing: bool,
     /// `None`: a withdrawal that was confirmed, or a message that cannot be sent.
@@ -379,11 +381,12 @@ impl Registrar {
             if withdrawing {
                 continue;
             }
+            let joined = self.batches[index].joined.clone();
             let count = self.count_that_fits(&self.batches[index].prefixes, &self.servers[server]);
             let mut rest = self.batches[index].prefixes.split_off(count);
             while !rest.is_empty() {
                 let later = rest.split_off(self.count_that_fits(&rest, &self.servers[server]));
-                self.batches.push(Batch { confirmed, ..Batch::new(server, rest, now) });
+                self.batches.push(Batch { confirmed, joined: joined.clone(), ..Batch::new(server, rest, now) });
                 rest = later;
             }
         }
@@ -451,9 +454,11 @@ impl Registrar {
             match self.batches.iter().rposition(has_room) {
                 Some(index) => {
                     let batch = &mut self.batches[index];
-                    batch.prefixes.push(prefix);
-                    batch.prefixes.sort_unstable();
-                    batch.prefixes.dedup();
+                    if !batch.prefixes.contains(&prefix) {
+                        batch.prefixes.push(prefix);
+                        batch.prefixes.sort_unstable();
+                        batch.joined.push(prefix);
+                    }
                     batch.hurry(now);
                 }
                 None => self.batches.push(Batch::new(server, vec![prefix], now)),
@@ -466,7 +471,7 @@ impl Registrar {
         self.is_ours_again(prefix);
         let mut registered_with = Vec::new();
         for batch in self.batches.iter_mut().filter(|batch| !batch.withdrawing && batch.prefixes.contains(&prefix)) {
-            batch.prefixes.retain(|other| *other != prefix);
+            batch.drop_prefix(&prefix);
             registered_with.push(batch.server);
         }
         self.batches.retain(|batch| !batch.prefixes.is_empty());
@@ -632,10 +637,22 @@ impl Batch {
             unanswered: 0,
             refused: None,
             confirmed: None,
+            joined: Vec::new(),
             withdrawing: false,
             due: Some(due),
             is_news: true,
         }
+    }
+
+    fn drop_prefix(&mut self, prefix: &EidPrefix) {
+        self.prefixes.retain(|other| other != prefix);
+        self.joined.retain(|other| other != prefix);
+    }
+
+    /// Until when its Map-Server has an EID-prefix from us, if it has confirmed nothing since.
+    fn has_until(&self, prefix: &EidPrefix) -> Option<Instant> {
+        let is_in = !self.withdrawing && self.prefixes.contains(prefix) && !self.joined.contains(prefix);
+        self.confirmed.filter(|_| is_in).map(|at| at + limits::FORGOTTEN)
     }
 
     /// Makes the message due now; what answers an earlier one of other contents no longer counts.
@@ -697,6 +714,7 @@ impl Batch {
     fn confirmed(&mut self, now: Instant, by_all: bool) {
         (self.unanswered, self.refused) = (0, None);
         self.confirmed = Some(now);
+        self.joined.clear();
         self.is_news = false;
         if by_all || self.withdrawing {
             self.outstanding.clear();

@@ -56,7 +56,7 @@ impl Registrar {
         let mut is_on_its_way = false;
         let of_server = self.batches.iter_mut().filter(|batch| batch.server == server && !batch.withdrawing);
         for batch in of_server.filter(|batch| batch.prefixes.contains(&prefix)) {
-            batch.prefixes.retain(|other| *other != prefix);
+            batch.drop_prefix(&prefix);
             is_on_its_way |= !batch.outstanding.is_empty();
         }
         self.batches.retain(|batch| !batch.prefixes.is_empty());
@@ -95,20 +95,15 @@ impl Registrar {
     /// Says what has moved, if that has changed. Of a whole EID-prefix that a Map-Server still has from us packets are delivered here: where
     /// two Map-Servers disagree each xTR would leave them to the other. One that has confirmed nothing for three minutes has it no more.
     pub(super) fn say_moved(&mut self, now: Instant) {
-        let moved = self.moved.iter().map(|(_, prefix)| *prefix);
-        let mut moved: BTreeSet<EidPrefix> = moved.collect();
-        self.had_until = None;
-        if !moved.is_empty() {
-            let until = |batch: &Batch| batch.confirmed.filter(|_| !batch.withdrawing).map(|at| at + limits::FORGOTTEN);
-            let having = self.batches.iter().filter_map(|batch| Some((batch, until(batch)?)));
-            for (batch, until) in having.filter(|(_, until)| *until > now) {
-                let all = moved.len();
-                moved.retain(|prefix| !batch.prefixes.contains(prefix));
-                if moved.len() < all {
-                    self.had_until = self.had_until.min(Some(until)).or(Some(until));
-                }
-            }
-        }
+        let mut moved: BTreeSet<EidPrefix> = self.moved.iter().map(|(_, prefix)| *prefix).collect();
+        let mut had_until = None;
+        moved.retain(|prefix| {
+            let until = self.batches.iter().filter_map(|batch| batch.has_until(prefix));
+            let until = until.filter(|until| *until > now).max();
+            had_until = had_until.into_iter().chain(until).min();
+            until.is_none()
+        });
+        self.had_until = had_until;
         moved.extend(self.moved_parts.keys().map(|(_, prefix)| *prefix));
         if !moved.iter().eq(&self.all_moved) {
             self.all_moved = moved.into_iter().collect();
