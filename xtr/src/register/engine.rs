@@ -13,6 +13,7 @@ use wire::control::auth::{self, Accept, AuthKey, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapRegister, Nonce, XtrIdentity};
 use wire::record::{MappingRecord, Ttl};
 
+use self::moving::Moved;
 use super::heard::Heard;
 use super::limits;
 use super::nonce::RisingNonce;
@@ -100,6 +101,8 @@ pub enum Input<'a> {
     Again,
     /// The mapping system says that this EID-prefix leads to us.
     Here(EidPrefix),
+    /// The mapping system says that nobody has this EID-prefix.
+    Nobodys(EidPrefix),
     /// The node goes away: take every registration back.
     Withdraw,
 }
@@ -119,6 +122,8 @@ pub enum Output {
     Returned(EidPrefix),
     /// What came was a Map-Notify of a Map-Server, as its tag proves.
     Verified,
+    /// The mapping system is to be asked who has this EID-prefix of ours: a Map-Server has said that another xTR has it, which may not be so.
+    Ask(EidPrefix),
     /// All that has moved and not returned has changed: parts, whatever Map-Server says so, and what no Map-Server has from us any more.
     AllMoved(Vec<EidPrefix>),
 }
@@ -140,6 +145,8 @@ pub struct Registration {
     pub withdrawing: bool,
     /// Whether there is no such message: another xTR has registered the prefix since, and keeps it until it is withdrawn.
     pub moved: bool,
+    /// Of a whole EID-prefix that no Map-Server has from us: the time until the mapping system is asked whether anybody has it.
+    pub asks_in: Option<Duration>,
 }
 
 /// A Map-Notify under the nonce of a Map-Register that confirmed nothing. Who has sent it is not proven.
@@ -167,7 +174,7 @@ pub struct Registrar {
     /// Servers that are no longer configured, until they have confirmed that or are given up.
     retired: BTreeSet<usize>,
     /// Prefixes that another xTR has registered with a server since we did.
-    moved: BTreeSet<(usize, EidPrefix)>,
+    moved: BTreeMap<(usize, EidPrefix), Moved>,
     /// Parts of our prefixes that another xTR has registered with a server, and when that was last said.
     moved_parts: BTreeMap<(usize, EidPrefix), Instant>,
     /// What was last said to have moved.
@@ -214,7 +221,7 @@ impl Registrar {
             database,
             servers,
             retired: BTreeSet::new(),
-            moved: BTreeSet::new(),
+            moved: BTreeMap::new(),
             moved_parts: BTreeMap::new(),
             all_moved: Vec::new(),
             had_until: None,
@@ -273,6 +280,7 @@ impl Registrar {
             }
             Input::Again => self.hurry(now),
             Input::Here(prefix) => self.is_here(now, prefix),
+            Input::Nobodys(prefix) => self.is_free(now, prefix),
             Input::Withdraw => {
                 self.withdrawing = true;
                 self.batches.iter_mut().for_each(|batch| batch.withdrawing = true);
@@ -300,6 +308,7 @@ impl Registrar {
         if self.had_until.is_some_and(|until| until <= now) {
             self.say_moved(now);
         }
+        self.doubt_moves(now);
     }
 
     /// The next thing to do, until there is none.
@@ -312,7 +321,8 @@ impl Registrar {
         if self.through.is_closed() {
             return None;
         }
-        self.batches.iter().filter_map(|batch| batch.due).chain(self.had_until).min()
+        let asks = self.moved.values().map(|moved| moved.asks);
+        self.batches.iter().filter_map(|batch| batch.due).chain(self.had_until).chain(asks).min()
     }
 
     /// Whether every Map-Server that can be told has confirmed what was last to be told to it.
@@ -357,8 +367,9 @@ impl Registrar {
             last_refused: batch.refused,
             withdrawing: batch.withdrawing,
             moved: false,
+            asks_in: None,
         });
-        registered.chain(self.moved())
+        registered.chain(self.moved(now))
     }
 
     /// Splits each server's prefixes into messages that fit a packet: one where possible, since some servers take each
