@@ -302,7 +302,7 @@ fn registrations_table(rows: Option<&Vec<Value>>) -> String {
     for row in &mut rows {
         row["moved"] = match (&row["moved"], &row["asks_in"]) {
             (Value::Bool(true), Value::Null) => json!("yes"),
-            (Value::Bool(true), time) => json!(format!("yes (asks again in {} s)", cell(Some(time)))),
+            (Value::Bool(true), time) => json!(format!("yes (asks in {} s)", cell(Some(time)))),
             _ => json!("-"),
         };
         let last = &row["last_refused"];
@@ -421,7 +421,7 @@ mod tests {
         let show = |rows: &[Value]| table(Table::Registrations, &json!({ "registrations": rows }));
         assert!(!show(&[row(false, None)]).contains("moved"));
         let text = show(&[row(false, None), row(true, Some(57)), row(true, None)]);
-        let ends = ["moved", "0           -", "yes (asks again in 57 s)", "0           yes"];
+        let ends = ["moved", "0           -", "yes (asks in 57 s)", "0           yes"];
         text.lines().zip(ends).for_each(|(line, end)| assert!(line.ends_with(end), "{line}"));
         assert_eq!(text.lines().count(), 4);
     }
