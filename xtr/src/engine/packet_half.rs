@@ -43,8 +43,9 @@ impl Control {
         let Some(update) = self.beside_bindings(update) else { return };
         self.tell_subscriber(now, &update);
         if let Update::Upsert { prefix, entry } = &update
-            && let Forwarding::Negative(Action::NativelyForward | Action::DropNoReason) = &entry.forwarding
+            && let Forwarding::Negative(Action::NativelyForward) = &entry.forwarding
         {
+            // Drop does not say so: it is also what a Map-Server answers of an EID that is registered, and for which nobody can sign.
             self.registrar.handle(now, register::Input::Nobodys(*prefix));
         }
         let mut update = match update {
