@@ -4,6 +4,7 @@
 
 mod double;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use double::{Node, RESOLVER, RLOC, SERVER, WithNegative, key, prefix, reply_to, secs};
@@ -531,6 +532,41 @@ fn what_has_moved_stays_with_who_has_it_and_is_asked_about_each_three_minutes() 
     node.sent.clear();
     node.advance(limits::MOVE_DOUBTED - secs(1));
     assert_eq!(asked(&mut node).len(), 0);
+}
+
+/// Of what the first one has from us again nothing would be asked, and the second would be left to nobody.
+#[test]
+fn what_two_map_servers_have_said_one_after_the_other_is_registered_again_with_both() {
+    let (mut node, register) = registered_with_one_of_two();
+    second_says(&mut node, register.nonce, register.records);
+    says(&mut node, 1, behind_other("10.1.0.0/16"));
+    node.advance(secs(2));
+    second_says(&mut node, Nonce((1 << 60) + 1), vec![behind_other("10.1.0.0/16")]);
+    let (mut questions, mut registered) = (0, BTreeSet::new());
+    for _ in 0..2 * limits::MOVE_DOUBTED.as_secs() {
+        node.advance(secs(1));
+        for (_, to, bytes) in std::mem::take(&mut node.sent) {
+            match ControlMessage::decode(&bytes).unwrap() {
+                ControlMessage::Ecm(ecm) => {
+                    let request = MapRequest::decode(&ecm.message).unwrap();
+                    questions += 1;
+                    node.reply(&reply_to(&request, &[]).with_negative("10.1.0.0/16", Action::NativelyForward, 1));
+                }
+                ControlMessage::MapRegister(register) => {
+                    registered.extend(eids(&register).contains(&both()[0]).then_some(to.ip()));
+                    if to.ip() == ip(SECOND_SERVER) {
+                        second_says(&mut node, register.nonce, register.records);
+                    } else {
+                        node.notify(&register, |notify| notify);
+                    }
+                }
+                other => assert!(matches!(other, ControlMessage::MapNotifyAck(_)), "{other:?}"),
+            }
+        }
+    }
+    assert_eq!(registered, [SERVER, SECOND_SERVER].map(ip).into());
+    assert!(node.control.registrations(node.now).all(|row| !row.moved));
+    assert_eq!(questions, 1);
 }
 
 /// A Map-Resolver may not have heard of it yet.

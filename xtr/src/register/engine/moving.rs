@@ -17,7 +17,7 @@ use crate::refusal::Refusal;
 /// A whole EID-prefix of ours that a Map-Server says another xTR has.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moved {
-    /// When it last said so.
+    /// When a Map-Server last said so of it.
     said: Instant,
     /// When the mapping system is asked about it.
     pub(super) asks: Instant,
@@ -72,7 +72,10 @@ impl Registrar {
         if is_on_its_way {
             self.batches.push(Batch { withdrawing: true, ..Batch::new(server, vec![prefix], now) });
         }
-        self.moved.insert((server, prefix), Moved { said: now, asks: now + limits::MOVE_DOUBTED });
+        // What other Map-Servers have said of it is looked into together with that: where one had it from us again the rest would be kept.
+        let moved = Moved { said: now, asks: now + limits::MOVE_DOUBTED };
+        self.moved.insert((server, prefix), moved);
+        self.moved.iter_mut().filter(|((_, other), _)| *other == prefix).for_each(|(_, of_other)| *of_other = moved);
     }
 
     /// One for which there is no room is sent to as before.
@@ -96,7 +99,7 @@ impl Registrar {
         self.outputs.extend(doubted.into_iter().map(Output::Ask));
     }
 
-    /// Nobody has it, three minutes after a Map-Server has said that another xTR does: it is registered again.
+    /// Nobody has it, three minutes after the last Map-Server has said that another xTR does: it is registered again with all that have.
     pub(super) fn is_free(&mut self, now: Instant, prefix: EidPrefix) {
         let is_doubted = |moved: &Moved| now.saturating_duration_since(moved.said) >= limits::MOVE_DOUBTED;
         let free = self.moved.iter().filter(|((_, moved), at)| prefix.covers(moved) && is_doubted(at));
