@@ -112,7 +112,7 @@ pub struct Natted {
     random: StdRng,
     peers: Vec<Peer>,
     standing: Standing,
-    /// Our locators when somebody was heard last.
+    /// Our locators of each family when somebody of that was heard last: who is reached by one family says nothing of a NAT of the other.
     heard_at: Vec<IpAddr>,
     /// Until when somebody may say something: after the start, and after a move to where nobody was heard.
     undecided_until: Option<Instant>,
@@ -339,7 +339,10 @@ impl Natted {
         let keepalive = if has_others { limits::KEEPALIVE_OF_SEVERAL } else { limits::KEEPALIVE };
         peer.is_translated = seen.is_some_and(|seen| is_translated(&self.rlocs, peer.role, seen));
         if seen.is_some() {
-            (self.heard_at, self.undecided_until) = (self.rlocs.clone(), None);
+            let of_family = |rloc: &IpAddr| rloc.is_ipv4() == link.is_ipv4();
+            self.heard_at.retain(|rloc| !of_family(rloc));
+            self.heard_at.extend(self.rlocs.iter().copied().filter(of_family));
+            self.undecided_until = None;
         }
         let (role, former) = (peer.role, peer.answered(now, keepalive, (link, seen)));
         if role == Role::Rtr {
@@ -414,7 +417,7 @@ impl Natted {
         }
     }
 
-    /// Whether the node has other locators than those at which somebody was heard, so that nothing is known of a NAT in front of these.
+    /// Whether the node has none of the locators at which somebody was heard, so that nothing is known of a NAT in front of those that it has.
     fn is_elsewhere(&self) -> bool {
         !self.rlocs.is_empty() && !self.rlocs.iter().any(|rloc| self.heard_at.contains(rloc))
     }

@@ -382,6 +382,29 @@ fn who_has_moved_to_where_no_rtr_is_heard_registers_its_locators() {
     assert_eq!(node.control.natted().unwrap().standing(), &Standing::Behind(vec![]));
 }
 
+/// A NAT of IPv4 is in front of no IPv6 address.
+#[test]
+fn who_is_left_with_locators_of_a_family_in_which_nobody_was_heard_registers_them() {
+    const V6: &str = "2001:db8::2";
+    const V6_RTR: &str = "2001:db8:53::2";
+    for (heard, is_behind) in [(vec![(RTR, XTR)], false), (vec![(V6_RTR, V6), (RTR, XTR)], true)] {
+        let database = Database::new(vec![prefix(EID)], vec![own(XTR, 1), own(V6, 1)], Ttl::DEFAULT);
+        let rtrs: Vec<_> = heard.iter().map(|(rtr, _)| *rtr).collect();
+        let mut node = Node::natted_at(Mode::Auto, &rtrs, database);
+        let begun = node.done();
+        for (rtr, local) in &heard {
+            let nonce = asked_from(&begun, rtr, local).unwrap();
+            node.come_to_data_port_of(ip(local), at(rtr, 4342), seen(nonce, NAT, 50_001));
+        }
+        assert!(matches!(node.control.natted().unwrap().standing(), Standing::Behind(ways) if !ways.is_empty()));
+        node.control.handle(node.now, Input::Locators(vec![own(V6, 1)]));
+        assert!(matches!(node.control.natted().unwrap().standing(), Standing::Behind(_)), "as before, for a while");
+        node.wait(Duration::from_secs(if is_behind { 60 } else { 10 }));
+        let expected = if is_behind { Standing::Behind(vec![]) } else { Standing::Direct };
+        assert_eq!(*node.control.natted().unwrap().standing(), expected, "{heard:?}");
+    }
+}
+
 #[test]
 fn who_has_moved_behind_another_nat_is_led_by_its_rtr_all_the_while() {
     const ELSEWHERE: &str = "10.7.0.2";
