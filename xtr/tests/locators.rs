@@ -119,11 +119,13 @@ fn a_node_starts_where_one_of_its_locators_is_missing_and_takes_it_when_it_is_th
     let both = |missing: bool| vec![(ip(NEAR), true), (ip(MISSING), missing)];
     wait_for("registration with R clear", || registered() == both(false));
     assert!(stands("down"));
+    assert!(![4341, 4342].into_iter().any(|port| is_open(MISSING, port)));
     change_address(MISSING, true);
     wait_for("registration with R set", || registered() == both(true));
     assert!(stands("up"));
+    // Each thread opens its own.
     for port in [4341, 4342] {
-        assert!(UdpSocket::bind((MISSING, port)).is_err(), "packets and messages are taken there");
+        wait_for("port where packets and messages are taken", || is_open(MISSING, port));
     }
     drop(node);
     // Without any it cannot do anything.
@@ -131,6 +133,14 @@ fn a_node_starts_where_one_of_its_locators_is_missing_and_takes_it_when_it_is_th
     let arguments = ["--eid-prefix", "10.1.0.0/24", "--rloc", MISSING, "--rloc", "192.0.2.78"];
     let mut node = Node::start(folder.path(), "none", &arguments);
     assert!(!node.child.wait().unwrap().success());
+}
+
+/// Whether a UDP port of this IPv4 address alone is open in this thread's network namespace, as the kernel lists them (proc(5)).
+fn is_open(address: &str, port: u16) -> bool {
+    let ports = std::fs::read_to_string("/proc/thread-self/net/udp").unwrap();
+    let address = u32::from_ne_bytes(address.parse::<Ipv4Addr>().unwrap().octets());
+    let local = format!("{address:08X}:{port:04X}");
+    ports.lines().any(|line| line.split_whitespace().nth(1) == Some(&local))
 }
 
 /// A network namespace for this thread with one end of a cable, its address on that, and a folder with a key.
