@@ -356,22 +356,31 @@ fn an_address_that_comes_and_goes_for_a_minute_costs_few_map_registers() {
 
 /// Nothing could be preferred to it, and of its loss nobody can be told.
 #[test]
-fn a_locator_without_others_is_one_as_soon_as_it_is_there_and_costs_a_map_register_each_time() {
-    for half in [3, 6, 13, 25, 70] {
-        let (mut node, mut gone) = (Flapping::beside(&[]), 0);
-        node.run(600, |tenth| tenth / half % 2 == 0);
-        let returns = 600 / (2 * half) as usize;
-        assert!(node.registers <= returns + 2, "{} Map-Registers of {returns} returns", node.registers);
-        for _ in 0..20 {
-            gone += usize::from(!node.look(false));
-            assert!(node.look(true), "at once");
-            assert_eq!(node.damper.due(), None);
+fn a_locator_without_others_is_one_after_a_second_at_the_latest_and_twice_at_once() {
+    let mut node = Flapping::beside(&[]);
+    for turn in 0..20 {
+        assert!(!node.look(false));
+        if turn >= 2 {
+            assert!(!node.look(true), "for the third time");
+            assert_eq!(node.damper.due().map(|due| due - node.now), Some(Duration::from_secs(1)));
+            node.now += Duration::from_millis(999);
+            assert!(!node.look(true));
+            node.now += Duration::from_millis(1);
         }
-        assert_eq!(gone, 20);
+        assert!(node.look(true), "{turn}");
+        assert_eq!(node.damper.due(), None);
+    }
+    // One that is there for less than that costs nothing more, and one that is there for longer a Map-Register each time.
+    for (half, most) in [(2, 4), (3, 4), (6, 4), (13, 25), (25, 14), (70, 6)] {
+        let mut node = Flapping::beside(&[]);
+        node.run(600, |tenth| tenth / half % 2 == 0);
+        assert!(node.registers <= most, "{} Map-Registers where it changes every {half} tenths", node.registers);
+        node.run(15, |_| true);
+        assert!(node.is_told(), "{half}");
     }
     // What it does meanwhile counts when there is another one.
     let mut node = Flapping::beside(&[]);
-    (0..4).for_each(|_| assert!(!node.look(false) && node.look(true)));
+    (0..2).for_each(|_| assert!(!node.look(false) && node.look(true)));
     node.look(false);
     node.wanted.given.push(OwnLocator::new(STEADY.parse().unwrap(), 1, 100));
     assert!(!node.look(false) && !node.look(true), "the other one is preferred");
