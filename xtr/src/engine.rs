@@ -224,6 +224,7 @@ impl Control {
                     tracing::info!(%prefix, "no other xTR has an EID-prefix of ours any more");
                     self.tell_senders(now, prefix);
                 }
+                register::Output::Ask(prefix) => self.ask_who_has(now, prefix),
                 register::Output::Verified => self.want_senders(now),
             }
         }

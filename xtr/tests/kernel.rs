@@ -240,7 +240,7 @@ fn m12_and_m13_no_udp_checksum_over_ipv6_and_a_wrong_one_are_dropped_by_the_kern
     let far = move |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let (sockets, mut received) = ControlSockets::bind(&FAR.rlocs.map(ip)).await.unwrap();
+            let (sockets, mut received) = ControlSockets::bind(&FAR.rlocs.map(ip), &[]).await.unwrap();
             ready.send(()).unwrap();
             for remote in NEAR.rlocs.map(ip) {
                 match tokio::time::timeout(PATIENCE, received.recv()).await.unwrap().unwrap() {

@@ -29,6 +29,7 @@ const MOVED: &str = "192.0.2.9";
 const FAR: &str = "192.0.2.2";
 const BACKUP: &str = "192.0.2.3";
 const TENTATIVE: &str = "2001:db8::1";
+const MISSING: &str = "192.0.2.77";
 const SERVER: &str = "192.0.2.10";
 const NEAR_HOST: &str = "10.1.0.1";
 const FAR_HOST: &str = "10.2.0.1:7007";
@@ -81,6 +82,69 @@ fn a_node_waits_for_an_address_that_is_still_looked_at_for_duplicates() {
         eprintln!("SKIP: needs root and /dev/net/tun");
         return;
     }
+    let folder = alone();
+    change_address(TENTATIVE, true);
+    let usable = || UdpSocket::bind((TENTATIVE, 0)).is_ok();
+    assert!(!usable(), "it is looked at for a second");
+    let arguments = ["--eid-prefix", "10.1.0.0/24", "--rloc", NEAR, "--rloc", TENTATIVE];
+    let node = Node::start(folder.path(), "early", &arguments);
+    wait_for("locator", || node.show("locators")["locators"][1]["address"] == TENTATIVE);
+    assert!(usable());
+}
+
+/// As that of an uplink that comes up when the machine has been started for a while: PPP, or DHCP.
+#[test]
+fn a_node_starts_where_one_of_its_locators_is_missing_and_takes_it_when_it_is_there() {
+    if !Uid::effective().is_root() || !Path::new("/dev/net/tun").exists() {
+        assert!(std::env::var_os("CI").is_none(), "CI is set, and this test needs root and /dev/net/tun");
+        eprintln!("SKIP: needs root and /dev/net/tun");
+        return;
+    }
+    let folder = alone();
+    netlink(async |handle| handle.link().set(LinkUnspec::new_with_index(1).up().build()).execute().await.unwrap());
+    change_address(SERVER, true);
+    let (server, map_system) = (UdpSocket::bind((SERVER, 4342)).unwrap(), Arc::new(Mutex::new(MapSystem::default())));
+    std::thread::spawn({
+        let map_system = map_system.clone();
+        move || serve(&server, &map_system)
+    });
+    let arguments = ["--eid-prefix", "10.1.0.0/24", "--rloc", NEAR, "--rloc", MISSING];
+    let node = Node::start(folder.path(), "missing", &arguments);
+    let stands = |state: &str| {
+        let shown = node.show("locators");
+        let missing = shown["locators"].as_array().into_iter().flatten().find(|own| own["address"] == MISSING);
+        missing.is_some_and(|own| own["state"] == state)
+    };
+    let registered = || map_system.lock().unwrap().locators("10.1.0.0/24");
+    let both = |missing: bool| vec![(ip(NEAR), true), (ip(MISSING), missing)];
+    wait_for("registration with R clear", || registered() == both(false));
+    assert!(stands("down"));
+    assert!(![4341, 4342].into_iter().any(|port| is_open(MISSING, port)));
+    change_address(MISSING, true);
+    wait_for("registration with R set", || registered() == both(true));
+    assert!(stands("up"));
+    // Each thread opens its own.
+    for port in [4341, 4342] {
+        wait_for("port where packets and messages are taken", || is_open(MISSING, port));
+    }
+    drop(node);
+    // Without any it cannot do anything.
+    change_address(MISSING, false);
+    let arguments = ["--eid-prefix", "10.1.0.0/24", "--rloc", MISSING, "--rloc", "192.0.2.78"];
+    let mut node = Node::start(folder.path(), "none", &arguments);
+    assert!(!node.child.wait().unwrap().success());
+}
+
+/// Whether a UDP port of this IPv4 address alone is open in this thread's network namespace, as the kernel lists them (proc(5)).
+fn is_open(address: &str, port: u16) -> bool {
+    let ports = std::fs::read_to_string("/proc/thread-self/net/udp").unwrap();
+    let address = u32::from_ne_bytes(address.parse::<Ipv4Addr>().unwrap().octets());
+    let local = format!("{address:08X}:{port:04X}");
+    ports.lines().any(|line| line.split_whitespace().nth(1) == Some(&local))
+}
+
+/// A network namespace for this thread with one end of a cable, its address on that, and a folder with a key.
+fn alone() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("key.toml"), "algorithm = \"hkdf-sha256\"\nsecret = \"a secret\"\n").unwrap();
     unshare(CloneFlags::CLONE_NEWNET).unwrap();
@@ -90,16 +154,9 @@ fn a_node_waits_for_an_address_that_is_still_looked_at_for_duplicates() {
             let link = index(handle, name).await;
             handle.link().set(LinkUnspec::new_with_index(link).up().build()).execute().await.unwrap();
         }
-        let cable = index(handle, CABLE).await;
-        handle.address().add(cable, ip(NEAR), 24).execute().await.unwrap();
-        handle.address().add(cable, ip(TENTATIVE), 64).execute().await.unwrap();
     });
-    let usable = || UdpSocket::bind((TENTATIVE, 0)).is_ok();
-    assert!(!usable(), "it is looked at for a second");
-    let arguments = ["--eid-prefix", "10.1.0.0/24", "--rloc", NEAR, "--rloc", TENTATIVE];
-    let node = Node::start(folder.path(), "early", &arguments);
-    wait_for("locator", || node.show("locators")["locators"][1]["address"] == TENTATIVE);
-    assert!(usable());
+    change_address(NEAR, true);
+    folder
 }
 
 /// The map system, the other node, and a host behind it that sends back what it gets.
@@ -380,7 +437,8 @@ fn change_address(address: &str, add: bool) {
     netlink(async |handle| {
         let cable = index(handle, CABLE).await;
         if add {
-            return handle.address().add(cable, ip(address), 24).execute().await.unwrap();
+            let length = if address.contains(':') { 64 } else { 24 };
+            return handle.address().add(cable, ip(address), length).execute().await.unwrap();
         }
         let addresses = handle.address().get().set_address_filter(ip(address)).execute();
         let message = addresses.try_collect::<Vec<_>>().await.unwrap().remove(0);

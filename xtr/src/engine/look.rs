@@ -83,7 +83,9 @@ impl Control {
 
     /// The state of every registration.
     pub fn registrations(&self, now: Instant) -> impl Iterator<Item = Registration> + '_ {
-        self.registrar.registrations(now)
+        let can_ask = self.can_ask_who_has();
+        let registrations = self.registrar.registrations(now);
+        registrations.map(move |row| Registration { asks_in: row.asks_in.filter(|_| can_ask), ..row })
     }
 
     /// The EID-prefixes of ours, and parts of them, that another xTR has now, ascending.

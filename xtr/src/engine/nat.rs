@@ -219,7 +219,7 @@ impl Control {
         }
     }
 
-    fn is_behind(&self) -> bool {
+    pub(super) fn is_behind(&self) -> bool {
         self.natted.as_ref().is_some_and(|natted| matches!(natted.standing(), Standing::Behind(_)))
     }
 

@@ -70,6 +70,20 @@ impl Control {
         self.on_eids(now);
     }
 
+    /// What a Map-Server has said of an EID-prefix of ours is looked into.
+    pub(super) fn ask_who_has(&mut self, now: Instant, prefix: EidPrefix) {
+        if !self.can_ask_who_has() {
+            return;
+        }
+        tracing::info!(%prefix, "asks the mapping system whether another xTR has it, as a Map-Server has said");
+        self.resolver.handle(now, resolve::Input::Refresh { prefix });
+    }
+
+    /// To behind a NAT no answer comes.
+    pub(super) fn can_ask_who_has(&self) -> bool {
+        !self.resolver.resolvers().is_empty() && !self.is_behind()
+    }
+
     fn on_eids(&mut self, now: Instant) {
         let prefixes = self.database.prefixes().to_vec();
         self.resolver.handle(now, resolve::Input::Own(prefixes.clone()));

@@ -4,6 +4,8 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
+use wire::record::Action;
+
 use super::{Control, Output};
 use crate::map_cache::{Event, Forwarding, Update};
 use crate::reach::Bits;
@@ -40,6 +42,12 @@ impl Control {
     pub(super) fn on_update(&mut self, now: Instant, update: Update) {
         let Some(update) = self.beside_bindings(update) else { return };
         self.tell_subscriber(now, &update);
+        if let Update::Upsert { prefix, entry } = &update
+            && let Forwarding::Negative(Action::NativelyForward) = &entry.forwarding
+        {
+            // Drop does not say so: it is also what a Map-Server answers of an EID that is registered, and for which nobody can sign.
+            self.registrar.handle(now, register::Input::Nobodys(*prefix));
+        }
         let mut update = match update {
             Update::Upsert { prefix, entry } => Update::Upsert { prefix, entry: self.petrs_for(&prefix).lead(entry) },
             other => other,

@@ -112,8 +112,10 @@ pub struct Natted {
     random: StdRng,
     peers: Vec<Peer>,
     standing: Standing,
-    /// Until when somebody may say something.
-    undecided_until: Instant,
+    /// Our locators of each family when somebody of that was heard last: who is reached by one family says nothing of a NAT of the other.
+    heard_at: Vec<IpAddr>,
+    /// Until when somebody may say something: after the start, and after a move to where nobody was heard.
+    undecided_until: Option<Instant>,
     outputs: VecDeque<Output>,
     tally: Tally,
 }
@@ -135,7 +137,8 @@ impl Natted {
                 Mode::On => Standing::Behind(Vec::new()),
             },
             config,
-            undecided_until: now + limits::DETECTION,
+            heard_at: Vec::new(),
+            undecided_until: Some(now + limits::DETECTION),
             outputs: VecDeque::new(),
             tally: Tally::default(),
         };
@@ -143,13 +146,17 @@ impl Natted {
         natted
     }
 
-    /// Has these locators from now on: how they are seen is asked at once, and until somebody says so it is believed to be as before. RTRs are used by the preferred one if that is another now, or
-    /// if the one that they are used by is gone.
+    /// Has these locators from now on: how they are seen is asked at once, and until somebody says so it is believed to be as before; for
+    /// [`limits::DETECTION`] if none of those is left that somebody was heard at. RTRs are used by the preferred one if that is another now,
+    /// or if the one that they are used by is gone.
     pub fn set_rlocs(&mut self, now: Instant, rlocs: Vec<IpAddr>) {
         if self.rlocs == rlocs {
             return;
         }
         let before = std::mem::replace(&mut self.rlocs, rlocs);
+        if self.standing != Standing::Unknown && self.is_elsewhere() {
+            self.undecided_until = Some(now + limits::DETECTION);
+        }
         for peer in &mut self.peers {
             peer.due = now;
             peer.forget_suspicion();
@@ -240,8 +247,7 @@ impl Natted {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let undecided = (self.standing == Standing::Unknown).then_some(self.undecided_until);
-        self.peers.iter().map(|peer| peer.due).chain(undecided).min()
+        self.peers.iter().map(|peer| peer.due).chain(self.undecided_until).min()
     }
 
     /// Where this node stands.
@@ -332,6 +338,12 @@ impl Natted {
         let has_others = uplinks(&self.rlocs, peer.address).nth(1).is_some();
         let keepalive = if has_others { limits::KEEPALIVE_OF_SEVERAL } else { limits::KEEPALIVE };
         peer.is_translated = seen.is_some_and(|seen| is_translated(&self.rlocs, peer.role, seen));
+        if seen.is_some() {
+            let of_family = |rloc: &IpAddr| rloc.is_ipv4() == link.is_ipv4();
+            self.heard_at.retain(|rloc| !of_family(rloc));
+            self.heard_at.extend(self.rlocs.iter().copied().filter(of_family));
+            self.undecided_until = None;
+        }
         let (role, former) = (peer.role, peer.answered(now, keepalive, (link, seen)));
         if role == Role::Rtr {
             self.outputs.push_back(Output::Renewed);
@@ -388,10 +400,12 @@ impl Natted {
     fn judge(&mut self, now: Instant) {
         let heard: Vec<&Peer> = self.peers.iter().filter(|peer| peer.is_alive()).collect();
         let is_behind = self.config.mode == Mode::On || heard.iter().any(|peer| peer.is_translated);
-        let has_lived = matches!(self.standing, Standing::Behind(_));
+        self.undecided_until = self.undecided_until.filter(|until| *until > now);
+        let is_open = self.undecided_until.is_some();
+        let has_lived = matches!(self.standing, Standing::Behind(_)) && (is_open || !self.is_elsewhere());
         let standing = if is_behind || heard.is_empty() && has_lived {
             Standing::Behind(self.ways())
-        } else if !heard.is_empty() || now >= self.undecided_until || self.standing == Standing::Direct {
+        } else if !heard.is_empty() || !is_open || self.standing == Standing::Direct {
             Standing::Direct
         } else {
             Standing::Unknown
@@ -401,6 +415,11 @@ impl Natted {
             self.standing = standing.clone();
             self.outputs.push_back(Output::Stands(standing));
         }
+    }
+
+    /// Whether the node has none of the locators at which somebody was heard, so that nothing is known of a NAT in front of those that it has.
+    fn is_elsewhere(&self) -> bool {
+        !self.rlocs.is_empty() && !self.rlocs.iter().any(|rloc| self.heard_at.contains(rloc))
     }
 
     /// The RTRs that answer, in the order in which they were named; without those that are silent, if there are others.

@@ -13,6 +13,7 @@ use wire::control::auth::{self, Accept, AuthKey, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapRegister, Nonce, XtrIdentity};
 use wire::record::{MappingRecord, Ttl};
 
+use self::moving::Moved;
 use super::heard::Heard;
 use super::limits;
 use super::nonce::RisingNonce;
@@ -100,6 +101,8 @@ pub enum Input<'a> {
     Again,
     /// The mapping system says that this EID-prefix leads to us.
     Here(EidPrefix),
+    /// The mapping system says that nobody has this EID-prefix.
+    Nobodys(EidPrefix),
     /// The node goes away: take every registration back.
     Withdraw,
 }
@@ -119,6 +122,8 @@ pub enum Output {
     Returned(EidPrefix),
     /// What came was a Map-Notify of a Map-Server, as its tag proves.
     Verified,
+    /// The mapping system is to be asked who has this EID-prefix of ours: a Map-Server has said that another xTR has it, which may not be so.
+    Ask(EidPrefix),
     /// All that has moved and not returned has changed: parts, whatever Map-Server says so, and what no Map-Server has from us any more.
     AllMoved(Vec<EidPrefix>),
 }
@@ -140,6 +145,8 @@ pub struct Registration {
     pub withdrawing: bool,
     /// Whether there is no such message: another xTR has registered the prefix since, and keeps it until it is withdrawn.
     pub moved: bool,
+    /// Of a whole EID-prefix that no Map-Server has from us: the time until the mapping system is asked whether anybody has it.
+    pub asks_in: Option<Duration>,
 }
 
 /// A Map-Notify under the nonce of a Map-Register that confirmed nothing. Who has sent it is not proven.
@@ -167,7 +174,7 @@ pub struct Registrar {
     /// Servers that are no longer configured, until they have confirmed that or are given up.
     retired: BTreeSet<usize>,
     /// Prefixes that another xTR has registered with a server since we did.
-    moved: BTreeSet<(usize, EidPrefix)>,
+    moved: BTreeMap<(usize, EidPrefix), Moved>,
     /// Parts of our prefixes that another xTR has registered with a server, and when that was last said.
     moved_parts: BTreeMap<(usize, EidPrefix), Instant>,
     /// What was last said to have moved.
@@ -192,6 +199,8 @@ struct Batch {
     unanswered: u32,
     refused: Option<Refused>,
     confirmed: Option<Instant>,
+    /// Those of its prefixes that came later than that.
+    joined: Vec<EidPrefix>,
     /// Whether it takes back what an earlier message registered.
     withdrawing: bool,
     /// `None`: a withdrawal that was confirmed, or a message that cannot be sent.
@@ -212,7 +221,7 @@ impl Registrar {
             database,
             servers,
             retired: BTreeSet::new(),
-            moved: BTreeSet::new(),
+            moved: BTreeMap::new(),
             moved_parts: BTreeMap::new(),
             all_moved: Vec::new(),
             had_until: None,
@@ -271,6 +280,7 @@ impl Registrar {
             }
             Input::Again => self.hurry(now),
             Input::Here(prefix) => self.is_here(now, prefix),
+            Input::Nobodys(prefix) => self.is_free(now, prefix),
             Input::Withdraw => {
                 self.withdrawing = true;
                 self.batches.iter_mut().for_each(|batch| batch.withdrawing = true);
@@ -298,6 +308,7 @@ impl Registrar {
         if self.had_until.is_some_and(|until| until <= now) {
             self.say_moved(now);
         }
+        self.doubt_moves(now);
     }
 
     /// The next thing to do, until there is none.
@@ -310,12 +321,20 @@ impl Registrar {
         if self.through.is_closed() {
             return None;
         }
-        self.batches.iter().filter_map(|batch| batch.due).chain(self.had_until).min()
+        let asks = self.moved.values().map(|moved| moved.asks);
+        self.batches.iter().filter_map(|batch| batch.due).chain(self.had_until).chain(asks).min()
     }
 
-    /// Whether every Map-Server has confirmed what was last to be told to it.
+    /// Whether every Map-Server that can be told has confirmed what was last to be told to it.
     pub fn is_confirmed(&self) -> bool {
-        self.batches.iter().all(|batch| !batch.is_news || batch.due.is_none())
+        self.batches.iter().all(|batch| !batch.is_news || batch.due.is_none() || self.lacks_family(batch))
+    }
+
+    /// Whether none of our locators has the family of the Map-Server, while there are some.
+    fn lacks_family(&self, batch: &Batch) -> bool {
+        let rlocs = self.database.rlocs();
+        let is_open = !self.through.is_closed() && !rlocs.is_empty();
+        is_open && self.through.paths(self.servers[batch.server].to, &rlocs).is_empty()
     }
 
     /// Whether every withdrawal was confirmed.
@@ -348,8 +367,9 @@ impl Registrar {
             last_refused: batch.refused,
             withdrawing: batch.withdrawing,
             moved: false,
+            asks_in: None,
         });
-        registered.chain(self.moved())
+        registered.chain(self.moved(now))
     }
 
     /// Splits each server's prefixes into messages that fit a packet: one where possible, since some servers take each
@@ -372,11 +392,12 @@ impl Registrar {
             if withdrawing {
                 continue;
             }
+            let joined = self.batches[index].joined.clone();
             let count = self.count_that_fits(&self.batches[index].prefixes, &self.servers[server]);
             let mut rest = self.batches[index].prefixes.split_off(count);
             while !rest.is_empty() {
                 let later = rest.split_off(self.count_that_fits(&rest, &self.servers[server]));
-                self.batches.push(Batch { confirmed, ..Batch::new(server, rest, now) });
+                self.batches.push(Batch { confirmed, joined: joined.clone(), ..Batch::new(server, rest, now) });
                 rest = later;
             }
         }
@@ -444,9 +465,11 @@ impl Registrar {
             match self.batches.iter().rposition(has_room) {
                 Some(index) => {
                     let batch = &mut self.batches[index];
-                    batch.prefixes.push(prefix);
-                    batch.prefixes.sort_unstable();
-                    batch.prefixes.dedup();
+                    if !batch.prefixes.contains(&prefix) {
+                        batch.prefixes.push(prefix);
+                        batch.prefixes.sort_unstable();
+                        batch.joined.push(prefix);
+                    }
                     batch.hurry(now);
                 }
                 None => self.batches.push(Batch::new(server, vec![prefix], now)),
@@ -459,7 +482,7 @@ impl Registrar {
         self.is_ours_again(prefix);
         let mut registered_with = Vec::new();
         for batch in self.batches.iter_mut().filter(|batch| !batch.withdrawing && batch.prefixes.contains(&prefix)) {
-            batch.prefixes.retain(|other| *other != prefix);
+            batch.drop_prefix(&prefix);
             registered_with.push(batch.server);
         }
         self.batches.retain(|batch| !batch.prefixes.is_empty());
@@ -493,7 +516,10 @@ impl Registrar {
         let mut paths = self.through.paths(server.to, &rlocs);
         if paths.is_empty() {
             self.tally.count(Refusal::NoLocatorOfFamily);
-            self.batches[index].due = Some(now + limits::LONGEST_RETRY);
+            let batch = &mut self.batches[index];
+            batch.due = Some(now + limits::LONGEST_RETRY);
+            // It ends like one that nobody answers.
+            batch.unanswered = batch.unanswered.saturating_add(u32::from(batch.withdrawing));
             return;
         }
         self.batches[index].begin(now, &mut paths);
@@ -622,10 +648,22 @@ impl Batch {
             unanswered: 0,
             refused: None,
             confirmed: None,
+            joined: Vec::new(),
             withdrawing: false,
             due: Some(due),
             is_news: true,
         }
+    }
+
+    fn drop_prefix(&mut self, prefix: &EidPrefix) {
+        self.prefixes.retain(|other| other != prefix);
+        self.joined.retain(|other| other != prefix);
+    }
+
+    /// Until when its Map-Server has an EID-prefix from us, if it has confirmed nothing since.
+    fn has_until(&self, prefix: &EidPrefix) -> Option<Instant> {
+        let is_in = !self.withdrawing && self.prefixes.contains(prefix) && !self.joined.contains(prefix);
+        self.confirmed.filter(|_| is_in).map(|at| at + limits::FORGOTTEN)
     }
 
     /// Makes the message due now; what answers an earlier one of other contents no longer counts.
@@ -687,6 +725,7 @@ impl Batch {
     fn confirmed(&mut self, now: Instant, by_all: bool) {
         (self.unanswered, self.refused) = (0, None);
         self.confirmed = Some(now);
+        self.joined.clear();
         self.is_news = false;
         if by_all || self.withdrawing {
             self.outstanding.clear();

@@ -45,6 +45,10 @@ pub const HEARD_ABOUT: usize = 1024;
 /// Parts of our EID-prefixes that others have, of all Map-Servers: each is a rule in the kernel, which walks them one by one.
 pub const MOVED_PARTS: usize = 256;
 
+/// So long after a Map-Server has said that another xTR has an EID-prefix of ours the mapping system is asked whether anybody has it, and each
+/// time after that: by then what the Map-Server has of us is forgotten, and so is what nobody registers again.
+pub const MOVE_DOUBTED: Duration = FORGOTTEN;
+
 /// From when on after a move an answer that leads to us is believed: before, it may be what others had cached.
 pub const MOVE_SETTLES: Duration = Duration::from_secs(60);
 

@@ -25,7 +25,7 @@ use super::device::SendError;
 const LARGEST_DATAGRAM: usize = 65_535;
 /// Datagrams that wait for the control half. When it is behind by more, the kernel's buffer fills and then drops.
 const WAITING: usize = 256;
-/// How long an address may take to be usable: IPv6 checks for duplicates first.
+/// How long an address may take at the start to be usable: IPv6 checks for duplicates first.
 const ADDRESS_PATIENCE: Duration = Duration::from_secs(3);
 /// Between two looks at it.
 const ADDRESS_PAUSE: Duration = Duration::from_millis(100);
@@ -87,18 +87,56 @@ impl Drop for Bound {
 }
 
 impl ControlSockets {
-    /// Binds port 4342 of each address; what comes in goes to the receiver.
+    /// Binds port 4342 of each of these addresses that an interface has; what comes in goes to the receiver. Waits for those that are
+    /// `settling`, and as long as there is none at all for any.
     ///
     /// # Errors
-    /// Names the address that no interface has, or whose port another program has.
-    pub async fn bind(addresses: &[IpAddr]) -> Result<(Self, mpsc::Receiver<Received>), Failure> {
+    /// If there is none, or another program has the port of one.
+    pub async fn bind(addresses: &[IpAddr], settling: &[IpAddr]) -> Result<(Self, mpsc::Receiver<Received>), Failure> {
         let (sender, receiver) = mpsc::channel(WAITING);
         let mut sockets = Self { sockets: Vec::new(), sender };
-        for address in addresses {
-            let socket = bind_patiently(SocketAddr::new(*address, wire::CONTROL_PORT)).await?;
-            sockets.add(*address, socket);
+        let started = tokio::time::Instant::now();
+        loop {
+            let missing = sockets.bind_missing(addresses)?;
+            let is_awaited = |address: &IpAddr| sockets.sockets.is_empty() || settling.contains(address);
+            if !missing.iter().any(is_awaited) {
+                return Ok((sockets, receiver));
+            }
+            if started.elapsed() > ADDRESS_PATIENCE {
+                return match missing.first() {
+                    Some(address) if sockets.sockets.is_empty() => {
+                        Err(Failure::key("rloc", format!("{address}: no interface has this address")))
+                    }
+                    _ => Ok((sockets, receiver)),
+                };
+            }
+            tokio::time::sleep(ADDRESS_PAUSE).await;
         }
-        Ok((sockets, receiver))
+    }
+
+    /// Binds those that have no socket; which no interface has.
+    fn bind_missing(&mut self, addresses: &[IpAddr]) -> Result<Vec<IpAddr>, Failure> {
+        let mut missing = Vec::new();
+        for address in addresses.iter().copied() {
+            if self.receives_at(address) {
+                continue;
+            }
+            let local = SocketAddr::new(address, wire::CONTROL_PORT);
+            match bind(local) {
+                Ok(socket) => self.add(address, socket),
+                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => missing.push(address),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    return Err(Failure::Machine(format!("UDP {local}: another program has this port (a LISP node?)")));
+                }
+                Err(error) => return Err(Failure::Machine(format!("UDP {local}: {error}"))),
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Whether what comes to port 4342 of this address is received.
+    pub fn receives_at(&self, address: IpAddr) -> bool {
+        self.sockets.iter().any(|bound| bound.address == address)
     }
 
     /// Receives on these addresses and, if it does already, on those that were locators, and on no others. Those that could not be bound yet.
@@ -106,7 +144,7 @@ impl ControlSockets {
         self.sockets.retain(|bound| addresses.contains(&bound.address) || former.contains(&bound.address));
         let mut missing = Vec::new();
         for address in addresses {
-            if self.sockets.iter().any(|bound| bound.address == *address) {
+            if self.receives_at(*address) {
                 continue;
             }
             match bind(SocketAddr::new(*address, wire::CONTROL_PORT)) {
@@ -244,25 +282,6 @@ fn send_unfragmented(socket: &Socket, remote: SocketAddr, bytes: &[u8]) -> std::
         SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE),
     };
     with_option(socket, (level, name), probe, || socket.send_to(bytes, &remote.into()))
-}
-
-async fn bind_patiently(local: SocketAddr) -> Result<UdpSocket, Failure> {
-    let started = tokio::time::Instant::now();
-    loop {
-        match bind(local) {
-            Ok(socket) => return Ok(socket),
-            Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable => {
-                if started.elapsed() > ADDRESS_PATIENCE {
-                    return Err(Failure::key("rloc", format!("{}: no interface has this address", local.ip())));
-                }
-                tokio::time::sleep(ADDRESS_PAUSE).await;
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-                return Err(Failure::Machine(format!("UDP {local}: another program has this port (a LISP node?)")));
-            }
-            Err(error) => return Err(Failure::Machine(format!("UDP {local}: {error}"))),
-        }
-    }
 }
 
 fn bind(local: SocketAddr) -> std::io::Result<UdpSocket> {

@@ -94,8 +94,10 @@ struct Interface {
 struct Address {
     address: IpAddr,
     interface: u32,
-    /// Global, and not soon another one: neither deprecated nor temporary.
+    /// Of global scope, and not temporary.
     is_lasting: bool,
+    /// To be used only where there is no other (RFC 4862, section 5.5.4).
+    is_deprecated: bool,
     is_duplicate: bool,
     /// Nobody knows yet whether it is a duplicate (RFC 4862, section 5.4).
     is_tentative: bool,
@@ -167,6 +169,12 @@ impl Machine {
         self
     }
 
+    /// The addresses that are looked at for duplicates (RFC 4862, section 5.4), and may be of use in a moment.
+    pub fn settling(&self) -> Vec<IpAddr> {
+        let addresses = self.addresses.iter().filter(|own| own.is_tentative && !own.is_duplicate);
+        addresses.map(|own| own.address).collect()
+    }
+
     /// As if these addresses were not there.
     fn set_aside(&mut self, addresses: &[IpAddr]) {
         self.addresses.retain(|own| !addresses.contains(&own.address));
@@ -193,14 +201,14 @@ impl Machine {
         found.unreachable = wanted.given.iter().filter(is_gone).map(|locator| locator.address).collect();
         for interface in &wanted.interfaces {
             let index = self.interfaces.iter().find(|(_, known)| known.name == interface.name).map(|(index, _)| *index);
-            let addresses = [true, false].map(|is_v4| self.best_address(index?, is_v4, wanted, before));
+            let addresses = [true, false].map(|is_v4| self.best_address(&[index?], is_v4, wanted, before));
             found.add(addresses.into_iter().flatten().map(|address| interface.preference.at(address)));
         }
         if wanted.follows_the_routes() {
             let addresses = [true, false].map(|is_v4| {
                 let ways = self.defaults.iter().filter(|route| route.is_v4 == is_v4);
-                ways.filter(|route| self.is_running(route.interface))
-                    .find_map(|route| self.best_address(route.interface, is_v4, wanted, before))
+                let ways: Vec<u32> = ways.map(|route| route.interface).collect();
+                self.best_address(&ways, is_v4, wanted, before)
             });
             found.add(addresses.into_iter().flatten().map(|address| OwnLocator::new(address, 1, 100)));
             // Who sets the routes is being started anew, and will set the same ones.
@@ -240,19 +248,28 @@ impl Machine {
         !address.is_duplicate && !address.is_tentative && self.is_running(address.interface)
     }
 
-    fn best_address(&self, interface: u32, is_v4: bool, wanted: &Wanted, before: &Locators) -> Option<IpAddr> {
+    /// Of the first of these interfaces that has one. One that is deprecated gives way to those of all; a unique local one (RFC 4193), which
+    /// other networks may not reach, to a global one of the same interface; and one that serves to none of its kind.
+    fn best_address(&self, ways: &[u32], is_v4: bool, wanted: &Wanted, before: &Locators) -> Option<IpAddr> {
         let may_be_one = |address: IpAddr| {
             address.is_ipv4() == is_v4
                 && is_unicast(address)
                 && !wanted.tunnelled.iter().any(|network| network.contains(&address))
         };
-        let is_candidate = |own: &&Address| {
-            own.interface == interface && own.is_lasting && self.is_usable(own) && may_be_one(own.address)
+        let candidates = self.addresses.iter().filter_map(|own| {
+            let way = ways.iter().position(|way| *way == own.interface)?;
+            (own.is_lasting && self.is_usable(own) && may_be_one(own.address)).then_some((way, own))
+        });
+        let serves = |address: IpAddr| before.all.iter().any(|locator| locator.address == address);
+        let rank = |(way, own): &(usize, &Address)| {
+            (own.is_deprecated, *way, is_unique_local(own.address), !serves(own.address))
         };
-        let candidates = || self.addresses.iter().filter(is_candidate).map(|own| own.address);
-        let serves = |address: &IpAddr| before.all.iter().any(|locator| locator.address == *address);
-        candidates().find(serves).or_else(|| candidates().next())
+        candidates.min_by_key(rank).map(|(_, own)| own.address)
     }
+}
+
+fn is_unique_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unique_local())
 }
 
 /// What is said of an interface that is to have locators, and is not there.
@@ -432,11 +449,12 @@ fn address(message: &AddressMessage) -> Option<Address> {
     let found = message.attributes.iter().find_map(local).or_else(|| message.attributes.iter().find_map(other))?;
     let flags = message.header.flags;
     // Of IPv6 addresses the flag of secondary ones means temporary ones; of IPv4 ones, that it is not the interface's first.
-    let passing = AddressHeaderFlags::Deprecated | AddressHeaderFlags::Secondary;
+    let is_temporary = flags.contains(AddressHeaderFlags::Secondary);
     Some(Address {
         address: found,
         interface: message.header.index,
-        is_lasting: message.header.scope == AddressScope::Universe && !flags.intersects(passing),
+        is_lasting: message.header.scope == AddressScope::Universe && !is_temporary,
+        is_deprecated: flags.contains(AddressHeaderFlags::Deprecated),
         is_duplicate: flags.contains(AddressHeaderFlags::Dadfailed),
         is_tentative: flags.contains(AddressHeaderFlags::Tentative) && !flags.contains(AddressHeaderFlags::Optimistic),
     })

@@ -119,7 +119,7 @@ fn locators(database: &Database) -> Vec<String> {
     database.locators().iter().map(text).collect()
 }
 
-/// ... with the R bits that its records have (RFC 9302, section 6). At a start all locators can be reached, as far as is known.
+/// ... with the R bits that its records have (RFC 9302, section 6).
 fn unreachable(database: &Database) -> Vec<String> {
     let addresses = database.locators().iter().map(|own| own.address);
     addresses.filter(|address| !database.is_reachable(*address)).map(|address| address.to_string()).collect()

@@ -143,7 +143,8 @@ async fn start(
     let underlay = Underlay::of(config).await?;
     let kept = Kept::open(config)?;
     let own = Own::of(config, given)?;
-    let database = Database::new(own.site.clone(), underlay.locators.all.clone(), Ttl::DEFAULT);
+    let Locators { all: rlocs, unreachable, mtus: _ } = underlay.locators.clone();
+    let database = Database::new(own.site.clone(), rlocs, Ttl::DEFAULT).with_unreachable(unreachable);
     let database = kept.map_version.version(database, config.trust.status_bits());
     let packets = Packets::start(config, &database)?;
     packets.lend_control_port(&underlay.sockets);
@@ -199,11 +200,15 @@ impl Underlay {
         let netlink = Netlink::connect()?;
         netlink.refuse_a_second_node(&config.tun).await?;
         let watch = Watch::start(&config.tun)?;
-        let (wanted, locators) = (Wanted::of(config), locators(config, &netlink).await?);
+        let wanted = Wanted::of(config);
+        let machine = Machine::read(&netlink, &wanted).await?;
+        let settling = machine.settling();
+        let mut locators = locators(config, &wanted, machine)?;
         let rlocs: Vec<IpAddr> = locators.all.iter().map(|locator| locator.address).collect();
         // First: it waits for addresses that are still looked at for duplicates.
-        let (sockets, received) = ControlSockets::bind(&rlocs).await?;
-        Packets::probe(config, &rlocs)?;
+        let (sockets, received) = ControlSockets::bind(&rlocs, &settling).await?;
+        locators.unreachable = rlocs.into_iter().filter(|rloc| !sockets.receives_at(*rloc)).collect();
+        Packets::probe(config, &locators.reachable())?;
         Ok(Self { netlink, watch, wanted, locators, sockets, received })
     }
 }
@@ -340,12 +345,11 @@ pub fn check_map_system(config: &Config) -> Result<(KeyFiles, Vec<OperationalKey
     }
 }
 
-/// At the start; then they follow the interfaces.
-async fn locators(config: &Config, netlink: &Netlink) -> Result<Locators, Failure> {
-    let wanted = Wanted::of(config);
-    let machine = Machine::read(netlink, &wanted).await?.hopeful();
-    machine.lacks(&wanted).iter().for_each(|lack| tracing::warn!("{lack}"));
-    let locators = Locators { unreachable: Vec::new(), ..machine.locators(&wanted, &Locators::default()) };
+/// At the start; then they follow the interfaces. Those that can be reached are found by trying.
+fn locators(config: &Config, wanted: &Wanted, machine: Machine) -> Result<Locators, Failure> {
+    let machine = machine.hopeful();
+    machine.lacks(wanted).iter().for_each(|lack| tracing::warn!("{lack}"));
+    let locators = machine.locators(wanted, &Locators::default());
     if locators.all.is_empty() {
         let problem = if config.rloc_interfaces.is_empty() {
             "needed: there is no default route whose interface has a global address"

@@ -21,6 +21,8 @@ use crate::transport::MapSystem;
 const LARGEST: u64 = 512 * 1024;
 /// Between two writes.
 const PAUSE: Duration = Duration::from_secs(1);
+/// After one that failed: each try says so in the log.
+const RETRY: Duration = Duration::from_secs(10);
 /// The map system in this process, beside the addresses of others.
 const PIPE: &str = "pipe";
 
@@ -82,8 +84,8 @@ pub struct NotifyNonces<K> {
     path: PathBuf,
     /// What is to be written.
     pending: Option<Vec<(K, Nonce)>>,
-    /// When it was last written.
-    written: Option<Instant>,
+    /// Nothing is written before that.
+    rests_until: Option<Instant>,
 }
 
 impl<K: Teller> NotifyNonces<K> {
@@ -97,7 +99,7 @@ impl<K: Teller> NotifyNonces<K> {
             let advice = "remove it to begin anew (old Map-Notifies may then be taken once more)";
             Failure::Machine(format!("{}: {problem}; {advice}", path.display()))
         })?;
-        Ok((Self { path, pending: None, written: None }, read))
+        Ok((Self { path, pending: None, rests_until: None }, read))
     }
 
     /// Has these put on disk by the next [`Self::settle`].
@@ -107,21 +109,25 @@ impl<K: Teller> NotifyNonces<K> {
 
     /// When [`Self::settle`] has something to do.
     pub fn due(&self) -> Option<Instant> {
-        self.pending.as_ref().and(self.written).map(|at| at + PAUSE)
+        self.pending.as_ref().and(self.rests_until)
     }
 
     /// Puts on disk what is not there, if it is time to, or if it `is_last`.
     ///
     /// # Errors
-    /// If the file cannot be written.
+    /// If the file cannot be written; it is tried again then.
     pub fn settle(&mut self, now: Instant, is_last: bool) -> Result<(), Failure> {
         if !is_last && self.due().is_some_and(|due| due > now) {
             return Ok(());
         }
-        let Some(heard) = self.pending.take() else { return Ok(()) };
-        self.written = Some(now);
+        let Some(heard) = &self.pending else { return Ok(()) };
         let kept: BTreeMap<String, u64> = heard.iter().map(|(teller, nonce)| (teller.text(), nonce.0)).collect();
-        write(&self.path, &kept).map_err(|error| Failure::Machine(format!("{}: {error}", self.path.display())))
+        if let Err(error) = write(&self.path, &kept) {
+            self.rests_until = Some(now + RETRY);
+            return Err(Failure::Machine(format!("{}: {error}", self.path.display())));
+        }
+        (self.pending, self.rests_until) = (None, Some(now + PAUSE));
+        Ok(())
     }
 }
 
@@ -167,6 +173,25 @@ mod tests {
             let error = NotifyNonces::<MapSystem>::open(directory.path()).unwrap_err().to_string();
             assert!(error.contains(MapSystem::NAME), "{error}");
         }
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_written_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        let now = Instant::now();
+        let (mut file, _) = NotifyNonces::<MapSystem>::open(&state).unwrap();
+        let heard = vec![(MapSystem::Pipe, Nonce(7))];
+        file.note(heard.clone());
+        let error = file.settle(now, false).unwrap_err().to_string();
+        assert!(error.contains(MapSystem::NAME), "there is no such directory: {error}");
+        assert_eq!(file.due(), Some(now + RETRY));
+        std::fs::create_dir(&state).unwrap();
+        let on_disk = || NotifyNonces::<MapSystem>::open(&state).unwrap().1;
+        file.settle(now + PAUSE, false).unwrap();
+        assert_eq!(on_disk(), [], "not with each message");
+        file.settle(now + RETRY, false).unwrap();
+        assert_eq!((on_disk(), file.due()), (heard, None));
     }
 
     #[test]

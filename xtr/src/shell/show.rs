@@ -124,6 +124,7 @@ pub(super) fn registrations(control: &Control, now: Instant) -> Vec<Value> {
             "last_refused": registration.last_refused.map(|last| refused(last, now)),
             "withdrawing": registration.withdrawing,
             "moved": registration.moved,
+            "asks_in": registration.asks_in.map(|time| time.as_secs()),
         })
     };
     control.registrations(now).map(registration).collect()
@@ -288,14 +289,22 @@ fn map_cache_table(rows: Option<&Vec<Value>>) -> String {
     columns(&names.collect::<Vec<_>>(), Some(&rows))
 }
 
-/// Answers that confirmed nothing have a column where there are some.
+/// Answers that confirmed nothing, and what other xTRs have, have a column where there are some.
 fn registrations_table(rows: Option<&Vec<Value>>) -> String {
     let mut rows: Vec<Value> = rows.into_iter().flatten().cloned().collect();
     let mut names = vec!["server", "prefixes", "confirmed_ago", "unanswered"];
     if rows.iter().any(|row| row["last_refused"].is_object()) {
         names.push("last_refused");
     }
+    if rows.iter().any(|row| row["moved"] == true) {
+        names.push("moved");
+    }
     for row in &mut rows {
+        row["moved"] = match (&row["moved"], &row["asks_in"]) {
+            (Value::Bool(true), Value::Null) => json!("yes"),
+            (Value::Bool(true), time) => json!(format!("yes (asks in {} s)", cell(Some(time)))),
+            _ => json!("-"),
+        };
         let last = &row["last_refused"];
         row["last_refused"] = match (&last["reason"], &last["eid"]) {
             (Value::Null, _) => json!("-"),
@@ -404,6 +413,17 @@ mod tests {
             "10.0.0.0/8  encapsulate       60       true     192.0.2.1,priority=1,weight=100,unusable"
         );
         assert_eq!(lines[2], "::/1        natively-forward  5        false    -");
+    }
+
+    #[test]
+    fn what_other_xtrs_have_is_shown_with_when_it_is_looked_into() {
+        let row = |moved: bool, asks_in: Option<u64>| json!({ "server": "203.0.113.10", "prefixes": ["10.1.0.0/16"], "confirmed_ago": null, "unanswered": 0, "last_refused": null, "moved": moved, "asks_in": asks_in });
+        let show = |rows: &[Value]| table(Table::Registrations, &json!({ "registrations": rows }));
+        assert!(!show(&[row(false, None)]).contains("moved"));
+        let text = show(&[row(false, None), row(true, Some(57)), row(true, None)]);
+        let ends = ["moved", "0           -", "yes (asks in 57 s)", "0           yes"];
+        text.lines().zip(ends).for_each(|(line, end)| assert!(line.ends_with(end), "{line}"));
+        assert_eq!(text.lines().count(), 4);
     }
 
     #[test]

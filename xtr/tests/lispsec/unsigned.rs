@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Sites that cannot sign (RFC 9303, section 6.7): E is the only way to a request without protection.
 
+use wire::control::auth::{Algorithm, TagForm};
+use wire::control::{MapRegister, Nonce};
 use wire::record::Action;
 use xtr::map_cache::{Event, Forwarding};
 use xtr::refusal::Refusal;
+use xtr::register::limits;
 use xtr::resolve::Demand;
+use xtr::transport::MapSystem;
 
-use crate::double::{Node, prefix, reply_to, secs};
-use crate::itr::{SITE, Seal, ask, from_resolver, itr, mappings, miss, questions};
+use crate::double::{Node, RESOLVER, RLOC, WithNegative as _, prefix, reply_to, secs, server};
+use crate::itr::{SITE, Seal, ask, from_resolver, itr, mappings, miss, protection, questions};
 
 /// RFC 9303, section 6.7: E, proven, is the only way to a request without LISP-SEC, and only for who allows it.
 #[test]
@@ -144,4 +148,29 @@ fn neither_silence_nor_forgeries_lead_to_a_request_without_protection() {
     assert!(mappings(&node).is_empty());
     assert_eq!(node.refused(Refusal::SecReplyUnprotected), tries);
     assert_eq!(node.refused(Refusal::SecReplyForged), tries);
+}
+
+/// Of a site that has moved to an xTR that cannot sign E says that it is there.
+#[test]
+fn what_nobody_can_sign_for_is_not_taken_back_from_another_xtr() {
+    const MOVED: &str = "10.1.0.0/16";
+    let map_server = server(Algorithm::HkdfSha256, TagForm::Truncated, &[MOVED]);
+    let mut node = Node::new(&[MOVED], &[RLOC], vec![map_server], vec![MapSystem::Node(RESOLVER.parse().unwrap())]);
+    node.control = node.control.secured(protection(Demand::Require));
+    let (_, register) = node.register();
+    node.notify(&register, |notify| notify);
+    let records = reply_to(&Default::default(), &[(MOVED, 1440)]).records;
+    node.notify(&MapRegister { nonce: Nonce(1 << 60), records, ..register }, |notify| notify);
+    node.sent.clear();
+    node.advance(limits::MOVE_DOUBTED);
+    let question = questions(&mut node).remove(0);
+    from_resolver(&mut node, &question.nobody_signs_for(MOVED));
+    node.advance(secs(1));
+    assert_eq!((node.sent.len(), node.control.all_moved()), (0, &[prefix(MOVED)][..]), "nothing is registered");
+    node.advance(limits::MOVE_DOUBTED - secs(1));
+    let question = questions(&mut node).remove(0);
+    let nobodys = reply_to(&question.request, &[]).with_negative(MOVED, Action::NativelyForward, 1);
+    from_resolver(&mut node, &Seal::default().of(&question, &[MOVED], &nobodys));
+    node.advance(secs(0));
+    assert_eq!(node.register().1.records[0].eid, prefix(MOVED).into(), "nobody has it");
 }

@@ -352,6 +352,79 @@ fn what_was_asked_from_an_address_that_is_gone_is_answered_to_nobody() {
     assert_eq!(node.control.natted().unwrap().standing(), &Standing::Behind(vec![way]));
 }
 
+/// A network without NAT where the RTRs cannot be reached, or have no use for this node.
+#[test]
+fn who_has_moved_to_where_no_rtr_is_heard_registers_its_locators() {
+    const ELSEWHERE: &str = "192.0.2.77";
+    let mut world = World::new(&[]);
+    world.run(Duration::from_secs(20));
+    world.dead = [XTR, OTHER_XTR, ELSEWHERE].map(ip).into();
+    let standing = |world: &World| world.xtr.control.natted().unwrap().standing().clone();
+    let register = |world: &mut World| {
+        let done = world.xtr.wait(Duration::from_secs(10));
+        let bytes = done.sent.into_iter().find(|(to, _)| to.remote() == at(SERVER, 4342)).map(|(_, bytes)| bytes);
+        bytes.map(|bytes| MapRegister::decode(&bytes).unwrap().records[0].locators[0].rloc.ip().unwrap())
+    };
+    // As long as one of them is left they are in front of the same NAT.
+    world.xtr.control.handle(world.xtr.now, Input::Locators(vec![own(OTHER_XTR, 2)]));
+    assert_eq!(register(&mut world), None);
+    world.xtr.control.handle(world.xtr.now, Input::Locators(vec![]));
+    assert_eq!(register(&mut world), None);
+    assert_eq!(standing(&world), Standing::Behind(vec![]));
+    world.xtr.control.handle(world.xtr.now, Input::Locators(vec![own(ELSEWHERE, 1)]));
+    assert_eq!(standing(&world), Standing::Behind(vec![]), "as before, for a while");
+    assert_eq!(register(&mut world), Some(ip(ELSEWHERE)));
+    assert_eq!(standing(&world), Standing::Direct);
+    // Whoever says that there is one is always there.
+    let mut node = Node::natted(Mode::On, &[RTR]);
+    node.control.handle(node.now, Input::Locators(vec![own(ELSEWHERE, 1)]));
+    node.wait(Duration::from_secs(60));
+    assert_eq!(node.control.natted().unwrap().standing(), &Standing::Behind(vec![]));
+}
+
+/// A NAT of IPv4 is in front of no IPv6 address.
+#[test]
+fn who_is_left_with_locators_of_a_family_in_which_nobody_was_heard_registers_them() {
+    const V6: &str = "2001:db8::2";
+    const V6_RTR: &str = "2001:db8:53::2";
+    for (heard, is_behind) in [(vec![(RTR, XTR)], false), (vec![(V6_RTR, V6), (RTR, XTR)], true)] {
+        let database = Database::new(vec![prefix(EID)], vec![own(XTR, 1), own(V6, 1)], Ttl::DEFAULT);
+        let rtrs: Vec<_> = heard.iter().map(|(rtr, _)| *rtr).collect();
+        let mut node = Node::natted_at(Mode::Auto, &rtrs, database);
+        let begun = node.done();
+        for (rtr, local) in &heard {
+            let nonce = asked_from(&begun, rtr, local).unwrap();
+            node.come_to_data_port_of(ip(local), at(rtr, 4342), seen(nonce, NAT, 50_001));
+        }
+        assert!(matches!(node.control.natted().unwrap().standing(), Standing::Behind(ways) if !ways.is_empty()));
+        node.control.handle(node.now, Input::Locators(vec![own(V6, 1)]));
+        assert!(matches!(node.control.natted().unwrap().standing(), Standing::Behind(_)), "as before, for a while");
+        node.wait(Duration::from_secs(if is_behind { 60 } else { 10 }));
+        let expected = if is_behind { Standing::Behind(vec![]) } else { Standing::Direct };
+        assert_eq!(*node.control.natted().unwrap().standing(), expected, "{heard:?}");
+    }
+}
+
+#[test]
+fn who_has_moved_behind_another_nat_is_led_by_its_rtr_all_the_while() {
+    const ELSEWHERE: &str = "10.7.0.2";
+    let mut node = Node::natted(Mode::Auto, &[RTR]);
+    let nonce = asked(&node.done(), at(RTR, 4342)).unwrap();
+    node.come_to_data_port(at(RTR, 4342), seen(nonce, NAT, 50_001));
+    node.wait(Duration::from_secs(1));
+    node.control.handle(node.now, Input::Locators(vec![own(ELSEWHERE, 1)]));
+    let mut moved = node.done();
+    let way = Standing::Behind(vec![natted::Way { local: ip(ELSEWHERE), rtr: ip(RTR) }]);
+    assert_eq!(node.control.natted().unwrap().standing(), &way);
+    for answer in [3, 21] {
+        let again = node.wait(Duration::from_secs(answer));
+        moved.sent.extend(again.sent);
+        let nonce = asked_from(&moved, RTR, ELSEWHERE).unwrap();
+        node.come_to_data_port_of(ip(ELSEWHERE), at(RTR, 4342), seen(nonce, OTHER_NAT, 50_002));
+        assert_eq!(node.control.natted().unwrap().standing(), &way);
+    }
+}
+
 #[test]
 fn a_map_server_that_does_not_answer_one_uplink_is_asked_by_the_next() {
     let database = Database::new(vec![prefix(EID)], two_uplinks(), Ttl::DEFAULT);

@@ -56,7 +56,7 @@ impl Registrar {
         if !self.retired.insert(index) {
             return;
         }
-        self.moved.retain(|(server, _)| *server != index);
+        self.moved.retain(|(server, _), _| *server != index);
         self.moved_parts.retain(|(server, _), _| *server != index);
         for batch in self.batches.iter_mut().filter(|batch| batch.server == index && !batch.withdrawing) {
             batch.withdrawing = true;
@@ -71,7 +71,8 @@ impl Registrar {
             self.servers.remove(index);
             self.retired.remove(&index);
             self.retired = self.retired.iter().map(|server| behind(*server)).collect();
-            self.moved = self.moved.iter().map(|(server, prefix)| (behind(*server), *prefix)).collect();
+            let moved = std::mem::take(&mut self.moved).into_iter();
+            self.moved = moved.map(|((server, prefix), moved)| ((behind(server), prefix), moved)).collect();
             let parts = std::mem::take(&mut self.moved_parts).into_iter();
             self.moved_parts = parts.map(|((server, prefix), at)| ((behind(server), prefix), at)).collect();
             self.batches.iter_mut().for_each(|batch: &mut Batch| batch.server = behind(batch.server));

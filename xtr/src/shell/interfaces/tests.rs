@@ -23,6 +23,7 @@ fn machine(addresses: &[(u32, &str)]) -> Machine {
         address: text.parse().unwrap(),
         interface: *interface,
         is_lasting: true,
+        is_deprecated: false,
         is_duplicate: false,
         is_tentative: false,
     };
@@ -171,6 +172,58 @@ fn an_address_that_serves_is_kept_while_others_come_and_go_with_the_day() {
     assert_eq!(found(&machine.clone().hopeful(), &before), ["192.0.2.9"]);
 }
 
+/// RFC 4862, section 5.5.4.
+#[test]
+fn a_deprecated_address_is_used_where_there_is_no_other() {
+    let nothing = Locators::default();
+    let mut machine = machine(&[(UPLINK, "2001:db8:0:1::1"), (UPLINK, "2001:db8:0:2::1")]);
+    let before = machine.locators(&Wanted::default(), &nothing);
+    assert_eq!(found(&machine, &nothing), ["2001:db8:0:1::1"]);
+    machine.addresses[0].is_deprecated = true;
+    assert_eq!(found(&machine, &before), ["2001:db8:0:2::1"], "though it serves");
+    machine.addresses[1].is_deprecated = true;
+    assert_eq!(found(&machine, &before), ["2001:db8:0:1::1"]);
+    let second = machine.addresses.pop();
+    assert_eq!(found(&machine, &nothing), ["2001:db8:0:1::1"], "the only one");
+    machine.addresses.extend(second);
+    let second = Locators { all: vec![OwnLocator::new("2001:db8:0:2::1".parse().unwrap(), 1, 100)], ..nothing };
+    assert_eq!(found(&machine, &second), ["2001:db8:0:2::1"], "of two the one that serves");
+    // A router that loses its uplink deprecates what it had from there.
+    machine.defaults.push(DefaultRoute { is_v4: false, metric: 2048, interface: BACKUP });
+    machine.addresses.push(Address { interface: BACKUP, is_deprecated: false, ..machine.addresses[1] });
+    machine.addresses[2].address = "2001:db8:0:3::1".parse().unwrap();
+    assert_eq!(found(&machine, &second), ["2001:db8:0:3::1"], "the next uplink has another");
+}
+
+#[test]
+fn a_unique_local_address_is_used_where_the_interface_has_no_global_one() {
+    let local = "fd00:db8::1";
+    let mut machine = machine(&[(UPLINK, local), (UPLINK, "2001:db8::1")]);
+    let both = Locators::default();
+    assert_eq!(found(&machine, &both), ["2001:db8::1"], "whichever the kernel names first");
+    let before = Locators { all: vec![OwnLocator::new(local.parse().unwrap(), 1, 100)], ..both };
+    assert_eq!(found(&machine, &before), ["2001:db8::1"], "though it serves");
+    machine.addresses[1].is_deprecated = true;
+    assert_eq!(found(&machine, &before), [local]);
+    machine.addresses.pop();
+    assert_eq!(found(&machine, &Locators::default()), [local]);
+}
+
+#[test]
+fn what_the_kernel_says_of_an_address_tells_whether_it_may_be_a_locator() {
+    let read = |flags: AddressHeaderFlags, scope: AddressScope| {
+        let mut message = AddressMessage::default();
+        (message.header.flags, message.header.scope) = (flags, scope);
+        message.attributes.push(AddressAttribute::Address("2001:db8::1".parse().unwrap()));
+        address(&message).map(|own| (own.is_lasting, own.is_deprecated)).unwrap()
+    };
+    let (global, none) = (AddressScope::Universe, AddressHeaderFlags::empty());
+    assert_eq!(read(none, global), (true, false));
+    assert_eq!(read(AddressHeaderFlags::Deprecated, global), (true, true));
+    assert_eq!(read(AddressHeaderFlags::Secondary, global), (false, false));
+    assert_eq!(read(none, AddressScope::Link), (false, false));
+}
+
 #[test]
 fn a_given_locator_stays_one_and_is_out_of_reach_while_its_address_is_gone() {
     let given = |text: &str| OwnLocator::new(text.parse().unwrap(), 1, 100);
@@ -191,8 +244,9 @@ fn the_addresses_of_a_named_interface_are_locators_with_its_priority() {
 }
 
 const FLAPPING: &str = "192.0.2.1";
+const STEADY: &str = "198.51.100.1";
 
-/// A node whose only address comes and goes, and what it has registered.
+/// A node one of whose addresses comes and goes, and what it has registered.
 struct Flapping {
     now: std::time::Instant,
     damper: Damper,
@@ -203,9 +257,11 @@ struct Flapping {
 }
 
 impl Flapping {
-    fn new() -> Self {
+    /// With these locators beside it, which are always there.
+    fn beside(steady: &[&str]) -> Self {
         let now = std::time::Instant::now();
-        let given = vec![OwnLocator::new(FLAPPING.parse().unwrap(), 1, 100)];
+        let given = [&[FLAPPING], steady].concat();
+        let given: Vec<_> = given.iter().map(|text| OwnLocator::new(text.parse().unwrap(), 1, 100)).collect();
         let key = AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: Secret::new("of the site") };
         let prefix = EidPrefix { iid: InstanceId(0), net: "10.0.0.0/24".parse().unwrap() };
         let server = Server {
@@ -235,13 +291,18 @@ impl Flapping {
     fn look(&mut self, is_there: bool) -> bool {
         let machine = machine(&BOTH[usize::from(!is_there)..]);
         let found = self.damper.locators(self.now, machine, &self.wanted, &self.locators);
-        assert_eq!(found.mtus.is_empty(), found.reachable().is_empty(), "what waits has no MTU either");
+        let (flapping, reachable) = (FLAPPING.parse().unwrap(), found.reachable());
+        assert_eq!(found.mtus.contains_key(&flapping), reachable.contains(&flapping), "what waits has no MTU either");
         if found != self.locators {
             self.locators = found.clone();
             let Locators { all: locators, unreachable, mtus: _ } = found;
             self.control.handle(self.now, engine::Input::Reached { locators, unreachable });
         }
-        self.locators.reachable() == [FLAPPING.parse::<IpAddr>().unwrap()]
+        self.is_told()
+    }
+
+    fn is_told(&self) -> bool {
+        self.locators.reachable().contains(&FLAPPING.parse().unwrap())
     }
 
     /// The Map-Server answers at once.
@@ -274,8 +335,7 @@ impl Flapping {
                 seen = Some(is_there(tenth));
                 self.look(is_there(tenth));
             }
-            let is_told = !self.locators.reachable().is_empty();
-            gone = if is_there(tenth) || !is_told { 0 } else { gone + 1 };
+            gone = if is_there(tenth) || !self.is_told() { 0 } else { gone + 1 };
             assert!(gone <= 3, "a loss is told within 300 ms");
             self.serve();
         }
@@ -285,19 +345,51 @@ impl Flapping {
 /// Each change is a Map-Register: RFC 9301, section 8.2, wants few of them.
 #[test]
 fn an_address_that_comes_and_goes_for_a_minute_costs_few_map_registers() {
-    for (half, most) in [(3, 6), (6, 6), (13, 8), (25, 10), (70, 12)] {
-        let mut node = Flapping::new();
+    for (half, most) in [(3, 12), (6, 12), (13, 14), (25, 18), (70, 22)] {
+        let mut node = Flapping::beside(&[STEADY]);
         node.run(600, |tenth| tenth / half % 2 == 0);
         assert!(node.registers <= most, "{} Map-Registers where it changes every {half} tenths", node.registers);
         // It ends, and nothing is held back for long.
         node.run(300, |_| true);
-        assert_eq!(node.locators.reachable().len(), 1, "{half}");
+        assert_eq!(node.locators.reachable().len(), 2, "{half}");
     }
+}
+
+/// Nothing could be preferred to it, and of its loss nobody can be told.
+#[test]
+fn a_locator_without_others_is_one_after_a_second_at_the_latest_and_twice_at_once() {
+    let mut node = Flapping::beside(&[]);
+    for turn in 0..20 {
+        assert!(!node.look(false));
+        if turn >= 2 {
+            assert!(!node.look(true), "for the third time");
+            assert_eq!(node.damper.due().map(|due| due - node.now), Some(Duration::from_secs(1)));
+            node.now += Duration::from_millis(999);
+            assert!(!node.look(true));
+            node.now += Duration::from_millis(1);
+        }
+        assert!(node.look(true), "{turn}");
+        assert_eq!(node.damper.due(), None);
+    }
+    // One that is there for less than that costs nothing more, and one that is there for longer a Map-Register each time.
+    for (half, most) in [(2, 4), (3, 4), (6, 4), (13, 25), (25, 14), (70, 6)] {
+        let mut node = Flapping::beside(&[]);
+        node.run(600, |tenth| tenth / half % 2 == 0);
+        assert!(node.registers <= most, "{} Map-Registers where it changes every {half} tenths", node.registers);
+        node.run(15, |_| true);
+        assert!(node.is_told(), "{half}");
+    }
+    // What it does meanwhile counts when there is another one.
+    let mut node = Flapping::beside(&[]);
+    (0..2).for_each(|_| assert!(!node.look(false) && node.look(true)));
+    node.look(false);
+    node.wanted.given.push(OwnLocator::new(STEADY.parse().unwrap(), 1, 100));
+    assert!(!node.look(false) && !node.look(true), "the other one is preferred");
 }
 
 #[test]
 fn the_first_return_of_a_locator_counts_at_once_and_so_does_one_after_a_quiet_time() {
-    let mut node = Flapping::new();
+    let mut node = Flapping::beside(&[STEADY]);
     let wait = |node: &mut Flapping, millis| node.now += Duration::from_millis(millis);
     for turn in 0..3 {
         assert!(!node.look(false));
@@ -372,16 +464,21 @@ impl Looks {
 
 #[test]
 fn addresses_that_wait_side_by_side_do_not_wait_for_each_other() {
-    let (mut looks, both) = (Looks::new(), ["192.0.2.1", "2001:db8::1"]);
+    let (mut looks, wanted) = (Looks::new(), ["192.0.2.1", "2001:db8::1", STEADY]);
+    let mut look = |millis, there: &[&str]| {
+        let mut found = looks.look(millis, &wanted, &[there, &[STEADY]].concat());
+        assert_eq!(found.pop().unwrap(), STEADY);
+        (found, looks.damper.due())
+    };
+    let both = &wanted[..2];
     for _ in 0..2 {
-        assert_eq!(looks.look(200, &both, &both), both);
-        assert!(looks.look(200, &both, &[]).is_empty());
+        assert_eq!(look(200, both).0, both);
+        assert!(look(200, &[]).0.is_empty());
     }
-    assert!(looks.look(200, &both, &both[..1]).is_empty());
-    assert!(looks.look(400, &both, &both).is_empty());
-    assert_eq!(looks.look(600, &both, &both), both[..1], "a second after it came");
-    assert_eq!(looks.look(400, &both, &both), both);
-    assert_eq!(looks.damper.due(), None);
+    assert!(look(200, &both[..1]).0.is_empty());
+    assert!(look(400, both).0.is_empty());
+    assert_eq!(look(600, both).0, both[..1], "a second after it came");
+    assert_eq!(look(400, both), (both.iter().map(ToString::to_string).collect(), None));
 }
 
 #[test]
