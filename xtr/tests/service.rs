@@ -589,6 +589,12 @@ fn a_trace_that_asks_shows_the_answer_of_the_mapping_system() {
         assert_eq!((&outer["source_ports"][0], &outer["fits"]), (&outer["source_ports"][1], &1360.into()), "{trace}");
         let text = ask(directory.path(), &["trace", "2001:db8:b::1", "--flow", "udp:9:53"]);
         assert!(String::from_utf8_lossy(&text.stdout).contains("no RLOC of ours has its address family"), "{text:?}");
+        // The same mapping, and a source that the kernel leads past the tunnel: nothing is put in front of the packet.
+        let past = ["trace", "2001:db8:b::1", "--from", "2001:db8:ffff::1"];
+        let trace = show(directory.path(), &past).unwrap()["trace"].take();
+        assert_eq!((&trace["result"], &trace["outer"]), (&"past-tunnel".into(), &Value::Null), "{trace}");
+        let text = ask(directory.path(), &past);
+        assert!(!String::from_utf8_lossy(&text.stdout).contains("outer "), "{text:?}");
         node.end();
     });
 }

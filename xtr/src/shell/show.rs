@@ -16,6 +16,7 @@ use crate::engine::Control;
 use crate::interwork::Aggregate;
 use crate::reach::{EchoState, ProbedLocator};
 use crate::register::Refused;
+use crate::register::limits::FORGOTTEN;
 
 /// The answer to `show` of a table that the control half keeps; `data_plane` are the packet half's counters.
 pub fn answer(table: Table, control: &Control, now: Instant, data_plane: &Value) -> Value {
@@ -288,14 +289,18 @@ fn map_cache_table(rows: Option<&Vec<Value>>) -> String {
     columns(&names.collect::<Vec<_>>(), Some(&rows))
 }
 
-/// Answers that confirmed nothing have a column where there are some.
+/// Answers that confirmed nothing have a column where there are some; of what has moved nothing is to be confirmed here.
 fn registrations_table(rows: Option<&Vec<Value>>) -> String {
     let mut rows: Vec<Value> = rows.into_iter().flatten().cloned().collect();
-    let mut names = vec!["server", "prefixes", "confirmed_ago", "unanswered"];
+    let mut names = vec!["server", "prefixes", "state", "confirmed_ago", "unanswered"];
     if rows.iter().any(|row| row["last_refused"].is_object()) {
         names.push("last_refused");
     }
     for row in &mut rows {
+        row["state"] = json!(registration_state(row));
+        if row["moved"] == true {
+            (row["confirmed_ago"], row["unanswered"]) = (json!("-"), json!("-"));
+        }
         let last = &row["last_refused"];
         row["last_refused"] = match (&last["reason"], &last["eid"]) {
             (Value::Null, _) => json!("-"),
@@ -304,6 +309,18 @@ fn registrations_table(rows: Option<&Vec<Value>>) -> String {
         };
     }
     columns(&names, Some(&rows))
+}
+
+/// In one word, of a row of `show registrations`: `moved` is left to another xTR, `withdrawing` is taken back, of `unconfirmed` no answer
+/// has come within the life of a registration (RFC 9301, section 8.2).
+pub(super) fn registration_state(row: &Value) -> &'static str {
+    let is_held = row["confirmed_ago"].as_u64().is_some_and(|ago| ago < FORGOTTEN.as_secs());
+    match (&row["moved"], &row["withdrawing"]) {
+        (Value::Bool(true), _) => "moved",
+        (_, Value::Bool(true)) => "withdrawing",
+        _ if is_held => "registered",
+        _ => "unconfirmed",
+    }
 }
 
 /// What a PITR leads into the tunnel, and where it looks for more.
@@ -416,6 +433,29 @@ mod tests {
         let text = show(&[row(Value::Null), row(lacking), row(forged)]);
         let ends = ["last_refused", "3           -", "notify-incomplete (10.1.0.0/16)", "3           notify-bad-tag"];
         assert!(text.lines().zip(ends).all(|(line, end)| line.ends_with(end)), "{text}");
+    }
+
+    #[test]
+    fn registrations_say_whether_they_are_held_taken_back_or_left_to_others() {
+        let row = |prefix: &str, ago: Value, withdrawing: bool, moved: bool| {
+            json!({ "server": "203.0.113.10", "prefixes": [prefix], "confirmed_ago": ago, "unanswered": 0,
+                    "last_refused": null, "withdrawing": withdrawing, "moved": moved })
+        };
+        let rows = [
+            row("10.1.0.0/16", json!(179), false, false),
+            row("10.2.0.0/16", json!(180), false, false),
+            row("10.3.0.0/16", Value::Null, false, false),
+            row("10.4.0.0/16", json!(3), true, false),
+            row("10.5.0.0/16", Value::Null, false, true),
+        ];
+        let text = table(Table::Registrations, &json!({ "registrations": rows }));
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().skip(2).collect()).collect();
+        assert_eq!(lines[0], ["state", "confirmed_ago", "unanswered"], "{text}");
+        assert_eq!(lines[1], ["registered", "179", "0"], "{text}");
+        assert_eq!(lines[2], ["unconfirmed", "180", "0"], "a Map-Server has forgotten it: {text}");
+        assert_eq!(lines[3], ["unconfirmed", "never", "0"], "{text}");
+        assert_eq!(lines[4], ["withdrawing", "3", "0"], "{text}");
+        assert_eq!(lines[5], ["moved", "-", "-"], "nobody is asked to confirm it: {text}");
     }
 
     #[test]
