@@ -9,7 +9,7 @@ mod installed;
 mod namespace;
 
 use std::io::Read as _;
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -536,17 +536,94 @@ fn a_trace_that_asks_in_vain_names_who_has_not_answered() {
 }
 
 #[test]
-fn a_start_names_an_interface_that_is_not_there_and_a_port_that_it_may_not_have() {
+fn a_start_names_a_port_that_it_may_not_have() {
     in_namespace(&[RLOC], || {
         let directory = tempfile::tempdir().unwrap();
-        let arguments = [PLAIN, &["--rloc", "typo0", "--metrics", "127.0.0.1:80"]].concat();
+        let arguments = [PLAIN, &["--metrics", "127.0.0.1:80"]].concat();
         let output = command(directory.path(), &arguments).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(3), "{said}");
-        for part in ["this machine has no interface typo0", "--metrics 127.0.0.1:80", "a port from 1024"] {
+        for part in ["--metrics 127.0.0.1:80", "a port from 1024"] {
             assert!(said.contains(part), "{part}: {said}");
         }
         assert_eq!(ours(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_metrics_port_that_another_has_is_refused_before_anything_is_made() {
+    in_namespace(&[RLOC], || {
+        let other = TcpListener::bind((RLOC, 0)).unwrap();
+        let metrics = other.local_addr().unwrap().to_string();
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        let check = |metrics: &str| ask(directory.path(), &["check", "--rloc", RLOC, "--metrics", metrics]);
+        let refused = |output: Output| {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(3), "{said}");
+            assert!(said.contains(&format!("--metrics {metrics}")) && said.contains("in use"), "{said}");
+            assert!(!state.exists(), "no identity is made: {said}");
+        };
+        refused(command(directory.path(), &["--metrics", &metrics]).output().unwrap());
+        refused(check(&metrics));
+        drop(other);
+        assert!(check(&metrics).status.success());
+        let mut node = Node::start(directory.path(), &["--metrics", &metrics]);
+        assert!(check(&metrics).status.success(), "the node that runs has it");
+        node.end();
+    });
+}
+
+#[test]
+fn a_node_that_goes_away_reads_nothing_again() {
+    in_namespace(&[RLOC], || {
+        let directory = tempfile::tempdir().unwrap();
+        let key = directory.path().join("key.toml");
+        std::fs::write(&key, "algorithm = \"hkdf-sha256\"\nsecret = \"a secret\"\n").unwrap();
+        // Of the Map-Server nothing is heard, so that the node waits for a while to be let go.
+        let plain =
+            ["--eid-prefix", "2001:db8:a::/48", "--map-server", "127.0.0.1", "--key-file", key.to_str().unwrap()];
+        let mut node = Node::start(directory.path(), &plain);
+        assert!(ask(directory.path(), &["reload"]).status.success());
+        node.signal(Signal::SIGTERM);
+        let refused = wait_for("farewell", || {
+            let output = ask(directory.path(), &["reload"]);
+            (!output.status.success()).then_some(output)
+        });
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(1) && said.contains("this node is going away"), "{said}");
+        assert!(node.0.wait().unwrap().success());
+    });
+}
+
+#[test]
+fn the_map_cache_is_shown_as_a_whole_or_round_an_eid() {
+    in_namespace(&[RLOC], || {
+        let resolver = UdpSocket::bind(("127.0.0.1", 4342)).unwrap();
+        resolver.set_read_timeout(Some(PATIENCE)).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let mut node = Node::start(directory.path(), &[PLAIN, &["--tier", "0"]].concat());
+        let prefixes = |verb: &[&str]| {
+            let answer = show(directory.path(), &[&["show", "map-cache"], verb].concat()).unwrap();
+            let rows = answer["map-cache"].as_array().unwrap();
+            rows.iter().map(|row| row["prefix"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(prefixes(&[]), Vec::<String>::new());
+        std::thread::scope(|scope| {
+            scope.spawn(|| answer_one_request(&resolver));
+            assert!(ask(directory.path(), &["trace", "2001:db8:b::1", "--resolve"]).status.success());
+        });
+        assert_eq!(prefixes(&[]), ["2001:db8:b::/48"]);
+        for (within, found) in [("2001:db8:b::7", 1), ("2001:db8::/32", 1), ("2001:db8:c::/48", 0), ("10.0.0.0/8", 0)] {
+            assert_eq!(prefixes(&["--within", within]).len(), found, "{within}");
+        }
+        let peers = show(directory.path(), &["show", "peers", "--within", "2001:db8:b::/48"]).unwrap();
+        let all = ["198.51.100.1", "2001:db8:fff::1"];
+        let row = |address: &str| serde_json::json!({ "address": address, "prefixes": ["2001:db8:b::/48"] });
+        assert_eq!(peers["peers"], serde_json::json!(all.map(row)));
+        let refused = ask(directory.path(), &["show", "counters", "--within", "10.0.0.0/8"]);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        node.end();
     });
 }
 

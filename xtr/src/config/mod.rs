@@ -35,7 +35,7 @@ use crate::subscribe::{Association, Configured};
 use crate::trust::Trust;
 
 pub use explain::explain;
-pub use flags::{Command, CommandLine, Flags, MANUAL, SourceCheck, Switch, Table, Tier};
+pub use flags::{Command, CommandLine, Flags, MANUAL, SourceCheck, Switch, Table, Tier, Within};
 pub use interwork::{PetrValue, PitrIn};
 pub use lisp_sec::LispSecMode;
 pub use nat::{Nat, NatSetting};

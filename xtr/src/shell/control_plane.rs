@@ -22,6 +22,7 @@ use super::former::Former;
 use super::identities::{Change, Changes};
 use super::interfaces::{Damper, Locators, Machine, Wanted, Watch};
 use super::led::Led;
+use super::listing::Portion;
 use super::look::{Look, look};
 use super::map_version::KeptVersion;
 use super::metrics;
@@ -29,7 +30,7 @@ use super::netlink;
 use super::netlink::{Netlink, Plan};
 use super::notify_nonces::NotifyNonces;
 use super::packets::Packets;
-use super::reload::Settings;
+use super::reload::{Reloading, Settings, looked};
 use super::show;
 use super::state::StateFile;
 use super::trace::{self, TraceRequest};
@@ -87,6 +88,10 @@ pub struct ControlPlane {
     pub former: Former,
     /// What the operator said.
     pub settings: Settings,
+    /// The reload that is under way.
+    pub reloading: Option<Reloading>,
+    /// Whether it takes its registrations back.
+    pub is_leaving: bool,
     /// Of a PITR.
     pub pitr: Led,
     /// Of ours that other xTRs have now.
@@ -107,8 +112,8 @@ enum Step {
     Look,
     /// What was seen.
     Seen(Result<Machine, Failure>),
-    /// The settings, to be read again, and who wants to know what came of it.
-    Reload(Option<oneshot::Sender<Value>>),
+    /// What was seen for a reload.
+    Reload(Result<Machine, Failure>),
 }
 
 impl ControlPlane {
@@ -127,6 +132,7 @@ impl ControlPlane {
     }
 
     async fn farewell(&mut self) {
+        self.no_more_reloads();
         self.tell(Input::Shutdown);
         let end = tokio::time::sleep(FAREWELL);
         if self.go_on(end, Control::is_withdrawn).await.is_err() || !self.control.is_withdrawn() {
@@ -161,11 +167,7 @@ impl ControlPlane {
                 self.lead_again().await;
             }
             Step::Seen(machine) => self.on_seen(machine),
-            Step::Reload(answer) => {
-                let came_of_it = self.reload().await;
-                // Who asked may have gone.
-                let _ = answer.map(|answer| answer.send(came_of_it));
-            }
+            Step::Reload(machine) => self.end_reload(machine).await,
         }
     }
 
@@ -195,9 +197,11 @@ impl ControlPlane {
                 Ask::Show(table) => self.show(table, answer),
                 Ask::Metrics => self.measure(answer),
                 Ask::Trace(request) => self.trace(&request, answer),
-                Ask::Reload => return Ok(Step::Reload(Some(answer))),
+                Ask::Portion(portion) => self.portion(&portion, answer),
+                Ask::Reload => self.begin_reload(Some(answer)),
             },
-            () = self.settings.hangup() => return Ok(Step::Reload(None)),
+            () = self.settings.hangup(), if self.reloading.is_none() && !self.is_leaving => self.begin_reload(None),
+            machine = looked(&mut self.reloading) => return Ok(Step::Reload(machine)),
             Some(change) = self.changes.next() => return Ok(Step::Change(change)),
             () = self.watch.changed(), if self.look.is_none() => return Ok(Step::Look),
             machine = seen(&mut self.look) => return Ok(Step::Seen(machine)),
@@ -256,16 +260,7 @@ impl ControlPlane {
         self.led_again.notify_one();
     }
 
-    /// Looks at the addresses at once, and waits for what is seen.
-    pub(super) async fn look_now(&mut self) {
-        self.look_at_addresses();
-        if self.look.is_some() {
-            let machine = seen(&mut self.look).await;
-            self.on_seen(machine);
-        }
-    }
-
-    fn look_at_addresses(&mut self) {
+    pub(super) fn look_at_addresses(&mut self) {
         match look(&self.wanted) {
             Ok(look) => self.look = Some(look),
             Err(error) => self.on_seen(Err(error)),
@@ -273,7 +268,7 @@ impl ControlPlane {
     }
 
     /// The locators follow the addresses and links of the machine.
-    fn on_seen(&mut self, machine: Result<Machine, Failure>) {
+    pub(super) fn on_seen(&mut self, machine: Result<Machine, Failure>) {
         let machine = match machine {
             Ok(machine) => machine,
             Err(error) => {
@@ -390,6 +385,16 @@ impl ControlPlane {
         let mut answer = show::answer(table, &self.control, clock::now(), &counters);
         show::add_sent(table, &mut answer, &self.locators());
         self.answer(table, answer, to);
+    }
+
+    fn portion(&self, portion: &Portion, to: oneshot::Sender<Value>) {
+        let answer = portion.answer(&self.control, self.packets.itr().iid, clock::now());
+        if portion.after.is_none() {
+            return self.answer(portion.table, answer, to);
+        }
+        if to.send(answer).is_err() {
+            tracing::debug!("the client did not wait for its answer");
+        }
     }
 
     /// What was sent to each locator, and the path MTUs that are known.

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use dht::shell::http::{Figures, Server};
+use dht::shell::http::{self, Figures, Server};
 use dht::shell::metrics::{NodeFigures, Shown};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -21,6 +22,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::control_socket::{Ask, Question};
@@ -41,22 +43,51 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a registration lives at a Map-Server that hears nothing more (RFC 9301, section 8.2).
 const REGISTRATION: Duration = Duration::from_secs(180);
 
-/// Serves the figures at the address that the configuration names, if it names one, until what is returned is dropped.
+/// Listens at the address that the configuration names, if it names one; nobody is answered yet.
 ///
 /// # Errors
 /// When the address cannot be had.
-pub(super) async fn serve(
+pub(super) async fn listen(config: &Config) -> Result<Option<TcpListener>, Failure> {
+    let Some(address) = config.metrics else { return Ok(None) };
+    let listener = http::listen(address).await;
+    listener.map(Some).map_err(|error| Failure::Machine(format!("{error:#}{}", advice(address, &error))))
+}
+
+/// Whether a node of this configuration could listen there; one that runs does already.
+///
+/// # Errors
+/// When the address cannot be had.
+pub fn check(config: &Config) -> Result<(), Failure> {
+    let Some(address) = config.metrics else { return Ok(()) };
+    match std::net::TcpListener::bind(address) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && UnixStream::connect(&config.control).is_ok() => {
+            Ok(())
+        }
+        Err(error) => {
+            let error = anyhow::Error::new(error);
+            Err(Failure::Machine(format!("--metrics {address}: {error:#}{}", advice(address, &error))))
+        }
+    }
+}
+
+/// Serves the figures there until what is returned is dropped.
+///
+/// # Errors
+/// When the system does not say where that is.
+pub(super) fn serve(
+    listener: Option<TcpListener>,
     config: &Config,
     map_system: Option<&Embedded>,
     questions: mpsc::Sender<Question>,
 ) -> Result<Option<Server>, Failure> {
-    let Some(address) = config.metrics else { return Ok(None) };
+    let Some(listener) = listener else { return Ok(None) };
     let node = match (&config.mapping, map_system) {
         (Mapping::Embedded(embedded), Some(system)) => Some(system.figures(embedded.bootstrap.is_empty())),
         _ => None,
     };
-    let server = Server::start(address, Arc::new(RouterFigures { node, questions })).await;
-    let server = server.map_err(|error| Failure::Machine(format!("{error:#}{}", advice(address, &error))))?;
+    let server = Server::at(listener, Arc::new(RouterFigures { node, questions }));
+    let server = server.map_err(|error| Failure::Machine(format!("--metrics: {error:#}")))?;
     say(&format!("Metrics at http://{}/metrics.", server.address()));
     Ok(Some(server))
 }

@@ -21,10 +21,11 @@ pub mod identities;
 pub mod interfaces;
 pub mod led;
 pub mod life;
+pub mod listing;
 pub mod look;
 pub mod losses;
 pub mod map_version;
-mod metrics;
+pub mod metrics;
 pub mod nat;
 pub mod netlink;
 pub mod notify_nonces;
@@ -51,6 +52,7 @@ use cgeid::OperationalKey;
 use dht::shell::http::Server as MetricsServer;
 use ipnet::{IpNet, Ipv6Net};
 use program::manager;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use wire::address::EidPrefix;
@@ -58,7 +60,7 @@ use wire::control::auth::TagForm;
 use wire::control::{Nonce, XtrIdentity};
 use wire::record::Ttl;
 
-pub use control_socket::ask;
+pub use control_socket::{ask, ask_within};
 pub use error::Failure;
 pub use show::table;
 
@@ -139,6 +141,7 @@ async fn start(
 ) -> Result<(ControlPlane, Windows), Failure> {
     let given = check_map_system(config)?;
     privileges.at_the_start(config.tier)?;
+    let metrics = metrics::listen(config).await?;
     let underlay = Underlay::of(config).await?;
     let kept = Kept::open(config)?;
     let own = Own::of(config, given)?;
@@ -150,7 +153,7 @@ async fn start(
     let map_system = start_map_system(config, own.keys, &own.watch, &database)?;
     changes.renew(own.watch);
     let (sender, questions) = mpsc::channel::<Question>(QUESTIONS);
-    let windows = Windows::open(config, map_system.as_ref(), sender).await?;
+    let windows = Windows::open(metrics, config, map_system.as_ref(), sender)?;
     announce(config, &database, map_system.as_ref());
     let control = control(config, &kept.state, database, &own.site, map_system.as_ref())?.having_heard(kept.heard);
     let plane = ControlPlane {
@@ -175,6 +178,8 @@ async fn start(
         damper: Damper::default(),
         former: former::Former::default(),
         settings,
+        reloading: None,
+        is_leaving: false,
         pitr: Led::new(Why::Pitr, config),
         moved: Led::new(Why::Moved, config),
         alarm: Alarm::new().map_err(|error| Failure::Machine(format!("a timer: {error}")))?,
@@ -277,12 +282,13 @@ struct Windows {
 }
 
 impl Windows {
-    async fn open(
+    fn open(
+        metrics: Option<TcpListener>,
         config: &Config,
         map_system: Option<&Embedded>,
         questions: mpsc::Sender<Question>,
     ) -> Result<Self, Failure> {
-        let metrics = metrics::serve(config, map_system, questions.clone()).await?;
+        let metrics = metrics::serve(metrics, config, map_system, questions.clone())?;
         let life = life::Life::show(questions.clone());
         let control_socket = ControlSocket::listen(&config.control, questions)?;
         Ok(Self { life, control_socket, metrics })

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What `lisp-xtr show` shows: the answers of a running node, and how a terminal sees them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use wire::address::EidPrefix;
 use wire::record::{LocatorRecord, MapVersion};
 
 use super::embedded::Status;
@@ -17,15 +18,16 @@ use crate::interwork::Aggregate;
 use crate::reach::{EchoState, ProbedLocator};
 use crate::register::Refused;
 use crate::register::limits::FORGOTTEN;
+use crate::resolve::Installed;
 
-/// The answer to `show` of a table that the control half keeps; `data_plane` are the packet half's counters.
+/// The answer to `show` of a table that the control half keeps; `data_plane` are the packet half's counters. Of those that may be long
+/// ([`Table::is_long`]) the rows come in portions, by themselves.
 pub fn answer(table: Table, control: &Control, now: Instant, data_plane: &Value) -> Value {
     match table {
-        Table::MapCache => json!({ "map-cache": map_cache(control, now) }),
+        Table::MapCache | Table::Peers => json!({}),
         Table::Registrations => json!({ "registrations": registrations(control, now) }),
         Table::Locators => locators(control, now),
         Table::Counters => json!({ "counters": { "control": counted(control), "packets": data_plane } }),
-        Table::Peers => json!({ "peers": peers(control, now) }),
         // Those of the map system in this process; without one there are none.
         Table::Identities => json!({ "identities": [] }),
     }
@@ -83,36 +85,30 @@ pub(super) fn by_address(sent: &[LocatorCount]) -> BTreeMap<IpAddr, LocatorCount
     all
 }
 
-fn map_cache(control: &Control, now: Instant) -> Vec<Value> {
-    let entry = |(prefix, installed): (&wire::address::EidPrefix, &crate::resolve::Installed)| {
-        let down = control.down_by_status_bits(prefix, installed);
-        let petrs = control.petrs_for(prefix);
-        let locators: Vec<_> = petrs
-            .locators_of(installed)
-            .iter()
-            .map(|(address, locator)| {
-                json!({
-                    "address": address, "priority": locator.priority, "weight": locator.weight,
-                    "mpriority": locator.mpriority, "mweight": locator.mweight, "reachable": locator.reachable,
-                    "usable": locator.reachable && control.is_usable(*address) && !down.contains(address),
-                    "status_bit": !down.contains(address),
-                })
-            })
-            .collect();
-        let mut row = json!({
-            "prefix": prefix.to_string(),
-            "action": petrs.action_of(installed),
-            "map_version": version(installed.map_version),
-            "expires": installed.expires.saturating_duration_since(now).as_secs(),
-            "secured": installed.secured,
-            "locators": locators,
-        });
-        if control.is_subscribing() {
-            row["subscription"] = json!(control.subscription(prefix).map_or("polled", crate::subscribe::State::name));
-        }
-        row
+/// A row of the map-cache.
+pub(super) fn mapping(control: &Control, now: Instant, (prefix, installed): (&EidPrefix, &Installed)) -> Value {
+    let down = control.down_by_status_bits(prefix, installed);
+    let petrs = control.petrs_for(prefix);
+    let locator = |(address, locator): &(IpAddr, LocatorRecord)| {
+        json!({
+            "address": address, "priority": locator.priority, "weight": locator.weight,
+            "mpriority": locator.mpriority, "mweight": locator.mweight, "reachable": locator.reachable,
+            "usable": locator.reachable && control.is_usable(*address) && !down.contains(address),
+            "status_bit": !down.contains(address),
+        })
     };
-    control.map_cache(now).map(entry).collect()
+    let mut row = json!({
+        "prefix": prefix.to_string(),
+        "action": petrs.action_of(installed),
+        "map_version": version(installed.map_version),
+        "expires": installed.expires.saturating_duration_since(now).as_secs(),
+        "secured": installed.secured,
+        "locators": petrs.locators_of(installed).iter().map(locator).collect::<Vec<_>>(),
+    });
+    if control.is_subscribing() {
+        row["subscription"] = json!(control.subscription(prefix).map_or("polled", crate::subscribe::State::name));
+    }
+    row
 }
 
 pub(super) fn registrations(control: &Control, now: Instant) -> Vec<Value> {
@@ -210,17 +206,6 @@ fn counted(control: &Control) -> Value {
     let refused = refused.iter().map(|(refusal, count)| (refusal.name(), count));
     let done = control.counts().named().into_iter().chain(control.subscription_counts().named());
     refused.chain(done).map(|(name, count)| (name.to_owned(), Value::from(count))).collect()
-}
-
-/// The remote locators of the map-cache, each with the prefixes behind it.
-fn peers(control: &Control, now: Instant) -> Vec<Value> {
-    let mut peers: BTreeMap<IpAddr, BTreeSet<String>> = BTreeMap::new();
-    for (prefix, installed) in control.map_cache(now) {
-        for (address, _) in &installed.locators {
-            peers.entry(*address).or_default().insert(prefix.to_string());
-        }
-    }
-    peers.into_iter().map(|(address, prefixes)| json!({ "address": address, "prefixes": prefixes })).collect()
 }
 
 /// Remote locators in use, and below them the peers of the DHT node, if there is one in this process.
