@@ -551,6 +551,43 @@ fn a_start_names_a_port_that_it_may_not_have() {
 }
 
 #[test]
+fn an_interface_without_a_locator_is_named_with_the_locators_and_once_in_the_log() {
+    in_namespace(&[RLOC], || {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("log");
+        let mut starting = command(directory.path(), &[PLAIN, &["--rloc", "late0"]].concat());
+        let mut node = Node(starting.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap());
+        let lacking = |said: &str| {
+            let shown = show(directory.path(), &["show", "locators"])?;
+            let all: Vec<&str> = shown["lacking"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+            (all.len() == 1 && all[0].contains(said)).then_some(())
+        };
+        wait_for("an interface that is not there", || lacking("this machine has no interface late0"));
+        let table = ask(directory.path(), &["show", "locators"]);
+        assert!(String::from_utf8_lossy(&table.stdout).contains("lacking: this machine has no interface late0"));
+        // Another look at the machine, a moment after something has changed, finds the same.
+        ip("addr add 203.0.113.200/32 dev lo");
+        std::thread::sleep(Duration::from_millis(600));
+        ip("link add late0 type veth peer name late1");
+        wait_for("one that is down", || lacking("late0 is down"));
+        ip("link set late1 up");
+        ip("link set late0 up");
+        wait_for("one without an address", || lacking("late0 has no lasting global address"));
+        ip("addr add 198.51.100.7/24 dev late0");
+        wait_for("a locator", || {
+            let shown = show(directory.path(), &["show", "locators"])?;
+            let has_it = shown["locators"].as_array()?.iter().any(|own| own["address"] == "198.51.100.7");
+            (has_it && shown["lacking"] == serde_json::json!([])).then_some(())
+        });
+        node.end();
+        let said = std::fs::read_to_string(&log).unwrap();
+        for once in ["no interface late0", "late0 is down", "late0 has no lasting"] {
+            assert_eq!(said.matches(once).count(), 1, "{once}: {said}");
+        }
+    });
+}
+
+#[test]
 fn a_metrics_port_that_another_has_is_refused_before_anything_is_made() {
     in_namespace(&[RLOC], || {
         let other = TcpListener::bind((RLOC, 0)).unwrap();

@@ -22,7 +22,7 @@ use super::former::Former;
 use super::identities::{Change, Changes};
 use super::interfaces::{Damper, Locators, Machine, Wanted, Watch};
 use super::led::Led;
-use super::listing::Portion;
+use super::listing::{self, Portion};
 use super::look::{Look, look};
 use super::map_version::KeptVersion;
 use super::metrics;
@@ -82,6 +82,8 @@ pub struct ControlPlane {
     pub wanted: Wanted,
     /// The locators as they are.
     pub locators: Locators,
+    /// What of that the machine lacks, a sentence each.
+    pub lacking: Vec<String>,
     /// Which of them have gone lately.
     pub damper: Damper,
     /// Those that they were a moment ago.
@@ -196,6 +198,10 @@ impl ControlPlane {
             Some(Question { ask, answer }) = self.questions.recv() => match ask {
                 Ask::Show(table) => self.show(table, answer),
                 Ask::Metrics => self.measure(answer),
+                Ask::Count(after) => {
+                    // Who asked may have gone.
+                    let _ = answer.send(listing::count(&self.control, after, clock::now()));
+                }
                 Ask::Trace(request) => self.trace(&request, answer),
                 Ask::Portion(portion) => self.portion(&portion, answer),
                 Ask::Reload => self.begin_reload(Some(answer)),
@@ -277,6 +283,7 @@ impl ControlPlane {
                 return self.watch.again();
             }
         };
+        self.say_lacking(machine.lacks(&self.wanted));
         let now = clock::now();
         let mut found = self.damper.locators(now, machine.clone(), &self.wanted, &self.locators);
         if let Some(due) = self.damper.due() {
@@ -316,6 +323,12 @@ impl ControlPlane {
             system.readdress(&self.control.database().preferred_rlocs());
         }
         self.drain();
+    }
+
+    /// What the operator has named and the machine lacks is told once, until it is there.
+    fn say_lacking(&mut self, lacking: Vec<String>) {
+        lacking.iter().filter(|lack| !self.lacking.contains(lack)).for_each(|lack| tracing::warn!("{lack}"));
+        self.lacking = lacking;
     }
 
     /// Takes an input, and does what follows at once.
@@ -384,6 +397,9 @@ impl ControlPlane {
         let counters: Value = self.packets.counters();
         let mut answer = show::answer(table, &self.control, clock::now(), &counters);
         show::add_sent(table, &mut answer, &self.locators());
+        if table == Table::Locators {
+            answer["lacking"] = self.lacking.clone().into();
+        }
         self.answer(table, answer, to);
     }
 
@@ -411,7 +427,9 @@ impl ControlPlane {
     fn measure(&self, to: oneshot::Sender<Value>) {
         let (now, counters) = (clock::now(), self.packets.counters());
         let mut answer = show::answer(Table::Counters, &self.control, now, &counters);
-        answer["registrations"] = show::registrations(&self.control, now).into();
+        let registrations = show::registrations(&self.control, now);
+        answer["present"] = metrics::present(&self.control, now, (&registrations, &counters));
+        answer["registrations"] = registrations.into();
         answer["locators"] = metrics::locators(&self.control, now, &self.locators());
         self.answer(Table::Counters, answer, to);
     }

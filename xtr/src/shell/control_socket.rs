@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use wire::address::EidPrefix;
 
 use super::Failure;
 use super::listing::{self, Portion};
@@ -56,6 +57,8 @@ pub enum Ask {
     Portion(Portion),
     /// What is measured of this node.
     Metrics,
+    /// How many mappings there are, of some behind this one, or of the first.
+    Count(Option<EidPrefix>),
     /// The way of a packet.
     Trace(TraceRequest),
     /// To read the settings again.
@@ -252,7 +255,8 @@ pub fn ask_for(path: &Path, ask: &Ask) -> Result<Value, Failure> {
         Ask::Portion(Portion { table, within, .. }) => {
             serde_json::json!({ "show-within": { "table": table.name(), "within": within } })
         }
-        Ask::Metrics => "metrics".into(),
+        // What the node asks itself is no question of a client's.
+        Ask::Metrics | Ask::Count(_) => "metrics".into(),
         Ask::Trace(request) => serde_json::json!({ "trace": request }),
         Ask::Reload => "reload".into(),
     };
@@ -391,7 +395,7 @@ mod tests {
     async fn a_table_that_is_too_long_is_refused_with_what_to_do() {
         let node = |question| portion_of(100_001, question, &AtomicUsize::new(0));
         for table in [Table::MapCache, Table::Peers] {
-            let error = heard(Ask::Show(table), node).await.unwrap_err();
+            let error = heard(Ask::Show(table), node).await.map(drop).unwrap_err();
             assert!(error.contains("more than 100000 mappings") && error.contains("--within"), "{error}");
         }
     }

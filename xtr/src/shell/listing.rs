@@ -19,8 +19,10 @@ use super::show;
 use crate::config::Table;
 use crate::engine::Control;
 
-/// Mappings that the control half looks at for one portion: two milliseconds.
+/// Mappings that the control half looks at for one portion: some milliseconds.
 const PORTION: usize = 500;
+/// Mappings that it counts at a time: a millisecond, where the memory of each is far away.
+const COUNTED: usize = 10_000;
 /// Mappings that are listed, and of peers pairs of locator and EID-prefix: 16 MB where they are gathered.
 const LISTED: usize = 100_000;
 
@@ -68,6 +70,23 @@ impl Portion {
     }
 }
 
+/// Counts mappings behind `after`, or from the first: `{"positive", "negative", "after"}`, the last as of [`Portion::answer`].
+pub fn count(control: &Control, after: Option<EidPrefix>, now: Instant) -> Value {
+    let (mut kinds, mut last) = ([0_u64; 2], None);
+    let mut behind = control.map_cache_behind(None, after);
+    for (prefix, installed) in behind.by_ref().take(COUNTED) {
+        last = Some((prefix.iid.0, prefix.net));
+        kinds[usize::from(installed.locators.is_empty())] += u64::from(installed.expires > now);
+    }
+    json!({ "positive": kinds[0], "negative": kinds[1], "after": last.filter(|_| behind.next().is_some()) })
+}
+
+/// Behind which mapping an answer says that the next portion is.
+pub(super) fn after(answer: &mut Value) -> Option<EidPrefix> {
+    let after: Option<(u32, IpNet)> = serde_json::from_value(answer["after"].take()).ok().flatten();
+    after.map(|(iid, net)| EidPrefix { iid: InstanceId(iid), net })
+}
+
 /// Writes a whole table as one line of JSON, portion by portion. Where it ends early, for it is too long or the node goes away, it has the
 /// key `error`.
 pub(super) async fn list(
@@ -112,7 +131,7 @@ impl Listing {
             Value::Array(rows) => rows,
             _ => Vec::new(),
         };
-        let after: Option<(u32, IpNet)> = serde_json::from_value(portion["after"].take()).ok().flatten();
+        let after = after(&mut portion);
         let beside = portion.as_object_mut().into_iter().flat_map(std::mem::take);
         self.beside.extend(beside.filter(|(_, value)| !value.is_null()));
         if self.listed + rows.len() > LISTED {
@@ -123,7 +142,7 @@ impl Listing {
             return None;
         }
         rows.into_iter().for_each(|row| self.add(&row));
-        after.map(|(iid, net)| EidPrefix { iid: InstanceId(iid), net })
+        after
     }
 
     fn add(&mut self, row: &Value) {

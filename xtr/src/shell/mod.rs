@@ -175,6 +175,7 @@ async fn start(
         look: None,
         wanted: underlay.wanted,
         locators: underlay.locators,
+        lacking: underlay.lacking,
         damper: Damper::default(),
         former: former::Former::default(),
         settings,
@@ -194,6 +195,7 @@ struct Underlay {
     watch: Watch,
     wanted: Wanted,
     locators: Locators,
+    lacking: Vec<String>,
     sockets: ControlSockets,
     received: mpsc::Receiver<Received>,
 }
@@ -203,12 +205,13 @@ impl Underlay {
         let netlink = Netlink::connect()?;
         netlink.refuse_a_second_node(&config.tun).await?;
         let watch = Watch::start(&config.tun)?;
-        let (wanted, locators) = (Wanted::of(config), locators(config, &netlink).await?);
+        let wanted = Wanted::of(config);
+        let (locators, lacking) = locators(config, &wanted, &netlink).await?;
         let rlocs: Vec<IpAddr> = locators.all.iter().map(|locator| locator.address).collect();
         // First: it waits for addresses that are still looked at for duplicates.
         let (sockets, received) = ControlSockets::bind(&rlocs).await?;
         Packets::probe(config, &rlocs)?;
-        Ok(Self { netlink, watch, wanted, locators, sockets, received })
+        Ok(Self { netlink, watch, wanted, locators, lacking, sockets, received })
     }
 }
 
@@ -345,12 +348,12 @@ pub fn check_map_system(config: &Config) -> Result<(KeyFiles, Vec<OperationalKey
     }
 }
 
-/// At the start; then they follow the interfaces.
-async fn locators(config: &Config, netlink: &Netlink) -> Result<Locators, Failure> {
-    let wanted = Wanted::of(config);
-    let machine = Machine::read(netlink, &wanted).await?.hopeful();
-    machine.lacks(&wanted).iter().for_each(|lack| tracing::warn!("{lack}"));
-    let locators = Locators { unreachable: Vec::new(), ..machine.locators(&wanted, &Locators::default()) };
+/// At the start, with what the machine lacks of what is wanted; then they follow the interfaces.
+async fn locators(config: &Config, wanted: &Wanted, netlink: &Netlink) -> Result<(Locators, Vec<String>), Failure> {
+    let machine = Machine::read(netlink, wanted).await?.hopeful();
+    let lacking = machine.lacks(wanted);
+    lacking.iter().for_each(|lack| tracing::warn!("{lack}"));
+    let locators = Locators { unreachable: Vec::new(), ..machine.locators(wanted, &Locators::default()) };
     if locators.all.is_empty() {
         let problem = if config.rloc_interfaces.is_empty() {
             "needed: there is no default route whose interface has a global address"
@@ -360,7 +363,7 @@ async fn locators(config: &Config, netlink: &Netlink) -> Result<Locators, Failur
         return Err(Failure::key("rloc", problem));
     }
     config.check_locators(&locators.all)?;
-    Ok(locators)
+    Ok((locators, lacking))
 }
 
 fn control(

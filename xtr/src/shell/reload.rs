@@ -181,7 +181,6 @@ impl ControlPlane {
         self.on_seen(Ok(machine));
         let texts = |prefixes: &[EidPrefix]| prefixes.iter().map(ToString::to_string).collect::<Vec<_>>();
         let locators: Vec<_> = self.locators.all.iter().map(|locator| locator.address).collect();
-        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         tracing::info!(added = ?texts(&added), removed = ?texts(&removed), ?locators, "the configuration was read again");
         Ok(json!({
             "eid-prefixes": { "added": texts(&added), "removed": texts(&removed) },

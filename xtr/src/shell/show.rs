@@ -254,7 +254,10 @@ pub fn table(table: Table, answer: &Value) -> String {
             let remote = columns(&names, rows("remote"));
             let (said, pitr) = (said_of_ours(answer), pitr_table(answer));
             let nat = super::nat::text(answer);
-            format!("prefixes: {}{said}\n{own}\n{nat}of others\n{remote}{pitr}", cell(answer.get("prefixes")))
+            let lacking = rows("lacking").into_iter().flatten().filter_map(Value::as_str);
+            let lacking: String = lacking.map(|lack| format!("lacking: {lack}\n")).collect();
+            let prefixes = cell(answer.get("prefixes"));
+            format!("prefixes: {prefixes}{said}\n{own}\n{lacking}{nat}of others\n{remote}{pitr}")
         }
         Table::Counters => counters(answer.get("counters")),
     }
@@ -295,6 +298,9 @@ fn registrations_table(rows: Option<&Vec<Value>>) -> String {
     }
     columns(&names, Some(&rows))
 }
+
+/// All that [`registration_state`] says.
+pub(super) const REGISTRATION_STATES: [&str; 4] = ["moved", "registered", "unconfirmed", "withdrawing"];
 
 /// In one word, of a row of `show registrations`: `moved` is left to another xTR, `withdrawing` is taken back, of `unconfirmed` no answer
 /// has come within the life of a registration (RFC 9301, section 8.2).
@@ -509,6 +515,15 @@ mod tests {
         });
         let text = table(Table::Locators, &answer);
         assert!(text.contains("map-version 7; status bits 101") && text.contains("unanswered"), "{text}");
+    }
+
+    #[test]
+    fn what_the_machine_lacks_stands_below_our_own_locators() {
+        let mut answer = json!({ "prefixes": [], "locators": [], "remote": [], "lacking": [] });
+        assert!(!table(Table::Locators, &answer).contains("lacking"));
+        answer["lacking"] = json!(["this machine has no interface x."]);
+        let text = table(Table::Locators, &answer);
+        assert_eq!(text.lines().nth(2), Some("lacking: this machine has no interface x."), "{text}");
     }
 
     #[test]
