@@ -8,7 +8,7 @@ mod double;
 use std::collections::BTreeSet;
 
 use double::{Node, reply_to, secs};
-use wire::address::InstanceId;
+use wire::address::{EidPrefix, InstanceId};
 use xtr::config::Table;
 use xtr::shell::listing::{Portion, count};
 
@@ -20,19 +20,32 @@ fn rows(node: &Node, table: Table, size: usize) -> Vec<serde_json::Value> {
         let part: Vec<_> = serde_json::from_value(answer["rows"].take()).unwrap();
         assert!(part.len() <= size, "each has one locator");
         rows.extend(part);
-        let after: Option<(u32, ipnet::IpNet)> = serde_json::from_value(answer["after"].take()).unwrap();
-        match after {
-            Some((iid, net)) => portion.after = Some(wire::address::EidPrefix { iid: InstanceId(iid), net }),
-            None => return rows,
+        portion.after = behind(&mut answer);
+        if portion.after.is_none() {
+            return rows;
         }
     }
 }
 
-/// Those with locators, and those without.
-fn counted(node: &Node) -> (u64, u64) {
-    let answer = count(&node.control, None, node.now);
-    assert!(answer["after"].is_null(), "they are few");
-    (answer["positive"].as_u64().unwrap(), answer["negative"].as_u64().unwrap())
+/// Those with locators, and those without, as they come so many at a time; each portion counts no more.
+fn counted(node: &Node, size: usize) -> (u64, u64) {
+    let (mut all, mut after) = ((0, 0), None);
+    loop {
+        let mut answer = count(&node.control, (after, size), node.now);
+        let part = ["positive", "negative"].map(|kind| answer[kind].as_u64().unwrap());
+        assert!(part.iter().sum::<u64>() <= size as u64);
+        all = (all.0 + part[0], all.1 + part[1]);
+        after = behind(&mut answer);
+        if after.is_none() {
+            return all;
+        }
+    }
+}
+
+/// Behind which mapping the next portion is.
+fn behind(answer: &mut serde_json::Value) -> Option<EidPrefix> {
+    let after: Option<(u32, ipnet::IpNet)> = serde_json::from_value(answer["after"].take()).unwrap();
+    after.map(|(iid, net)| EidPrefix { iid: InstanceId(iid), net })
 }
 
 #[test]
@@ -50,13 +63,15 @@ fn each_mapping_is_in_one_portion_until_it_expires() {
     for size in [1, 2, 3, 7, 100] {
         assert_eq!(prefixes(&node, Table::MapCache, size), all, "{size}");
         assert_eq!(prefixes(&node, Table::Peers, size), all, "{size}");
+        assert_eq!(counted(&node, size), (7, 0), "{size}");
     }
     let addresses: BTreeSet<_> =
         rows(&node, Table::Peers, 2).iter().map(|row| row["address"].as_str().unwrap().to_owned()).collect();
     assert_eq!(addresses, BTreeSet::from(["198.51.100.1".to_owned()]));
-    assert_eq!(counted(&node), (7, 0));
     node.now += secs(90);
-    assert_eq!(counted(&node), (5, 0), "what has expired counts no more");
+    for size in [1, 3, 100] {
+        assert_eq!(counted(&node, size), (5, 0), "what has expired counts no more");
+    }
     assert_eq!(
         prefixes(&node, Table::MapCache, 1),
         all[2..],

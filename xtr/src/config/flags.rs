@@ -80,7 +80,7 @@ pub enum Command {
         /// Which table
         what: Table,
         /// Of map-cache and peers: only mappings within this EID-prefix, or round it; an address is a prefix of one. Needed beyond 100,000
-        /// of them
+        /// rows, which are of peers pairs of locator and EID-prefix
         #[arg(long, value_name = "EID-PREFIX")]
         within: Option<Within>,
     },

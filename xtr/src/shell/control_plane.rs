@@ -200,7 +200,7 @@ impl ControlPlane {
                 Ask::Metrics => self.measure(answer),
                 Ask::Count(after) => {
                     // Who asked may have gone.
-                    let _ = answer.send(listing::count(&self.control, after, clock::now()));
+                    let _ = answer.send(listing::count(&self.control, (after, listing::COUNTED), clock::now()));
                 }
                 Ask::Trace(request) => self.trace(&request, answer),
                 Ask::Portion(portion) => self.portion(&portion, answer),

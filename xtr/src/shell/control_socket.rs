@@ -391,12 +391,37 @@ mod tests {
         }
     }
 
+    /// A node with many mappings answers some of them at a time, as late as it may: the client gives up when it hears nothing for so long.
+    #[tokio::test]
+    async fn a_client_hears_something_of_each_portion() {
+        for table in [Table::MapCache, Table::Peers] {
+            let (sender, mut receiver) = mpsc::channel::<Question>(1);
+            let (mut writer, mut client) = tokio::io::duplex(1 << 20);
+            let listed = tokio::spawn(async move {
+                let listed = listing::list(Portion::first(table, None), &sender, &mut writer).await;
+                listed.map(|()| drop(writer))
+            });
+            let (mut said, mut portions) = (Vec::new(), 0);
+            while let Some(question) = receiver.recv().await {
+                if portions > 0 {
+                    let heard = in_time(client.read_buf(&mut said)).await;
+                    assert!(heard.is_ok_and(|octets| octets > 0), "{}: nothing of portion {portions}", table.name());
+                }
+                portions += 1;
+                portion_of(2_000, question, &AtomicUsize::new(0));
+            }
+            listed.await.unwrap().unwrap();
+            client.read_to_end(&mut said).await.unwrap();
+            assert!(portions > 3 && whole(&String::from_utf8(said).unwrap()).is_ok());
+        }
+    }
+
     #[tokio::test]
     async fn a_table_that_is_too_long_is_refused_with_what_to_do() {
         let node = |question| portion_of(100_001, question, &AtomicUsize::new(0));
         for table in [Table::MapCache, Table::Peers] {
             let error = heard(Ask::Show(table), node).await.map(drop).unwrap_err();
-            assert!(error.contains("more than 100000 mappings") && error.contains("--within"), "{error}");
+            assert!(error.contains("more than 100000 rows") && error.contains("--within"), "{error}");
         }
     }
 

@@ -22,8 +22,8 @@ use crate::engine::Control;
 /// Mappings that the control half looks at for one portion: some milliseconds.
 const PORTION: usize = 500;
 /// Mappings that it counts at a time: a millisecond, where the memory of each is far away.
-const COUNTED: usize = 10_000;
-/// Mappings that are listed, and of peers pairs of locator and EID-prefix: 16 MB where they are gathered.
+pub(super) const COUNTED: usize = 10_000;
+/// Rows that are listed, of peers pairs of locator and EID-prefix: 16 MB where they are gathered.
 const LISTED: usize = 100_000;
 
 /// The part of a long table that is asked for.
@@ -70,11 +70,11 @@ impl Portion {
     }
 }
 
-/// Counts mappings behind `after`, or from the first: `{"positive", "negative", "after"}`, the last as of [`Portion::answer`].
-pub fn count(control: &Control, after: Option<EidPrefix>, now: Instant) -> Value {
+/// Counts `size` mappings behind `after`, or from the first: `{"positive", "negative", "after"}`, the last as of [`Portion::answer`].
+pub fn count(control: &Control, (after, size): (Option<EidPrefix>, usize), now: Instant) -> Value {
     let (mut kinds, mut last) = ([0_u64; 2], None);
     let mut behind = control.map_cache_behind(None, after);
-    for (prefix, installed) in behind.by_ref().take(COUNTED) {
+    for (prefix, installed) in behind.by_ref().take(size) {
         last = Some((prefix.iid.0, prefix.net));
         kinds[usize::from(installed.locators.is_empty())] += u64::from(installed.expires > now);
     }
@@ -98,7 +98,7 @@ pub(super) async fn list(
     loop {
         let answer = answer(Ask::Portion(portion.clone()), questions).await;
         let after = listing.take(answer);
-        write(writer, &std::mem::take(&mut listing.text)).await?;
+        write(writer, &listing.part()).await?;
         match after {
             Some(after) => portion.after = Some(after),
             None => break,
@@ -136,13 +136,18 @@ impl Listing {
         self.beside.extend(beside.filter(|(_, value)| !value.is_null()));
         if self.listed + rows.len() > LISTED {
             let error = format!(
-                "more than {LISTED} mappings: name an EID-prefix (--within 10.0.0.0/8), or ask for one packet (lisp-xtr trace)"
+                "more than {LISTED} rows: name an EID-prefix (--within 10.0.0.0/8), or ask for one packet (lisp-xtr trace)"
             );
             self.beside.insert("error".into(), error.into());
             return None;
         }
         rows.into_iter().for_each(|row| self.add(&row));
         after
+    }
+
+    /// What is to be written now. A blank, which JSON allows there, where that is nothing: who waits for more sees that the node goes on.
+    fn part(&mut self) -> String {
+        if self.text.is_empty() { " ".into() } else { std::mem::take(&mut self.text) }
     }
 
     fn add(&mut self, row: &Value) {

@@ -379,6 +379,23 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn the_mappings_are_counted_to_the_last() {
+        let (questions, mut asked) = mpsc::channel::<Question>(1);
+        let figures = RouterFigures { node: None, questions };
+        let counted = tokio::spawn(async move { figures.mappings().await.unwrap() });
+        let place = |third: u8| (0, format!("10.0.{third}.0/24"));
+        for part in 0..3_u8 {
+            let Question { ask, answer } = asked.recv().await.unwrap();
+            let before =
+                part.checked_sub(1).and_then(|before| super::listing::after(&mut json!({ "after": place(before) })));
+            assert_eq!(ask, Ask::Count(before));
+            let after = (part < 2).then(|| place(part));
+            answer.send(json!({ "positive": 100, "negative": part, "after": after })).unwrap();
+        }
+        assert_eq!(counted.await.unwrap(), json!({ "positive": 300, "negative": 3 }));
+    }
+
     #[test]
     fn packets_wait_until_they_leave_the_queue() {
         let packets = |flushed: u64| {
