@@ -47,9 +47,9 @@ fn the_figures_of_the_dht_node_and_the_counters_of_the_map_system_are_served_tog
         "lisp_dht_peers 0",
         "lisp_dht_clock_wrong 0",
         "lisp_mapsys_registrations 0",
-        "lisp_mapsys_dropped_busy 0",
-        "lisp_mapsys_registers_taken 0",
-        "lisp_mapsys_requests_answered 0",
+        "lisp_mapsys_dropped_busy_total 0",
+        "lisp_mapsys_registers_taken_total 0",
+        "lisp_mapsys_requests_answered_total 0",
     ] {
         assert!(text.lines().any(|each| each == line), "{line}: {text}");
     }
@@ -100,7 +100,7 @@ fn a_state_file_that_cannot_be_written_is_told_and_what_has_not_left_is_not_coun
     let (metrics, serving) = (told("metrics "), told("listening "));
     let has = |line: &str| get(&metrics, "/metrics").lines().any(|each| each == line);
     wait_for("well at first", || get(&metrics, "/health").starts_with("HTTP/1.1 200"));
-    assert!(has("lisp_mapsys_disk_failing 0") && has("lisp_mapsys_lost_to_disk 0"));
+    assert!(has("lisp_mapsys_disk_failing 0") && has("lisp_mapsys_lost_to_disk_total 0"));
 
     let xtr = UdpSocket::bind("127.0.53.35:0").unwrap();
     let key = key(1, Algorithm::HkdfSha256, "secret");
@@ -118,13 +118,13 @@ fn a_state_file_that_cannot_be_written_is_told_and_what_has_not_left_is_not_coun
         let health = get(&metrics, "/health");
         health.starts_with("HTTP/1.1 503") && health.contains("state file")
     });
-    wait_for("it is counted", || has("lisp_mapsys_disk_failing 1") && !has("lisp_mapsys_lost_to_disk 0"));
-    assert!(has("lisp_mapsys_notifies_sent 0") && has("lisp_mapsys_registers_taken 1"));
+    wait_for("it is counted", || has("lisp_mapsys_disk_failing 1") && !has("lisp_mapsys_lost_to_disk_total 0"));
+    assert!(has("lisp_mapsys_notifies_sent_total 0") && has("lisp_mapsys_registers_taken_total 1"));
     limit(None);
     wait_for("it is well again, though no xTR registers", || has("lisp_mapsys_disk_failing 0"));
     wait_for("all is told to be well", || !get(&metrics, "/health").contains("state file"));
     // Once: each one that is confirmed counts, however late.
     assert!(is_confirmed(20_000), "it is confirmed again");
-    assert!(has("lisp_mapsys_notifies_sent 1"), "{}", get(&metrics, "/metrics"));
+    assert!(has("lisp_mapsys_notifies_sent_total 1"), "{}", get(&metrics, "/metrics"));
     assert!(!get(&metrics, "/health").contains("state file"));
 }

@@ -5,5 +5,7 @@
 pub const SETTINGS_FILE: usize = 16 * 1024 * 1024;
 /// Octets of the first line of a password file: a longer one is no password but the wrong file.
 pub const PASSWORD: usize = 1024;
+/// Characters of a number in an environment variable: those of the largest one of 64 bits.
+pub const NUMBER: usize = 20;
 /// Characters of a parser's explanation, which may quote the line.
 pub const EXPLANATION: usize = 600;

@@ -4,9 +4,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use figment::Figment;
 use figment::error::Kind;
 use figment::providers::{Env, Format as _, Serialized, Toml};
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -84,7 +85,7 @@ impl Sources<'_> {
         }
         let variables = Env::prefixed(self.environment).ignore(self.apart);
         let variables = variables.map(|key| key.as_str().replace('_', "-").into());
-        let all = figment.merge(variables).merge(Serialized::defaults(flags));
+        let all = figment.merge(Variables(variables)).merge(Serialized::defaults(flags));
         all.extract()
             .map_err(|error| SettingsError::Wrong(error.into_iter().map(|one| self.explain(&one, &text)).collect()))
     }
@@ -113,6 +114,27 @@ impl Sources<'_> {
             _ => None,
         };
         Wrong { key, problem, place }
+    }
+}
+
+/// Environment variables. What has more digits than any number here is no number: zeros that an identifier begins with count.
+struct Variables(Env);
+
+impl Provider for Variables {
+    fn metadata(&self) -> Metadata {
+        self.0.metadata()
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let mut data = self.0.data()?;
+        for (key, text) in self.0.iter().filter(|(_, text)| text.trim().len() > limits::NUMBER) {
+            for found in data.values_mut().filter_map(|settings| settings.get_mut(key.as_str())) {
+                if matches!(found, Value::Num(..)) {
+                    *found = text.trim().into();
+                }
+            }
+        }
+        Ok(data)
     }
 }
 

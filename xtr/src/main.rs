@@ -10,7 +10,7 @@ use serde_json::json;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use xtr::config::{Command, CommandLine, Config, Flags, MANUAL, Table, TraceFlags, explain};
+use xtr::config::{Command, CommandLine, Config, Flags, MANUAL, Table, TraceFlags, Within, explain};
 use xtr::shell::interfaces::no_interface;
 use xtr::shell::trace::TraceRequest;
 use xtr::shell::{self, Failure};
@@ -31,7 +31,7 @@ fn execute(command_line: CommandLine) -> Result<(), Failure> {
     match command {
         None => run(&flags, json.as_ref()),
         Some(Command::Check) => check(&flags, json),
-        Some(Command::Show { what }) => show(&flags, what, json),
+        Some(Command::Show { what, within }) => show(&flags, what, within, json),
         Some(Command::Reload) => reload(&flags, json),
         Some(Command::Trace(packet)) => trace(&flags, &packet, json),
         Some(Command::Completions(_) | Command::Man(_)) if json.is_some() => {
@@ -61,6 +61,7 @@ fn check(flags: &Flags, json: Option<JsonTo>) -> Result<(), Failure> {
     let config = Config::load(flags)?;
     let mut lines = explain(&config);
     let (key_files, _) = shell::check_map_system(&config)?;
+    shell::metrics::check(&config)?;
     let is_missing = |name: &str| nix::net::if_::if_nametoindex(name).is_err();
     for interface in config.rloc_interfaces.iter().filter(|interface| is_missing(&interface.name)) {
         lines.push(format!("Warning: {}", no_interface(&interface.name)));
@@ -77,9 +78,11 @@ fn capital(text: &str) -> String {
     first.into_iter().chain(letters).chain(['.']).collect()
 }
 
-fn show(flags: &Flags, what: Table, json: Option<JsonTo>) -> Result<(), Failure> {
-    let config = Config::control_socket(flags)?;
-    let answer = shell::ask(&config, what)?;
+fn show(flags: &Flags, what: Table, within: Option<Within>, json: Option<JsonTo>) -> Result<(), Failure> {
+    if within.is_some() && !what.is_long() {
+        return Err(Failure::key("within", format!("is of map-cache and peers; {} is shown whole", what.name())));
+    }
+    let answer = shell::ask_within(&Config::control_socket(flags)?, what, within.map(|within| within.0))?;
     Ok(Json { to: json }.show(&answer, shell::table(what, &answer) + "\n")?)
 }
 

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use ipnet::{IpNet, Ipv6Net};
 use wire::address::{EidPrefix, InstanceId};
 use wire::data::{FlowKey, Ipv4Header, Ipv6Header, OuterHeader, TrafficClass, protocol};
 use wire::record::{Action, LocatorRecord};
@@ -104,6 +105,18 @@ impl Standing {
 }
 
 impl Packet {
+    /// Whether the kernel leads it into the tunnel: the rules of `shell/netlink.rs`, which know one instance. `cgeid_network` is that whose
+    /// addresses are led whoever sends to them, if there is one; so is what has moved, as hosts that stayed send to it.
+    pub fn is_led(&self, control: &Control, cgeid_network: Option<Ipv6Net>) -> bool {
+        let destination = EidPrefix::host(self.iid, self.flow.destination);
+        let source = EidPrefix::host(self.iid, self.flow.source);
+        let to_cgeids = cgeid_network.is_some_and(|network| IpNet::from(network).contains(&self.flow.destination));
+        let is_ours = !control.database().answer(&source).is_empty();
+        let as_pitr = control.pitr_for().iter().any(|prefix| prefix.net.contains(&self.flow.destination));
+        let has_moved = control.all_moved().iter().any(|prefix| prefix.covers(&destination));
+        to_cgeids && self.iid == InstanceId(0) || is_ours || as_pitr || has_moved
+    }
+
     /// What would become of it at `now`, at a node with this control half and this ITR.
     pub fn trace<'c>(&self, now: Instant, control: &'c Control, itr: &ItrConfig) -> Trace<'c> {
         let binding = control.binding_for(self.iid, self.flow.destination);

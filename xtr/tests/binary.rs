@@ -75,6 +75,21 @@ fn the_environment_gives_lists_with_blanks() {
 }
 
 #[test]
+fn an_xtr_id_of_decimal_digits_is_none_the_less_text() {
+    let check = |id: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"));
+        command.args(["check", "--eid-prefix", "10.1.0.0/16", "--map-resolver", "192.0.2.9"]);
+        let output = command.env("LISP_XTR_XTR_ID", id).env("LISP_XTR_MTU", "1400").output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for id in ["00000000000000000000000000000001", "12345678901234567890123456789012"] {
+        assert_eq!(check(id).0, Some(0), "{id}: {}", check(id).1);
+    }
+    let (status, error) = check("000000000000000000000000001");
+    assert!(status == Some(2) && error.contains("is not 32 hexadecimal digits"), "{error}");
+}
+
+#[test]
 fn identities_that_cannot_be_opened_are_named() {
     let directory = tempfile::tempdir().unwrap();
     let now = std::time::SystemTime::now();

@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use double::{Node, RESOLVER, RLOC, SERVER, WithNegative, key, prefix, reply_to, secs};
-use wire::address::EidPrefix;
+use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
 use wire::control::{ControlMessage, Ecm, EidRequest, MapNotify, MapRegister, MapRequest, Nonce};
+use wire::data::FlowKey;
 use wire::record::{Action, MappingRecord, Ttl};
 use xtr::database::{Database, OwnLocator};
 use xtr::engine::{Config, Input};
@@ -18,6 +19,7 @@ use xtr::interwork::Interworking;
 use xtr::map_cache::{Event, Forwarding, Locator, SourceVerdict, Update};
 use xtr::refusal::Refusal;
 use xtr::register::{Server, limits};
+use xtr::trace::Packet;
 use xtr::transport::MapSystem;
 
 const ITR: &str = "198.51.100.7";
@@ -100,6 +102,25 @@ fn what_another_xtr_has_registered_is_left_to_it_and_taken_back_when_it_is_free(
     node.notify(&register, |notify| notify);
     assert_eq!(solicited(&mut node), ["10.1.0.0/16"]);
     assert!(node.control.registrations(node.now).all(|row| !row.moved));
+}
+
+#[test]
+fn packets_to_what_has_moved_are_led_into_the_tunnel_whoever_sends_them() {
+    let (mut node, _) = registered();
+    let packet = |iid: u32, source: &str, destination: &str| Packet {
+        iid: InstanceId(iid),
+        flow: FlowKey { source: ip(source), destination: ip(destination), ports: None },
+    };
+    let is_led = |node: &Node, packet: Packet| packet.is_led(&node.control, None);
+    let from_others = packet(0, "192.168.7.1", "10.1.0.9");
+    assert!(!is_led(&node, from_others), "it is delivered here");
+    assert!(is_led(&node, packet(0, "10.1.0.2", "198.18.0.1")), "it is from an EID of ours");
+    says(&mut node, 1, behind_other("10.1.0.0/16"));
+    assert!(is_led(&node, from_others));
+    assert!(!is_led(&node, packet(7, "192.168.7.1", "10.1.0.9")), "the rules know one instance");
+    assert!(!is_led(&node, packet(0, "192.168.7.1", "10.2.0.9")), "that has not moved");
+    says(&mut node, 2, nobodys("10.1.0.0/16"));
+    assert!(!is_led(&node, from_others), "it has returned");
 }
 
 #[test]

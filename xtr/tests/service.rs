@@ -9,7 +9,7 @@ mod installed;
 mod namespace;
 
 use std::io::Read as _;
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -536,17 +536,131 @@ fn a_trace_that_asks_in_vain_names_who_has_not_answered() {
 }
 
 #[test]
-fn a_start_names_an_interface_that_is_not_there_and_a_port_that_it_may_not_have() {
+fn a_start_names_a_port_that_it_may_not_have() {
     in_namespace(&[RLOC], || {
         let directory = tempfile::tempdir().unwrap();
-        let arguments = [PLAIN, &["--rloc", "typo0", "--metrics", "127.0.0.1:80"]].concat();
+        let arguments = [PLAIN, &["--metrics", "127.0.0.1:80"]].concat();
         let output = command(directory.path(), &arguments).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(3), "{said}");
-        for part in ["this machine has no interface typo0", "--metrics 127.0.0.1:80", "a port from 1024"] {
+        for part in ["--metrics 127.0.0.1:80", "a port from 1024"] {
             assert!(said.contains(part), "{part}: {said}");
         }
         assert_eq!(ours(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn an_interface_without_a_locator_is_named_with_the_locators_and_once_in_the_log() {
+    in_namespace(&[RLOC], || {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("log");
+        let mut starting = command(directory.path(), &[PLAIN, &["--rloc", "late0"]].concat());
+        let mut node = Node(starting.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap());
+        let lacking = |said: &str| {
+            let shown = show(directory.path(), &["show", "locators"])?;
+            let all: Vec<&str> = shown["lacking"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+            (all.len() == 1 && all[0].contains(said)).then_some(())
+        };
+        wait_for("an interface that is not there", || lacking("this machine has no interface late0"));
+        let table = ask(directory.path(), &["show", "locators"]);
+        assert!(String::from_utf8_lossy(&table.stdout).contains("lacking: this machine has no interface late0"));
+        // Another look at the machine, a moment after something has changed, finds the same.
+        ip("addr add 203.0.113.200/32 dev lo");
+        std::thread::sleep(Duration::from_millis(600));
+        ip("link add late0 type veth peer name late1");
+        wait_for("one that is down", || lacking("late0 is down"));
+        ip("link set late1 up");
+        ip("link set late0 up");
+        wait_for("one without an address", || lacking("late0 has no lasting global address"));
+        ip("addr add 198.51.100.7/24 dev late0");
+        wait_for("a locator", || {
+            let shown = show(directory.path(), &["show", "locators"])?;
+            let has_it = shown["locators"].as_array()?.iter().any(|own| own["address"] == "198.51.100.7");
+            (has_it && shown["lacking"] == serde_json::json!([])).then_some(())
+        });
+        node.end();
+        let said = std::fs::read_to_string(&log).unwrap();
+        for once in ["no interface late0", "late0 is down", "late0 has no lasting"] {
+            assert_eq!(said.matches(once).count(), 1, "{once}: {said}");
+        }
+    });
+}
+
+#[test]
+fn a_metrics_port_that_another_has_is_refused_before_anything_is_made() {
+    in_namespace(&[RLOC], || {
+        let other = TcpListener::bind((RLOC, 0)).unwrap();
+        let metrics = other.local_addr().unwrap().to_string();
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        let check = |metrics: &str| ask(directory.path(), &["check", "--rloc", RLOC, "--metrics", metrics]);
+        let refused = |output: Output| {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(3), "{said}");
+            assert!(said.contains(&format!("--metrics {metrics}")) && said.contains("in use"), "{said}");
+            assert!(!state.exists(), "no identity is made: {said}");
+        };
+        refused(command(directory.path(), &["--metrics", &metrics]).output().unwrap());
+        refused(check(&metrics));
+        drop(other);
+        assert!(check(&metrics).status.success());
+        let mut node = Node::start(directory.path(), &["--metrics", &metrics]);
+        assert!(check(&metrics).status.success(), "the node that runs has it");
+        node.end();
+    });
+}
+
+#[test]
+fn a_node_that_goes_away_reads_nothing_again() {
+    in_namespace(&[RLOC], || {
+        let directory = tempfile::tempdir().unwrap();
+        let key = directory.path().join("key.toml");
+        std::fs::write(&key, "algorithm = \"hkdf-sha256\"\nsecret = \"a secret\"\n").unwrap();
+        // Of the Map-Server nothing is heard, so that the node waits for a while to be let go.
+        let plain =
+            ["--eid-prefix", "2001:db8:a::/48", "--map-server", "127.0.0.1", "--key-file", key.to_str().unwrap()];
+        let mut node = Node::start(directory.path(), &plain);
+        assert!(ask(directory.path(), &["reload"]).status.success());
+        node.signal(Signal::SIGTERM);
+        let refused = wait_for("farewell", || {
+            let output = ask(directory.path(), &["reload"]);
+            (!output.status.success()).then_some(output)
+        });
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(1) && said.contains("this node is going away"), "{said}");
+        assert!(node.0.wait().unwrap().success());
+    });
+}
+
+#[test]
+fn the_map_cache_is_shown_as_a_whole_or_round_an_eid() {
+    in_namespace(&[RLOC], || {
+        let resolver = UdpSocket::bind(("127.0.0.1", 4342)).unwrap();
+        resolver.set_read_timeout(Some(PATIENCE)).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let mut node = Node::start(directory.path(), &[PLAIN, &["--tier", "0"]].concat());
+        let prefixes = |verb: &[&str]| {
+            let answer = show(directory.path(), &[&["show", "map-cache"], verb].concat()).unwrap();
+            let rows = answer["map-cache"].as_array().unwrap();
+            rows.iter().map(|row| row["prefix"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(prefixes(&[]), Vec::<String>::new());
+        std::thread::scope(|scope| {
+            scope.spawn(|| answer_one_request(&resolver));
+            assert!(ask(directory.path(), &["trace", "2001:db8:b::1", "--resolve"]).status.success());
+        });
+        assert_eq!(prefixes(&[]), ["2001:db8:b::/48"]);
+        for (within, found) in [("2001:db8:b::7", 1), ("2001:db8::/32", 1), ("2001:db8:c::/48", 0), ("10.0.0.0/8", 0)] {
+            assert_eq!(prefixes(&["--within", within]).len(), found, "{within}");
+        }
+        let peers = show(directory.path(), &["show", "peers", "--within", "2001:db8:b::/48"]).unwrap();
+        let all = ["198.51.100.1", "2001:db8:fff::1"];
+        let row = |address: &str| serde_json::json!({ "address": address, "prefixes": ["2001:db8:b::/48"] });
+        assert_eq!(peers["peers"], serde_json::json!(all.map(row)));
+        let refused = ask(directory.path(), &["show", "counters", "--within", "10.0.0.0/8"]);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        node.end();
     });
 }
 
@@ -589,6 +703,12 @@ fn a_trace_that_asks_shows_the_answer_of_the_mapping_system() {
         assert_eq!((&outer["source_ports"][0], &outer["fits"]), (&outer["source_ports"][1], &1360.into()), "{trace}");
         let text = ask(directory.path(), &["trace", "2001:db8:b::1", "--flow", "udp:9:53"]);
         assert!(String::from_utf8_lossy(&text.stdout).contains("no RLOC of ours has its address family"), "{text:?}");
+        // The same mapping, and a source that the kernel leads past the tunnel: nothing is put in front of the packet.
+        let past = ["trace", "2001:db8:b::1", "--from", "2001:db8:ffff::1"];
+        let trace = show(directory.path(), &past).unwrap()["trace"].take();
+        assert_eq!((&trace["result"], &trace["outer"]), (&"past-tunnel".into(), &Value::Null), "{trace}");
+        let text = ask(directory.path(), &past);
+        assert!(!String::from_utf8_lossy(&text.stdout).contains("outer "), "{text:?}");
         node.end();
     });
 }

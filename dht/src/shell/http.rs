@@ -53,11 +53,18 @@ impl Server {
     /// # Errors
     /// When that cannot be had.
     pub async fn start(address: SocketAddr, figures: Arc<dyn Figures>) -> anyhow::Result<Self> {
-        Self::start_within(PATIENCE, address, figures).await
+        Self::at(listen(address).await?, figures)
     }
 
-    async fn start_within(patience: Duration, address: SocketAddr, figures: Arc<dyn Figures>) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(address).await.with_context(|| format!("--metrics {address}"))?;
+    /// Answers who comes to `listener`.
+    ///
+    /// # Errors
+    /// When the system does not say where that is.
+    pub fn at(listener: TcpListener, figures: Arc<dyn Figures>) -> anyhow::Result<Self> {
+        Self::at_within(PATIENCE, listener, figures)
+    }
+
+    fn at_within(patience: Duration, listener: TcpListener, figures: Arc<dyn Figures>) -> anyhow::Result<Self> {
         let address = listener.local_addr()?;
         let router = Router::new().route("/metrics", get(metrics)).route("/health", get(health)).with_state(figures);
         let router = router.layer(map_response(as_the_last));
@@ -75,6 +82,14 @@ impl Server {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+}
+
+/// Listens at the address of `--metrics`, before there is anything to tell.
+///
+/// # Errors
+/// When that cannot be had.
+pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("--metrics {address}"))
 }
 
 impl Drop for Server {
@@ -133,7 +148,7 @@ mod tests {
 
     async fn server(patience: Duration, hangs: bool) -> Server {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        Server::start_within(patience, any, Arc::new(Daemon { hangs })).await.unwrap()
+        Server::at_within(patience, listen(any).await.unwrap(), Arc::new(Daemon { hangs })).unwrap()
     }
 
     /// What comes until the server hangs up, which it does in time.

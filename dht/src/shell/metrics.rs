@@ -11,7 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 use serde_json::Value;
 
 use super::http::Figures;
@@ -31,8 +31,8 @@ pub struct NodeFigures {
     node: Node,
     /// Whether it is to know others: it was given some.
     is_alone: bool,
-    /// The program around it: prefix of its names, and how it is asked.
-    program: Option<(&'static str, Ask)>,
+    /// The program around it: prefix of its names, how it is asked, and which of its figures are sizes.
+    program: Option<(&'static str, Ask, &'static [&'static str])>,
     /// What is wrong with that, which is said before what is wrong with the node.
     fault: Option<Fault>,
 }
@@ -52,10 +52,10 @@ impl NodeFigures {
         Self { node, is_alone, program: None, fault: None }
     }
 
-    /// With those of the program around it, whose names begin with `prefix`.
+    /// With those of the program around it, whose names begin with `prefix`; `sizes` as in [`Shown::new`].
     #[must_use]
-    pub fn with(self, prefix: &'static str, ask: Ask) -> Self {
-        Self { program: Some((prefix, ask)), ..self }
+    pub fn with(self, prefix: &'static str, ask: Ask, sizes: &'static [&'static str]) -> Self {
+        Self { program: Some((prefix, ask, sizes)), ..self }
     }
 
     /// With what may be wrong with the program around it.
@@ -71,8 +71,9 @@ impl Figures for NodeFigures {
             let mut registry = Registry::default();
             let snapshot = Box::new(Snapshot::of(&self.node.stats().await?));
             registry.sub_registry_with_prefix(PREFIX).register_collector(snapshot);
-            if let Some((prefix, ask)) = &self.program {
-                registry.sub_registry_with_prefix(prefix).register_collector(Box::new(Shown(ask().await)));
+            if let Some((prefix, ask, sizes)) = &self.program {
+                let shown = Shown::new(ask().await, sizes);
+                registry.sub_registry_with_prefix(prefix).register_collector(Box::new(shown));
             }
             Ok(registry)
         }
@@ -194,30 +195,51 @@ impl Collector for Snapshot {
     }
 }
 
-/// What a program shows: numbers in objects, some of which are counters and some are sizes, which the names do not tell.
+/// Of what a store holds ([`super::node::NodeStats::held`]): the names of what is there now, as against what was counted since the start.
+const HELD: &[&str] = &["records", "waiting", "bytes", "region_bits"];
+
+/// What a program shows: numbers in objects. They were counted since the start, unless their name says that they are sizes.
 #[derive(Debug)]
-pub struct Shown(pub Value);
+pub struct Shown {
+    shown: Value,
+    sizes: &'static [&'static str],
+}
 
 impl Shown {
-    fn encode_in(encoder: &mut DescriptorEncoder<'_>, prefix: &str, shown: &Value) -> Result<(), fmt::Error> {
-        for (name, value) in shown.as_object().into_iter().flatten() {
-            let name = format!("{prefix}{}", name.replace('-', "_"));
+    /// Of what is shown, `sizes` are the names of what is there now, wherever they stand; no family is one.
+    pub fn new(shown: Value, sizes: &'static [&'static str]) -> Self {
+        Self { shown, sizes }
+    }
+
+    fn encode_in(&self, encoder: &mut DescriptorEncoder<'_>, prefix: &str, shown: &Value) -> Result<(), fmt::Error> {
+        for (key, value) in shown.as_object().into_iter().flatten() {
+            let name = format!("{prefix}{}", key.replace('-', "_"));
             let help = format!("As in `show counters`: {}", name.replace('_', " "));
-            let number = |value: &Value| value.as_i64();
             match value {
                 Value::Object(inner) if inner.values().all(Value::is_number) => {
-                    let mut family = encoder.encode_descriptor(&name, &help, None, MetricType::Unknown)?;
+                    let mut family = encoder.encode_descriptor(&name, &help, None, MetricType::Counter)?;
                     for (label, value) in inner {
                         let label = [("name", label.as_str())];
-                        ConstGauge::new(number(value).unwrap_or_default()).encode(family.encode_family(&label)?)?;
+                        let counter = ConstCounter::new(value.as_u64().unwrap_or_default());
+                        counter.encode(family.encode_family(&label)?)?;
                     }
                 }
-                Value::Object(_) => Self::encode_in(encoder, &format!("{name}_"), value)?,
+                Value::Object(_) => self.encode_in(encoder, &format!("{name}_"), value)?,
+                value if self.sizes.iter().chain(HELD).any(|size| *size == key.as_str()) => {
+                    let Some(size) = value.as_i64() else { continue };
+                    let stem = name.strip_suffix("_bytes");
+                    let (name, unit) = stem.map_or((name.as_str(), None), |stem| (stem, Some(Unit::Bytes)));
+                    ConstGauge::new(size).encode(encoder.encode_descriptor(
+                        name,
+                        &help,
+                        unit.as_ref(),
+                        MetricType::Gauge,
+                    )?)?;
+                }
                 value => {
-                    if let Some(number) = number(value) {
-                        let metric = encoder.encode_descriptor(&name, &help, None, MetricType::Unknown)?;
-                        ConstGauge::new(number).encode(metric)?;
-                    }
+                    let Some(count) = value.as_u64() else { continue };
+                    let metric = encoder.encode_descriptor(&name, &help, None, MetricType::Counter)?;
+                    ConstCounter::new(count).encode(metric)?;
                 }
             }
         }
@@ -227,7 +249,7 @@ impl Shown {
 
 impl Collector for Shown {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        Self::encode_in(&mut encoder, "", &self.0)
+        self.encode_in(&mut encoder, "", &self.shown)
     }
 }
 
@@ -264,16 +286,28 @@ mod tests {
     #[test]
     fn what_a_program_shows_has_its_names() {
         let shown = serde_json::json!({
-            "control": { "bad-nonce": 2 }, "map-system": { "refusals": { "quota": 1 }, "registrations": 3, "dht": null },
+            "control": { "bad-nonce": 2 },
+            "map-system": {
+                "refusals": { "quota": 1 }, "registrations": 3, "notifies-sent": 4,
+                "dht": { "held": { "bytes": 7, "conflicts": ["x"], "store": { "stored": 5, "refused": {} } } },
+            },
         });
         let mut registry = Registry::default();
-        registry.sub_registry_with_prefix("lisp_xtr").register_collector(Box::new(Shown(shown)));
+        registry
+            .sub_registry_with_prefix("lisp_xtr")
+            .register_collector(Box::new(Shown::new(shown, &["registrations"])));
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         for line in [
-            "lisp_xtr_control{name=\"bad-nonce\"} 2",
-            "lisp_xtr_map_system_refusals{name=\"quota\"} 1",
+            "# TYPE lisp_xtr_control counter",
+            "lisp_xtr_control_total{name=\"bad-nonce\"} 2",
+            "lisp_xtr_map_system_refusals_total{name=\"quota\"} 1",
+            "# TYPE lisp_xtr_map_system_registrations gauge",
             "lisp_xtr_map_system_registrations 3",
+            "lisp_xtr_map_system_notifies_sent_total 4",
+            "# UNIT lisp_xtr_map_system_dht_held_bytes bytes",
+            "lisp_xtr_map_system_dht_held_bytes 7",
+            "lisp_xtr_map_system_dht_held_store_stored_total 5",
         ] {
             assert!(text.lines().any(|each| each == line), "{line}: {text}");
         }

@@ -29,7 +29,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use self::parts::Parts;
 use super::identity::{KeyFiles, KeyWatch};
 use super::reload::{Reloader, Reloads};
-use super::service::Status;
+use super::service::{SIZES, Status};
 use super::settings::{Settings, Switch};
 use super::sockets::Listening;
 use super::{Service, ServiceConfig, bootstrap, control, manager, sockets};
@@ -398,7 +398,7 @@ async fn serve_metrics(service: &Service, address: SocketAddr, is_alone: bool) -
         Box::pin(async move { status.show("counters").await.unwrap_or_default() })
     });
     let figures =
-        NodeFigures::new(service.node().clone(), is_alone).with("lisp_mapsys", ask).or_at_fault(service.fault());
+        NodeFigures::new(service.node().clone(), is_alone).with("lisp_mapsys", ask, SIZES).or_at_fault(service.fault());
     let server = Server::start(address, Arc::new(figures)).await?;
     println!("metrics {}", server.address());
     Ok(server)

@@ -20,4 +20,4 @@ pub mod state;
 pub mod subscriber_settings;
 
 use program::manager;
-pub use service::{FromService, Service, ServiceConfig};
+pub use service::{FromService, SIZES, Service, ServiceConfig};

@@ -37,7 +37,7 @@ use crate::resolve::lispsec::Association;
 use crate::subscribe::subscriber::{Policy, Subscriber};
 use crate::transport::{Now, Via};
 
-pub use status::{Parts, Status};
+pub use status::{Parts, SIZES, Status};
 
 /// Messages waiting for the engine, of clients and of strangers each; what comes beyond is dropped, as a full socket would.
 const WAITING: usize = 1024;

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The command line. Every flag of a run has a configuration key of the same name.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
 use program::{Completions, JsonTo, Man, Manual, STATUS};
 use serde::{Deserialize, Serialize};
 
 use super::lisp_sec::LispSecMode;
 use super::nat::NatSetting;
 use super::trace::TraceFlags;
+use super::values::PrefixValue;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,6 +43,7 @@ Examples:
   What a configuration means, and what a running node knows:
       lisp-xtr check --config lisp-xtr.toml
       lisp-xtr show map-cache
+      lisp-xtr show map-cache --within 10.2.0.0/16
       lisp-xtr show locators
       lisp-xtr trace 10.2.0.9
 
@@ -75,6 +79,10 @@ pub enum Command {
     Show {
         /// Which table
         what: Table,
+        /// Of map-cache and peers: only mappings within this EID-prefix, or round it; an address is a prefix of one. Needed beyond 100,000
+        /// rows, which are of peers pairs of locator and EID-prefix
+        #[arg(long, value_name = "EID-PREFIX")]
+        within: Option<Within>,
     },
     /// Shows the way that a packet would take, and why
     #[command(after_help = super::trace::EXAMPLES)]
@@ -122,7 +130,27 @@ pub enum Table {
     Identities,
 }
 
+/// An EID-prefix, or an EID as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Within(pub IpNet);
+
+impl FromStr for Within {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<IpAddr>() {
+            Ok(address) => Ok(Self(address.into())),
+            Err(_) => text.parse::<PrefixValue>().map(|prefix| Self(prefix.0)),
+        }
+    }
+}
+
 impl Table {
+    /// Whether it may have as many rows as the map-cache has mappings.
+    pub fn is_long(self) -> bool {
+        matches!(self, Self::MapCache | Self::Peers)
+    }
+
     /// As in a request over the control socket.
     pub fn name(self) -> &'static str {
         match self {

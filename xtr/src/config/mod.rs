@@ -35,7 +35,7 @@ use crate::subscribe::{Association, Configured};
 use crate::trust::Trust;
 
 pub use explain::explain;
-pub use flags::{Command, CommandLine, Flags, MANUAL, SourceCheck, Switch, Table, Tier};
+pub use flags::{Command, CommandLine, Flags, MANUAL, SourceCheck, Switch, Table, Tier, Within};
 pub use interwork::{PetrValue, PitrIn};
 pub use lisp_sec::LispSecMode;
 pub use nat::{Nat, NatSetting};
@@ -56,6 +56,8 @@ const LEAST_MTU: u16 = 1280;
 const LARGEST_MTU: u16 = 65_521;
 /// Locators of a node: the ITR-RLOCs that a Map-Request has room for (RFC 9301, section 5.2).
 const MOST_LOCATORS: usize = 32;
+/// UDP port of the DHT node, unless another is said.
+const DHT_PORT: u16 = 43_420;
 /// Longest name of a network interface.
 const LONGEST_INTERFACE_NAME: usize = 15;
 
@@ -214,7 +216,7 @@ impl Default for Written {
             tier: Tier::Auto,
             state_dir: "/var/lib/lisp-xtr".into(),
             control: None,
-            dht_port: 43_420,
+            dht_port: DHT_PORT,
             puzzle_bits: None,
             network_key: None,
             anycast: Vec::new(),
@@ -551,6 +553,10 @@ fn mapping(written: &Written, roles: &Interworking) -> Result<Mapping, ConfigErr
         ("temporary", !written.temporary),
         ("anycast", written.anycast.is_empty()),
         ("discovery", written.discovery == Switch::Off),
+        ("password-file", written.password_file.is_none()),
+        ("network-key", written.network_key.is_none()),
+        ("puzzle-bits", written.puzzle_bits.is_none()),
+        ("dht-port", written.dht_port == DHT_PORT),
     ];
     if let Some((key, _)) = embedded_only.iter().find(|(_, is_empty)| !is_empty) {
         let advice =
@@ -699,6 +705,19 @@ mod tests {
         for (key, toml) in cases {
             let error = refused(toml);
             assert_eq!(error.key, key, "{toml}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_for_the_map_system_in_this_process_is_refused_beside_one_elsewhere() {
+        let elsewhere = "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\n";
+        assert!(load(&format!("{elsewhere}dht-port = 43420"), Flags::default()).is_ok(), "as if it were not said");
+        for (key, value) in
+            [("password-file", "\"f\""), ("network-key", "\"f\""), ("puzzle-bits", "20"), ("dht-port", "43421")]
+        {
+            let error = refused(&format!("{elsewhere}{key} = {value}"));
+            assert_eq!(error.key, key);
+            assert!(error.problem.contains("leave out --map-server and --map-resolver"), "{error}");
         }
     }
 

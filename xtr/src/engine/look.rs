@@ -103,6 +103,15 @@ impl Control {
         self.resolver.installed(now)
     }
 
+    /// The mappings behind `after` in order of prefix, or all, round `within` or inside it, if that is given; also those that have expired since.
+    pub fn map_cache_behind(
+        &self,
+        within: Option<EidPrefix>,
+        after: Option<EidPrefix>,
+    ) -> impl Iterator<Item = (&EidPrefix, &Installed)> {
+        self.resolver.installed_behind(within, after)
+    }
+
     /// The mapping that packets to an address meet.
     pub fn mapping_for(&self, now: Instant, iid: InstanceId, address: IpAddr) -> Option<(EidPrefix, &Installed)> {
         self.resolver.mapping_for(now, iid, address)

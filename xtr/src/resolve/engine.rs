@@ -245,6 +245,15 @@ impl Resolver {
         self.mirror.iter(now)
     }
 
+    /// Those behind `after` in order of prefix, or all, round `within` or inside it, if that is given; also what has expired since.
+    pub fn installed_behind(
+        &self,
+        within: Option<EidPrefix>,
+        after: Option<EidPrefix>,
+    ) -> impl Iterator<Item = (&EidPrefix, &Installed)> {
+        self.mirror.behind(within, after)
+    }
+
     /// The mapping of exactly this prefix.
     pub fn installed_at(&self, now: Instant, prefix: &EidPrefix) -> Option<&Installed> {
         self.mirror.get(now, prefix)

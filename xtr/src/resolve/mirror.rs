@@ -218,6 +218,27 @@ impl Mirror {
         self.entries.iter().filter(|(_, installed)| !installed.secured).map(|(prefix, _)| *prefix).collect()
     }
 
+    /// Those behind `after` in order of prefix, or all; of them only what is round `within` or inside it, if that is given. What has expired is
+    /// among them, so that whoever takes some at a time knows how many he has looked at.
+    pub(super) fn behind(
+        &self,
+        within: Option<EidPrefix>,
+        after: Option<EidPrefix>,
+    ) -> impl Iterator<Item = (&EidPrefix, &Installed)> {
+        let shorter =
+            |of: EidPrefix| (0..of.net.prefix_len()).filter_map(move |len| EidPrefix::new(of.iid, of.net.addr(), len));
+        let round =
+            within.into_iter().flat_map(shorter).filter(move |prefix| after.is_none_or(|after| *prefix > after));
+        let round = round.filter_map(|prefix| self.entries.get_key_value(&prefix));
+        let (first, last) = match within.map(|within| range_of(&within).into_inner()) {
+            Some((first, last)) => (Bound::Included(first), Bound::Included(last)),
+            None => (Bound::Unbounded, Bound::Unbounded),
+        };
+        let is_inside = move |prefix: &EidPrefix| within.is_none_or(|within| within.covers(prefix));
+        let first = after.filter(|after| is_inside(after)).map_or(first, Bound::Excluded);
+        round.chain(self.entries.range((first, last)).filter(move |(prefix, _)| is_inside(prefix)))
+    }
+
     pub(super) fn iter(&self, now: Instant) -> impl Iterator<Item = (&EidPrefix, &Installed)> {
         self.entries.iter().filter(move |(_, installed)| installed.expires > now)
     }
@@ -265,6 +286,40 @@ mod tests {
                 action: Action::NoAction,
             },
         );
+    }
+
+    #[test]
+    fn what_is_round_a_prefix_or_inside_it_comes_in_parts_and_none_twice() {
+        let (now, mut mirror) = (Instant::now(), Mirror::default());
+        let prefix = |text: &str| EidPrefix { iid: InstanceId(0), net: text.parse().unwrap() };
+        let all = [
+            "0.0.0.0/0",
+            "10.0.0.0/8",
+            "10.0.0.0/16",
+            "10.1.0.0/16",
+            "10.1.0.0/24",
+            "10.1.2.3/32",
+            "10.2.0.0/16",
+            "::/0",
+        ];
+        all.iter().for_each(|text| insert(&mut mirror, now, prefix(text), &[]));
+        let taken = |within: Option<&str>, size: usize| {
+            let (mut taken, mut after) = (Vec::new(), None);
+            loop {
+                let part: Vec<_> =
+                    mirror.behind(within.map(prefix), after).take(size).map(|(prefix, _)| *prefix).collect();
+                let Some(last) = part.last() else { return taken };
+                after = Some(*last);
+                taken.extend(part.iter().map(ToString::to_string));
+            }
+        };
+        for size in 1..9 {
+            assert_eq!(taken(None, size), all);
+            assert_eq!(taken(Some("10.1.0.0/16"), size), [all[0], all[1], all[3], all[4], all[5]]);
+            assert_eq!(taken(Some("10.1.2.3/32"), size), [all[0], all[1], all[3], all[5]]);
+            assert_eq!(taken(Some("10.7.0.0/16"), size), [all[0], all[1]]);
+            assert_eq!(taken(Some("2001:db8::/32"), size), [all[7]]);
+        }
     }
 
     #[test]

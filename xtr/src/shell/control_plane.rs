@@ -22,6 +22,7 @@ use super::former::Former;
 use super::identities::{Change, Changes};
 use super::interfaces::{Damper, Locators, Machine, Wanted, Watch};
 use super::led::Led;
+use super::listing::{self, Portion};
 use super::look::{Look, look};
 use super::map_version::KeptVersion;
 use super::metrics;
@@ -29,7 +30,7 @@ use super::netlink;
 use super::netlink::{Netlink, Plan};
 use super::notify_nonces::NotifyNonces;
 use super::packets::Packets;
-use super::reload::Settings;
+use super::reload::{Reloading, Settings, looked};
 use super::show;
 use super::state::StateFile;
 use super::trace::{self, TraceRequest};
@@ -81,12 +82,18 @@ pub struct ControlPlane {
     pub wanted: Wanted,
     /// The locators as they are.
     pub locators: Locators,
+    /// What of that the machine lacks, a sentence each.
+    pub lacking: Vec<String>,
     /// Which of them have gone lately.
     pub damper: Damper,
     /// Those that they were a moment ago.
     pub former: Former,
     /// What the operator said.
     pub settings: Settings,
+    /// The reload that is under way.
+    pub reloading: Option<Reloading>,
+    /// Whether it takes its registrations back.
+    pub is_leaving: bool,
     /// Of a PITR.
     pub pitr: Led,
     /// Of ours that other xTRs have now.
@@ -107,8 +114,8 @@ enum Step {
     Look,
     /// What was seen.
     Seen(Result<Machine, Failure>),
-    /// The settings, to be read again, and who wants to know what came of it.
-    Reload(Option<oneshot::Sender<Value>>),
+    /// What was seen for a reload.
+    Reload(Result<Machine, Failure>),
 }
 
 impl ControlPlane {
@@ -127,6 +134,7 @@ impl ControlPlane {
     }
 
     async fn farewell(&mut self) {
+        self.no_more_reloads();
         self.tell(Input::Shutdown);
         let end = tokio::time::sleep(FAREWELL);
         if self.go_on(end, Control::is_withdrawn).await.is_err() || !self.control.is_withdrawn() {
@@ -161,11 +169,7 @@ impl ControlPlane {
                 self.lead_again().await;
             }
             Step::Seen(machine) => self.on_seen(machine),
-            Step::Reload(answer) => {
-                let came_of_it = self.reload().await;
-                // Who asked may have gone.
-                let _ = answer.map(|answer| answer.send(came_of_it));
-            }
+            Step::Reload(machine) => self.end_reload(machine).await,
         }
     }
 
@@ -194,10 +198,16 @@ impl ControlPlane {
             Some(Question { ask, answer }) = self.questions.recv() => match ask {
                 Ask::Show(table) => self.show(table, answer),
                 Ask::Metrics => self.measure(answer),
+                Ask::Count(after) => {
+                    // Who asked may have gone.
+                    let _ = answer.send(listing::count(&self.control, (after, listing::COUNTED), clock::now()));
+                }
                 Ask::Trace(request) => self.trace(&request, answer),
-                Ask::Reload => return Ok(Step::Reload(Some(answer))),
+                Ask::Portion(portion) => self.portion(&portion, answer),
+                Ask::Reload => self.begin_reload(Some(answer)),
             },
-            () = self.settings.hangup() => return Ok(Step::Reload(None)),
+            () = self.settings.hangup(), if self.reloading.is_none() && !self.is_leaving => self.begin_reload(None),
+            machine = looked(&mut self.reloading) => return Ok(Step::Reload(machine)),
             Some(change) = self.changes.next() => return Ok(Step::Change(change)),
             () = self.watch.changed(), if self.look.is_none() => return Ok(Step::Look),
             machine = seen(&mut self.look) => return Ok(Step::Seen(machine)),
@@ -256,16 +266,7 @@ impl ControlPlane {
         self.led_again.notify_one();
     }
 
-    /// Looks at the addresses at once, and waits for what is seen.
-    pub(super) async fn look_now(&mut self) {
-        self.look_at_addresses();
-        if self.look.is_some() {
-            let machine = seen(&mut self.look).await;
-            self.on_seen(machine);
-        }
-    }
-
-    fn look_at_addresses(&mut self) {
+    pub(super) fn look_at_addresses(&mut self) {
         match look(&self.wanted) {
             Ok(look) => self.look = Some(look),
             Err(error) => self.on_seen(Err(error)),
@@ -273,7 +274,7 @@ impl ControlPlane {
     }
 
     /// The locators follow the addresses and links of the machine.
-    fn on_seen(&mut self, machine: Result<Machine, Failure>) {
+    pub(super) fn on_seen(&mut self, machine: Result<Machine, Failure>) {
         let machine = match machine {
             Ok(machine) => machine,
             Err(error) => {
@@ -282,6 +283,7 @@ impl ControlPlane {
                 return self.watch.again();
             }
         };
+        self.say_lacking(machine.lacks(&self.wanted));
         let now = clock::now();
         let mut found = self.damper.locators(now, machine.clone(), &self.wanted, &self.locators);
         if let Some(due) = self.damper.due() {
@@ -321,6 +323,12 @@ impl ControlPlane {
             system.readdress(&self.control.database().preferred_rlocs());
         }
         self.drain();
+    }
+
+    /// What the operator has named and the machine lacks is told once, until it is there.
+    fn say_lacking(&mut self, lacking: Vec<String>) {
+        lacking.iter().filter(|lack| !self.lacking.contains(lack)).for_each(|lack| tracing::warn!("{lack}"));
+        self.lacking = lacking;
     }
 
     /// Takes an input, and does what follows at once.
@@ -389,7 +397,20 @@ impl ControlPlane {
         let counters: Value = self.packets.counters();
         let mut answer = show::answer(table, &self.control, clock::now(), &counters);
         show::add_sent(table, &mut answer, &self.locators());
+        if table == Table::Locators {
+            answer["lacking"] = self.lacking.clone().into();
+        }
         self.answer(table, answer, to);
+    }
+
+    fn portion(&self, portion: &Portion, to: oneshot::Sender<Value>) {
+        let answer = portion.answer(&self.control, self.packets.itr().iid, clock::now());
+        if portion.after.is_none() {
+            return self.answer(portion.table, answer, to);
+        }
+        if to.send(answer).is_err() {
+            tracing::debug!("the client did not wait for its answer");
+        }
     }
 
     /// What was sent to each locator, and the path MTUs that are known.
@@ -406,7 +427,9 @@ impl ControlPlane {
     fn measure(&self, to: oneshot::Sender<Value>) {
         let (now, counters) = (clock::now(), self.packets.counters());
         let mut answer = show::answer(Table::Counters, &self.control, now, &counters);
-        answer["registrations"] = show::registrations(&self.control, now).into();
+        let registrations = show::registrations(&self.control, now);
+        answer["present"] = metrics::present(&self.control, now, (&registrations, &counters));
+        answer["registrations"] = registrations.into();
         answer["locators"] = metrics::locators(&self.control, now, &self.locators());
         self.answer(Table::Counters, answer, to);
     }

@@ -226,13 +226,28 @@ impl Machine {
     /// What of that this machine does not have now, a sentence each.
     pub fn lacks(&self, wanted: &Wanted) -> Vec<String> {
         let has_address = |locator: &&OwnLocator| self.addresses.iter().any(|own| own.address == locator.address);
-        let has_interface = |wanted: &&InterfaceLocator| self.interfaces.values().any(|own| own.name == wanted.name);
         let addresses = wanted.given.iter().filter(|locator| !has_address(locator));
         let addresses = addresses.map(|locator| {
             format!("{} is no address of this machine now; it is no locator until then.", locator.address)
         });
-        let interfaces = wanted.interfaces.iter().filter(|interface| !has_interface(interface));
-        addresses.chain(interfaces.map(|interface| no_interface(&interface.name))).collect()
+        addresses
+            .chain(wanted.interfaces.iter().filter_map(|interface| self.lack_of(&interface.name, wanted)))
+            .collect()
+    }
+
+    /// Why an interface has no locator, if it has none.
+    fn lack_of(&self, name: &str, wanted: &Wanted) -> Option<String> {
+        let Some((index, _)) = self.interfaces.iter().find(|(_, own)| own.name == name) else {
+            return Some(no_interface(name));
+        };
+        if !self.is_running(*index) {
+            return Some(format!("the interface {name} is down; it has no locator until it is up."));
+        }
+        let before = Locators::default();
+        let has_one = [true, false].iter().any(|is_v4| self.best_address(*index, *is_v4, wanted, &before).is_some());
+        let problem =
+            || format!("the interface {name} has no lasting global address now; it has no locator until then.");
+        (!has_one).then(problem)
     }
 
     fn is_running(&self, interface: u32) -> bool {

@@ -10,7 +10,7 @@ use super::interfaces::{Machine, Wanted};
 use super::netlink::Netlink;
 
 /// How long a look may take: a full BGP table is read within seconds.
-const LONGEST_LOOK: Duration = Duration::from_secs(60);
+pub const LONGEST_LOOK: Duration = Duration::from_secs(60);
 
 /// A look at the machine that is under way.
 pub type Look = oneshot::Receiver<Result<Machine, Failure>>;
@@ -30,15 +30,6 @@ pub fn look(wanted: &Wanted) -> Result<Look, Failure> {
     let thread = std::thread::Builder::new().name("interfaces".into()).spawn(read);
     thread.map_err(|error| Failure::Machine(format!("a thread to read the interfaces: {error}")))?;
     Ok(look)
-}
-
-/// The same, waited for.
-///
-/// # Errors
-/// If there is no thread for it, or the kernel does not say.
-pub async fn look_once(wanted: &Wanted) -> Result<Machine, Failure> {
-    let ended = |_| Failure::Machine("reading the interfaces has ended".into());
-    look(wanted)?.await.map_err(ended)?
 }
 
 fn read_alone(wanted: &Wanted) -> Result<Machine, Failure> {

@@ -6,14 +6,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use dht::shell::http::{Figures, Server};
+use dht::shell::http::{self, Figures, Server};
 use dht::shell::metrics::{NodeFigures, Shown};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use mapsys::shell::SIZES;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -21,16 +23,21 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::control_socket::{Ask, Question};
 use super::embedded::Embedded;
+use super::listing;
+use super::show::{REGISTRATION_STATES, registration_state};
+use super::trace::state;
 use super::{Failure, say};
 use crate::config::{Config, Mapping};
 use crate::counters::LocatorCount;
 use crate::engine::Control;
 use crate::limits::LOCATORS_MEASURED;
 use crate::reach::{ProbedLocator, Standing};
+use crate::register::limits::FORGOTTEN;
 
 /// Prefix of the names of this router.
 const PREFIX: &str = "lisp_xtr";
@@ -38,25 +45,51 @@ const PREFIX: &str = "lisp_xtr";
 const FIRST_FREE_PORT: u16 = 1024;
 /// How long the router may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a registration lives at a Map-Server that hears nothing more (RFC 9301, section 8.2).
-const REGISTRATION: Duration = Duration::from_secs(180);
-
-/// Serves the figures at the address that the configuration names, if it names one, until what is returned is dropped.
+/// Listens at the address that the configuration names, if it names one; nobody is answered yet.
 ///
 /// # Errors
 /// When the address cannot be had.
-pub(super) async fn serve(
+pub(super) async fn listen(config: &Config) -> Result<Option<TcpListener>, Failure> {
+    let Some(address) = config.metrics else { return Ok(None) };
+    let listener = http::listen(address).await;
+    listener.map(Some).map_err(|error| Failure::Machine(format!("{error:#}{}", advice(address, &error))))
+}
+
+/// Whether a node of this configuration could listen there; one that runs does already.
+///
+/// # Errors
+/// When the address cannot be had.
+pub fn check(config: &Config) -> Result<(), Failure> {
+    let Some(address) = config.metrics else { return Ok(()) };
+    match std::net::TcpListener::bind(address) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && UnixStream::connect(&config.control).is_ok() => {
+            Ok(())
+        }
+        Err(error) => {
+            let error = anyhow::Error::new(error);
+            Err(Failure::Machine(format!("--metrics {address}: {error:#}{}", advice(address, &error))))
+        }
+    }
+}
+
+/// Serves the figures there until what is returned is dropped.
+///
+/// # Errors
+/// When the system does not say where that is.
+pub(super) fn serve(
+    listener: Option<TcpListener>,
     config: &Config,
     map_system: Option<&Embedded>,
     questions: mpsc::Sender<Question>,
 ) -> Result<Option<Server>, Failure> {
-    let Some(address) = config.metrics else { return Ok(None) };
+    let Some(listener) = listener else { return Ok(None) };
     let node = match (&config.mapping, map_system) {
         (Mapping::Embedded(embedded), Some(system)) => Some(system.figures(embedded.bootstrap.is_empty())),
         _ => None,
     };
-    let server = Server::start(address, Arc::new(RouterFigures { node, questions })).await;
-    let server = server.map_err(|error| Failure::Machine(format!("{error:#}{}", advice(address, &error))))?;
+    let server = Server::at(listener, Arc::new(RouterFigures { node, questions }));
+    let server = server.map_err(|error| Failure::Machine(format!("--metrics: {error:#}")))?;
     say(&format!("Metrics at http://{}/metrics.", server.address()));
     Ok(Some(server))
 }
@@ -80,13 +113,27 @@ struct RouterFigures {
 }
 
 impl RouterFigures {
-    async fn ask(&self) -> anyhow::Result<Value> {
+    async fn ask(&self, ask: Ask) -> anyhow::Result<Value> {
         let (answer, answered) = oneshot::channel();
         let asked = async {
-            self.questions.send(Question { ask: Ask::Metrics, answer }).await?;
+            self.questions.send(Question { ask, answer }).await?;
             anyhow::Ok(answered.await?)
         };
         tokio::time::timeout(PATIENCE, asked).await?.context("the router has stopped")
+    }
+
+    /// The mappings by kind, of which the control half counts some at a time.
+    async fn mappings(&self) -> anyhow::Result<Value> {
+        let (mut positive, mut negative, mut after) = (0, 0, None);
+        loop {
+            let mut answer = self.ask(Ask::Count(after)).await?;
+            positive += answer["positive"].as_u64().unwrap_or_default();
+            negative += answer["negative"].as_u64().unwrap_or_default();
+            after = listing::after(&mut answer);
+            if after.is_none() {
+                return Ok(json!({ "negative": negative, "positive": positive }));
+            }
+        }
     }
 }
 
@@ -97,9 +144,11 @@ impl Figures for RouterFigures {
                 Some(node) => node.registry().await?,
                 None => Registry::default(),
             };
-            let mut answer = self.ask().await?;
+            let mut answer = self.ask(Ask::Metrics).await?;
+            answer["present"]["map_cache"] = self.mappings().await?;
             let own = registry.sub_registry_with_prefix(PREFIX);
-            own.register_collector(Box::new(Shown(answer["counters"].take())));
+            own.register_collector(Box::new(Shown::new(answer["counters"].take(), SIZES)));
+            own.register_collector(Box::new(Present(answer["present"].take())));
             own.register_collector(Box::new(Locators(answer)));
             Ok(registry)
         }
@@ -110,7 +159,7 @@ impl Figures for RouterFigures {
         async {
             match &self.node {
                 Some(node) => node.health().await,
-                None => fault(&self.ask().await.map_err(|error| error.to_string())?).map_or(Ok(()), Err),
+                None => fault(&self.ask(Ask::Metrics).await.map_err(|error| error.to_string())?).map_or(Ok(()), Err),
             }
         }
         .boxed()
@@ -119,12 +168,70 @@ impl Figures for RouterFigures {
 
 /// What keeps a router with its map system elsewhere from being found. One that registers nothing here is as good as any.
 fn fault(answer: &Value) -> Option<String> {
-    let rows = answer["registrations"].as_array()?;
-    let is_wanted = |row: &&Value| row["withdrawing"] != true && row["moved"] != true;
-    let is_held = |row: &Value| row["confirmed_ago"].as_u64().is_some_and(|ago| ago < REGISTRATION.as_secs());
-    let mut wanted = rows.iter().filter(is_wanted).peekable();
-    let is_lost = wanted.peek().is_some() && !wanted.any(is_held);
-    is_lost.then(|| format!("no Map-Server has confirmed a registration within {} s", REGISTRATION.as_secs()))
+    let states = answer["registrations"].as_array()?.iter().map(registration_state);
+    let mut wanted = states.filter(|state| !matches!(*state, "withdrawing" | "moved")).peekable();
+    let is_lost = wanted.peek().is_some() && !wanted.any(|state| state == "registered");
+    is_lost.then(|| format!("no Map-Server has confirmed a registration within {} s", FORGOTTEN.as_secs()))
+}
+
+/// What there is now, of which `show` shows each row: `{"registrations", "own_locators", "probed_locators"}`, numbers by state, and `waiting`,
+/// the packets that wait for a mapping.
+pub(super) fn present(control: &Control, now: Instant, (registrations, packets): (&[Value], &Value)) -> Value {
+    let mut states = BTreeMap::from(REGISTRATION_STATES.map(|state| (state, 0_u64)));
+    for row in registrations {
+        let prefixes = row["prefixes"].as_array().map_or(0, Vec::len);
+        *states.entry(registration_state(row)).or_default() += u64::try_from(prefixes).unwrap_or_default();
+    }
+    let database = control.database();
+    let mut own = BTreeMap::from([("down", 0_u64), ("up", 0)]);
+    for locator in database.locators() {
+        *own.entry(if database.is_reachable(locator.address) { "up" } else { "down" }).or_default() += 1;
+    }
+    let standings = [Standing::Unproven, Standing::Up, Standing::Down];
+    let mut probed = BTreeMap::from(standings.map(|standing| (state(standing), 0_u64)));
+    for locator in control.probed_locators(now) {
+        *probed.entry(state(locator.standing)).or_default() += 1;
+    }
+    json!({
+        "registrations": states, "own_locators": own, "probed_locators": probed, "waiting": waiting(packets),
+    })
+}
+
+/// The packets that wait for a mapping: what came into the queues, and has not left them.
+fn waiting(packets: &Value) -> u64 {
+    let count = |key: &str| packets[key].as_u64().unwrap_or_default();
+    let left = ["flushed-packets", "drop-queue-full", "drop-queue-timeout", "drop-unresolved"];
+    count("queued-packets").saturating_sub(left.map(count).iter().sum())
+}
+
+/// [`present`] with `map_cache`, the mappings by kind, as families whose label has the few values that there are.
+#[derive(Debug)]
+struct Present(Value);
+
+impl Collector for Present {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let gauge = |value: &Value| ConstGauge::new(value.as_i64().unwrap_or_default());
+        for (key, (name, unit), label, help) in [
+            ("map_cache", ("map_cache", Some("entries")), "kind", "Mappings in use, with locators and without"),
+            (
+                "registrations",
+                ("registrations", None),
+                "state",
+                "EID-prefixes at each Map-Server, by their state there",
+            ),
+            ("own_locators", ("own_locators", None), "state", "Locators of this node"),
+            ("probed_locators", ("probed_locators", None), "state", "Locators of others that are probed"),
+        ] {
+            let unit = unit.map(|unit| Unit::Other(unit.to_owned()));
+            let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
+            for (value, number) in self.0[key].as_object().into_iter().flatten() {
+                gauge(number).encode(family.encode_family(&[(label, value.as_str())])?)?;
+            }
+        }
+        let (help, unit) = ("Packets that wait for a mapping", Unit::Other("packets".to_owned()));
+        let waiting = encoder.encode_descriptor("waiting", help, Some(&unit), MetricType::Gauge)?;
+        gauge(&self.0["waiting"]).encode(waiting)
+    }
 }
 
 /// What is told of the locators of others: of no more than [`LOCATORS_MEASURED`], those that most was sent to.
@@ -270,6 +377,36 @@ mod tests {
         for (address, is_there) in [("10.0.0.2", false), ("192.0.2.9", false), ("10.0.0.3", true)] {
             assert_eq!(text.contains(&format!("\"{address}\"")), is_there, "{address}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_mappings_are_counted_to_the_last() {
+        let (questions, mut asked) = mpsc::channel::<Question>(1);
+        let figures = RouterFigures { node: None, questions };
+        let counted = tokio::spawn(async move { figures.mappings().await.unwrap() });
+        let place = |third: u8| (0, format!("10.0.{third}.0/24"));
+        for part in 0..3_u8 {
+            let Question { ask, answer } = asked.recv().await.unwrap();
+            let before =
+                part.checked_sub(1).and_then(|before| super::listing::after(&mut json!({ "after": place(before) })));
+            assert_eq!(ask, Ask::Count(before));
+            let after = (part < 2).then(|| place(part));
+            answer.send(json!({ "positive": 100, "negative": part, "after": after })).unwrap();
+        }
+        assert_eq!(counted.await.unwrap(), json!({ "positive": 300, "negative": 3 }));
+    }
+
+    #[test]
+    fn packets_wait_until_they_leave_the_queue() {
+        let packets = |flushed: u64| {
+            json!({ "queued-packets": 20, "flushed-packets": flushed, "drop-queue-full": 1, "drop-queue-timeout": 2,
+                    "drop-unresolved": 3, "drop-no-action": 9 })
+        };
+        assert_eq!(
+            [10, 14, 15].map(|flushed| waiting(&packets(flushed))),
+            [4, 0, 0],
+            "counters are not read at one moment"
+        );
     }
 
     #[test]

@@ -21,10 +21,11 @@ pub mod identities;
 pub mod interfaces;
 pub mod led;
 pub mod life;
+pub mod listing;
 pub mod look;
 pub mod losses;
 pub mod map_version;
-mod metrics;
+pub mod metrics;
 pub mod nat;
 pub mod netlink;
 pub mod notify_nonces;
@@ -52,6 +53,7 @@ use cgeid::OperationalKey;
 use dht::shell::http::Server as MetricsServer;
 use ipnet::{IpNet, Ipv6Net};
 use program::manager;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use wire::address::EidPrefix;
@@ -59,7 +61,7 @@ use wire::control::auth::TagForm;
 use wire::control::{Nonce, XtrIdentity};
 use wire::record::Ttl;
 
-pub use control_socket::ask;
+pub use control_socket::{ask, ask_within};
 pub use error::Failure;
 pub use show::table;
 
@@ -140,6 +142,7 @@ async fn start(
 ) -> Result<(ControlPlane, Windows), Failure> {
     let given = check_map_system(config)?;
     privileges.at_the_start(config.tier)?;
+    let metrics = metrics::listen(config).await?;
     let underlay = Underlay::of(config).await?;
     let kept = Kept::open(config)?;
     let own = Own::of(config, given)?;
@@ -152,7 +155,7 @@ async fn start(
     let map_system = start_map_system(config, own.keys, &own.watch, &database)?;
     changes.renew(own.watch);
     let (sender, questions) = mpsc::channel::<Question>(QUESTIONS);
-    let windows = Windows::open(config, map_system.as_ref(), sender).await?;
+    let windows = Windows::open(metrics, config, map_system.as_ref(), sender)?;
     announce(config, &database, map_system.as_ref());
     let control = control(config, &kept.state, database, &own.site, map_system.as_ref())?.having_heard(kept.heard);
     let plane = ControlPlane {
@@ -174,9 +177,12 @@ async fn start(
         look: None,
         wanted: underlay.wanted,
         locators: underlay.locators,
+        lacking: underlay.lacking,
         damper: Damper::default(),
         former: former::Former::default(),
         settings,
+        reloading: None,
+        is_leaving: false,
         pitr: Led::new(Why::Pitr, config),
         moved: Led::new(Why::Moved, config),
         alarm: Alarm::new().map_err(|error| Failure::Machine(format!("a timer: {error}")))?,
@@ -191,6 +197,7 @@ struct Underlay {
     watch: Watch,
     wanted: Wanted,
     locators: Locators,
+    lacking: Vec<String>,
     sockets: ControlSockets,
     received: mpsc::Receiver<Received>,
 }
@@ -203,13 +210,13 @@ impl Underlay {
         let wanted = Wanted::of(config);
         let machine = Machine::read(&netlink, &wanted).await?;
         let settling = machine.settling();
-        let mut locators = locators(config, &wanted, machine)?;
+        let (mut locators, lacking) = locators(config, &wanted, machine)?;
         let rlocs: Vec<IpAddr> = locators.all.iter().map(|locator| locator.address).collect();
         // First: it waits for addresses that are still looked at for duplicates.
         let (sockets, received) = ControlSockets::bind(&rlocs, &settling).await?;
         locators.unreachable = rlocs.into_iter().filter(|rloc| !sockets.receives_at(*rloc)).collect();
         Packets::probe(config, &locators.reachable())?;
-        Ok(Self { netlink, watch, wanted, locators, sockets, received })
+        Ok(Self { netlink, watch, wanted, locators, lacking, sockets, received })
     }
 }
 
@@ -283,12 +290,13 @@ struct Windows {
 }
 
 impl Windows {
-    async fn open(
+    fn open(
+        metrics: Option<TcpListener>,
         config: &Config,
         map_system: Option<&Embedded>,
         questions: mpsc::Sender<Question>,
     ) -> Result<Self, Failure> {
-        let metrics = metrics::serve(config, map_system, questions.clone()).await?;
+        let metrics = metrics::serve(metrics, config, map_system, questions.clone())?;
         let life = life::Life::show(questions.clone());
         let control_socket = ControlSocket::listen(&config.control, questions)?;
         Ok(Self { life, control_socket, metrics })
@@ -345,10 +353,11 @@ pub fn check_map_system(config: &Config) -> Result<(KeyFiles, Vec<OperationalKey
     }
 }
 
-/// At the start; then they follow the interfaces. Those that can be reached are found by trying.
-fn locators(config: &Config, wanted: &Wanted, machine: Machine) -> Result<Locators, Failure> {
+/// At the start, with what the machine lacks of what is wanted; then they follow the interfaces. Those that can be reached are found by trying.
+fn locators(config: &Config, wanted: &Wanted, machine: Machine) -> Result<(Locators, Vec<String>), Failure> {
     let machine = machine.hopeful();
-    machine.lacks(wanted).iter().for_each(|lack| tracing::warn!("{lack}"));
+    let lacking = machine.lacks(wanted);
+    lacking.iter().for_each(|lack| tracing::warn!("{lack}"));
     let locators = machine.locators(wanted, &Locators::default());
     if locators.all.is_empty() {
         let problem = if config.rloc_interfaces.is_empty() {
@@ -359,7 +368,7 @@ fn locators(config: &Config, wanted: &Wanted, machine: Machine) -> Result<Locato
         return Err(Failure::key("rloc", problem));
     }
     config.check_locators(&locators.all)?;
-    Ok(locators)
+    Ok((locators, lacking))
 }
 
 fn control(

@@ -8,14 +8,15 @@ use std::path::Path;
 use program::manager;
 use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use wire::address::EidPrefix;
 
 use super::Failure;
 use super::clock;
 use super::control_plane::ControlPlane;
 use super::control_socket::{Ask, ask_for};
-use super::interfaces::Wanted;
-use super::look::look_once;
+use super::interfaces::{Machine, Wanted};
+use super::look::{Look, look};
 use super::map_systems;
 use crate::config::{Config, Flags, Mapping, Running};
 use crate::engine::Input;
@@ -51,6 +52,22 @@ impl Settings {
         Ok(Self { source: Some((flags, hangup)), ..Self::fixed(config) })
     }
 
+    /// What they are now, if the node can take that over, and a look at the machine.
+    fn read_again(&self) -> Result<(Config, Wanted, Look), Failure> {
+        let Some((flags, _)) = &self.source else {
+            return Err(Failure::NotHeld("this node cannot read its settings again".into()));
+        };
+        let newer = Config::load(flags)?;
+        let fixed = self.running.needs_restart(&newer);
+        if !fixed.is_empty() {
+            let names = fixed.join(", ");
+            return Err(Failure::Configuration(format!("{names}: cannot change while the node runs; start it again")));
+        }
+        let wanted = Wanted::of(&newer);
+        let look = look(&wanted)?;
+        Ok((newer, wanted, look))
+    }
+
     /// Waits for SIGHUP.
     pub(super) async fn hangup(&mut self) {
         if let Some((_, hangup)) = &mut self.source
@@ -62,31 +79,73 @@ impl Settings {
     }
 }
 
+/// Settings that were read again, while the kernel says what interfaces, addresses and routes there are: the loop goes on meanwhile, as a
+/// router may have a million routes.
+pub struct Reloading {
+    newer: Config,
+    wanted: Wanted,
+    look: Look,
+    /// Who wants to know what came of it.
+    answer: Option<oneshot::Sender<Value>>,
+}
+
+/// What the look of a reload under way has found. May be cancelled.
+pub(super) async fn looked(reloading: &mut Option<Reloading>) -> Result<Machine, Failure> {
+    let Some(Reloading { look, .. }) = reloading else { return std::future::pending().await };
+    look.await.unwrap_or_else(|_| Err(Failure::Machine("reading the interfaces has ended".into())))
+}
+
+fn tell(answer: Option<oneshot::Sender<Value>>, came_of_it: Result<Value, Failure>) {
+    let came_of_it = came_of_it.unwrap_or_else(|failure| {
+        tracing::error!(error = %failure, "the configuration stays as it was");
+        json!({ "error": failure.to_string() })
+    });
+    // Who asked may have gone.
+    let _ = answer.map(|answer| answer.send(came_of_it));
+}
+
 impl ControlPlane {
-    /// Reads the settings again; `{"eid-prefixes": {"added", "removed"}, "locators", "map-servers", "warnings"}`, or `{"error"}` and nothing has changed.
-    pub(super) async fn reload(&mut self) -> Value {
+    /// Reads the settings again, unless they are being read, or the node goes away. `answer` hears, in the end, of
+    /// `{"eid-prefixes": {"added", "removed"}, "locators", "map-servers", "warnings"}`, or `{"error"}` and nothing has changed.
+    pub(super) fn begin_reload(&mut self, answer: Option<oneshot::Sender<Value>>) {
+        let refused = |problem: &str| Err(Failure::NotHeld(problem.into()));
+        if self.is_leaving {
+            return tell(answer, refused("this node is going away"));
+        }
+        if self.reloading.is_some() {
+            return tell(answer, refused("another reload is under way: ask again when it has ended"));
+        }
         manager::reloading();
-        let result = self.take_over().await;
-        manager::ready();
-        result.unwrap_or_else(|failure| {
-            tracing::error!(error = %failure, "the configuration stays as it was");
-            json!({ "error": failure.to_string() })
-        })
+        match self.settings.read_again() {
+            Ok((newer, wanted, look)) => self.reloading = Some(Reloading { newer, wanted, look, answer }),
+            Err(failure) => {
+                manager::ready();
+                tell(answer, Err(failure));
+            }
+        }
     }
 
-    async fn take_over(&mut self) -> Result<Value, Failure> {
-        let Some((flags, _)) = &self.settings.source else {
-            return Err(Failure::NotHeld("this node cannot read its settings again".into()));
+    /// Takes the settings over that were read, where the machine is like this.
+    pub(super) async fn end_reload(&mut self, machine: Result<Machine, Failure>) {
+        let Some(Reloading { newer, wanted, answer, .. }) = self.reloading.take() else { return };
+        let came_of_it = match machine {
+            Ok(machine) => self.take_over(newer, wanted, machine).await,
+            Err(failure) => Err(failure),
         };
-        let newer = Config::load(flags)?;
-        let fixed = self.settings.running.needs_restart(&newer);
-        if !fixed.is_empty() {
-            let names = fixed.join(", ");
-            return Err(Failure::Configuration(format!("{names}: cannot change while the node runs; start it again")));
+        manager::ready();
+        tell(answer, came_of_it);
+    }
+
+    /// None is begun from now on, and one under way changes nothing.
+    pub(super) fn no_more_reloads(&mut self) {
+        self.is_leaving = true;
+        if let Some(Reloading { answer, .. }) = self.reloading.take() {
+            tell(answer, Err(Failure::NotHeld("this node is going away".into())));
         }
-        let wanted = Wanted::of(&newer);
+    }
+
+    async fn take_over(&mut self, newer: Config, wanted: Wanted, machine: Machine) -> Result<Value, Failure> {
         self.netlink.revive();
-        let machine = look_once(&wanted).await?;
         newer.check_locators(&machine.locators(&wanted, &self.locators).all)?;
         // Addresses and interfaces come and go: what there is not yet is no reason to refuse.
         let warnings = machine.lacks(&wanted);
@@ -115,10 +174,13 @@ impl ControlPlane {
         self.plan.site.retain(|net| !removed.iter().any(|prefix| prefix.net == *net));
         self.settings.prefixes = newer.eid_prefixes.clone();
         self.settings.running = newer.running();
-        self.look_now().await;
+        if self.look.is_some() {
+            // It reads what was wanted until now.
+            self.look_at_addresses();
+        }
+        self.on_seen(Ok(machine));
         let texts = |prefixes: &[EidPrefix]| prefixes.iter().map(ToString::to_string).collect::<Vec<_>>();
         let locators: Vec<_> = self.locators.all.iter().map(|locator| locator.address).collect();
-        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         tracing::info!(added = ?texts(&added), removed = ?texts(&removed), ?locators, "the configuration was read again");
         Ok(json!({
             "eid-prefixes": { "added": texts(&added), "removed": texts(&removed) },

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What `lisp-xtr show` shows: the answers of a running node, and how a terminal sees them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use wire::address::EidPrefix;
 use wire::record::{LocatorRecord, MapVersion};
 
 use super::embedded::Status;
@@ -16,15 +17,17 @@ use crate::engine::Control;
 use crate::interwork::Aggregate;
 use crate::reach::{EchoState, ProbedLocator};
 use crate::register::Refused;
+use crate::register::limits::FORGOTTEN;
+use crate::resolve::Installed;
 
-/// The answer to `show` of a table that the control half keeps; `data_plane` are the packet half's counters.
+/// The answer to `show` of a table that the control half keeps; `data_plane` are the packet half's counters. Of those that may be long
+/// ([`Table::is_long`]) the rows come in portions, by themselves.
 pub fn answer(table: Table, control: &Control, now: Instant, data_plane: &Value) -> Value {
     match table {
-        Table::MapCache => json!({ "map-cache": map_cache(control, now) }),
+        Table::MapCache | Table::Peers => json!({}),
         Table::Registrations => json!({ "registrations": registrations(control, now) }),
         Table::Locators => locators(control, now),
         Table::Counters => json!({ "counters": { "control": counted(control), "packets": data_plane } }),
-        Table::Peers => json!({ "peers": peers(control, now) }),
         // Those of the map system in this process; without one there are none.
         Table::Identities => json!({ "identities": [] }),
     }
@@ -82,36 +85,30 @@ pub(super) fn by_address(sent: &[LocatorCount]) -> BTreeMap<IpAddr, LocatorCount
     all
 }
 
-fn map_cache(control: &Control, now: Instant) -> Vec<Value> {
-    let entry = |(prefix, installed): (&wire::address::EidPrefix, &crate::resolve::Installed)| {
-        let down = control.down_by_status_bits(prefix, installed);
-        let petrs = control.petrs_for(prefix);
-        let locators: Vec<_> = petrs
-            .locators_of(installed)
-            .iter()
-            .map(|(address, locator)| {
-                json!({
-                    "address": address, "priority": locator.priority, "weight": locator.weight,
-                    "mpriority": locator.mpriority, "mweight": locator.mweight, "reachable": locator.reachable,
-                    "usable": locator.reachable && control.is_usable(*address) && !down.contains(address),
-                    "status_bit": !down.contains(address),
-                })
-            })
-            .collect();
-        let mut row = json!({
-            "prefix": prefix.to_string(),
-            "action": petrs.action_of(installed),
-            "map_version": version(installed.map_version),
-            "expires": installed.expires.saturating_duration_since(now).as_secs(),
-            "secured": installed.secured,
-            "locators": locators,
-        });
-        if control.is_subscribing() {
-            row["subscription"] = json!(control.subscription(prefix).map_or("polled", crate::subscribe::State::name));
-        }
-        row
+/// A row of the map-cache.
+pub(super) fn mapping(control: &Control, now: Instant, (prefix, installed): (&EidPrefix, &Installed)) -> Value {
+    let down = control.down_by_status_bits(prefix, installed);
+    let petrs = control.petrs_for(prefix);
+    let locator = |(address, locator): &(IpAddr, LocatorRecord)| {
+        json!({
+            "address": address, "priority": locator.priority, "weight": locator.weight,
+            "mpriority": locator.mpriority, "mweight": locator.mweight, "reachable": locator.reachable,
+            "usable": locator.reachable && control.is_usable(*address) && !down.contains(address),
+            "status_bit": !down.contains(address),
+        })
     };
-    control.map_cache(now).map(entry).collect()
+    let mut row = json!({
+        "prefix": prefix.to_string(),
+        "action": petrs.action_of(installed),
+        "map_version": version(installed.map_version),
+        "expires": installed.expires.saturating_duration_since(now).as_secs(),
+        "secured": installed.secured,
+        "locators": petrs.locators_of(installed).iter().map(locator).collect::<Vec<_>>(),
+    });
+    if control.is_subscribing() {
+        row["subscription"] = json!(control.subscription(prefix).map_or("polled", crate::subscribe::State::name));
+    }
+    row
 }
 
 pub(super) fn registrations(control: &Control, now: Instant) -> Vec<Value> {
@@ -212,17 +209,6 @@ fn counted(control: &Control) -> Value {
     refused.chain(done).map(|(name, count)| (name.to_owned(), Value::from(count))).collect()
 }
 
-/// The remote locators of the map-cache, each with the prefixes behind it.
-fn peers(control: &Control, now: Instant) -> Vec<Value> {
-    let mut peers: BTreeMap<IpAddr, BTreeSet<String>> = BTreeMap::new();
-    for (prefix, installed) in control.map_cache(now) {
-        for (address, _) in &installed.locators {
-            peers.entry(*address).or_default().insert(prefix.to_string());
-        }
-    }
-    peers.into_iter().map(|(address, prefixes)| json!({ "address": address, "prefixes": prefixes })).collect()
-}
-
 /// Remote locators in use, and below them the peers of the DHT node, if there is one in this process.
 fn peers_table(locators: Option<&Vec<Value>>, dht: Option<&Vec<Value>>) -> String {
     let mut text = columns(&["address", "prefixes"], locators);
@@ -269,7 +255,10 @@ pub fn table(table: Table, answer: &Value) -> String {
             let remote = columns(&names, rows("remote"));
             let (said, pitr) = (said_of_ours(answer), pitr_table(answer));
             let nat = super::nat::text(answer);
-            format!("prefixes: {}{said}\n{own}\n{nat}of others\n{remote}{pitr}", cell(answer.get("prefixes")))
+            let lacking = rows("lacking").into_iter().flatten().filter_map(Value::as_str);
+            let lacking: String = lacking.map(|lack| format!("lacking: {lack}\n")).collect();
+            let prefixes = cell(answer.get("prefixes"));
+            format!("prefixes: {prefixes}{said}\n{own}\n{lacking}{nat}of others\n{remote}{pitr}")
         }
         Table::Counters => counters(answer.get("counters")),
     }
@@ -289,22 +278,25 @@ fn map_cache_table(rows: Option<&Vec<Value>>) -> String {
     columns(&names.collect::<Vec<_>>(), Some(&rows))
 }
 
-/// Answers that confirmed nothing, and what other xTRs have, have a column where there are some.
+/// Answers that confirmed nothing, and the time to the question whether another xTR has what has moved, in seconds, have a column where
+/// there are some; of what has moved nothing is to be confirmed here.
 fn registrations_table(rows: Option<&Vec<Value>>) -> String {
     let mut rows: Vec<Value> = rows.into_iter().flatten().cloned().collect();
-    let mut names = vec!["server", "prefixes", "confirmed_ago", "unanswered"];
+    let mut names = vec!["server", "prefixes", "state", "confirmed_ago", "unanswered"];
     if rows.iter().any(|row| row["last_refused"].is_object()) {
         names.push("last_refused");
     }
-    if rows.iter().any(|row| row["moved"] == true) {
-        names.push("moved");
+    if rows.iter().any(|row| row["asks_in"].is_u64()) {
+        names.push("asks_in");
     }
     for row in &mut rows {
-        row["moved"] = match (&row["moved"], &row["asks_in"]) {
-            (Value::Bool(true), Value::Null) => json!("yes"),
-            (Value::Bool(true), time) => json!(format!("yes (asks in {} s)", cell(Some(time)))),
-            _ => json!("-"),
-        };
+        row["state"] = json!(registration_state(row));
+        if row["moved"] == true {
+            (row["confirmed_ago"], row["unanswered"]) = (json!("-"), json!("-"));
+        }
+        if !row["asks_in"].is_u64() {
+            row["asks_in"] = json!("-");
+        }
         let last = &row["last_refused"];
         row["last_refused"] = match (&last["reason"], &last["eid"]) {
             (Value::Null, _) => json!("-"),
@@ -313,6 +305,21 @@ fn registrations_table(rows: Option<&Vec<Value>>) -> String {
         };
     }
     columns(&names, Some(&rows))
+}
+
+/// All that [`registration_state`] says.
+pub(super) const REGISTRATION_STATES: [&str; 4] = ["moved", "registered", "unconfirmed", "withdrawing"];
+
+/// In one word, of a row of `show registrations`: `moved` is left to another xTR, `withdrawing` is taken back, of `unconfirmed` no answer
+/// has come within the life of a registration (RFC 9301, section 8.2).
+pub(super) fn registration_state(row: &Value) -> &'static str {
+    let is_held = row["confirmed_ago"].as_u64().is_some_and(|ago| ago < FORGOTTEN.as_secs());
+    match (&row["moved"], &row["withdrawing"]) {
+        (Value::Bool(true), _) => "moved",
+        (_, Value::Bool(true)) => "withdrawing",
+        _ if is_held => "registered",
+        _ => "unconfirmed",
+    }
 }
 
 /// What a PITR leads into the tunnel, and where it looks for more.
@@ -419,10 +426,10 @@ mod tests {
     fn what_other_xtrs_have_is_shown_with_when_it_is_looked_into() {
         let row = |moved: bool, asks_in: Option<u64>| json!({ "server": "203.0.113.10", "prefixes": ["10.1.0.0/16"], "confirmed_ago": null, "unanswered": 0, "last_refused": null, "moved": moved, "asks_in": asks_in });
         let show = |rows: &[Value]| table(Table::Registrations, &json!({ "registrations": rows }));
-        assert!(!show(&[row(false, None)]).contains("moved"));
+        assert!(!show(&[row(false, None), row(true, None)]).contains("asks_in"));
         let text = show(&[row(false, None), row(true, Some(57)), row(true, None)]);
-        let ends = ["moved", "0           -", "yes (asks in 57 s)", "0           yes"];
-        text.lines().zip(ends).for_each(|(line, end)| assert!(line.ends_with(end), "{line}"));
+        let ends = ["asks_in", "0           -", "-           57", "-           -"];
+        text.lines().zip(ends).for_each(|(line, end)| assert!(line.trim_end().ends_with(end), "{line}"));
         assert_eq!(text.lines().count(), 4);
     }
 
@@ -436,6 +443,29 @@ mod tests {
         let text = show(&[row(Value::Null), row(lacking), row(forged)]);
         let ends = ["last_refused", "3           -", "notify-incomplete (10.1.0.0/16)", "3           notify-bad-tag"];
         assert!(text.lines().zip(ends).all(|(line, end)| line.ends_with(end)), "{text}");
+    }
+
+    #[test]
+    fn registrations_say_whether_they_are_held_taken_back_or_left_to_others() {
+        let row = |prefix: &str, ago: Value, withdrawing: bool, moved: bool| {
+            json!({ "server": "203.0.113.10", "prefixes": [prefix], "confirmed_ago": ago, "unanswered": 0,
+                    "last_refused": null, "withdrawing": withdrawing, "moved": moved })
+        };
+        let rows = [
+            row("10.1.0.0/16", json!(179), false, false),
+            row("10.2.0.0/16", json!(180), false, false),
+            row("10.3.0.0/16", Value::Null, false, false),
+            row("10.4.0.0/16", json!(3), true, false),
+            row("10.5.0.0/16", Value::Null, false, true),
+        ];
+        let text = table(Table::Registrations, &json!({ "registrations": rows }));
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().skip(2).collect()).collect();
+        assert_eq!(lines[0], ["state", "confirmed_ago", "unanswered"], "{text}");
+        assert_eq!(lines[1], ["registered", "179", "0"], "{text}");
+        assert_eq!(lines[2], ["unconfirmed", "180", "0"], "a Map-Server has forgotten it: {text}");
+        assert_eq!(lines[3], ["unconfirmed", "never", "0"], "{text}");
+        assert_eq!(lines[4], ["withdrawing", "3", "0"], "{text}");
+        assert_eq!(lines[5], ["moved", "-", "-"], "nobody is asked to confirm it: {text}");
     }
 
     #[test]
@@ -504,6 +534,15 @@ mod tests {
         });
         let text = table(Table::Locators, &answer);
         assert!(text.contains("map-version 7; status bits 101") && text.contains("unanswered"), "{text}");
+    }
+
+    #[test]
+    fn what_the_machine_lacks_stands_below_our_own_locators() {
+        let mut answer = json!({ "prefixes": [], "locators": [], "remote": [], "lacking": [] });
+        assert!(!table(Table::Locators, &answer).contains("lacking"));
+        answer["lacking"] = json!(["this machine has no interface x."]);
+        let text = table(Table::Locators, &answer);
+        assert_eq!(text.lines().nth(2), Some("lacking: this machine has no interface x."), "{text}");
     }
 
     #[test]

@@ -150,12 +150,16 @@ fn own_host(node: &Node<'_>, iid: InstanceId, destination: IpAddr) -> Option<IpA
 fn way(now: Instant, packet: &Packet, node: &Node<'_>) -> Value {
     let Packet { iid, flow } = packet;
     let trace = packet.trace(now, node.control, node.packets.itr());
-    let is_led = is_led(packet, node);
+    let is_led = packet.is_led(node.control, node.cgeid_network);
     let (result, reason) = match is_here(packet, node) {
         true => ("local", format!("{} is an address of this machine: its kernel keeps the packet", flow.destination)),
         false => result(&trace, is_led),
     };
-    let outer = if let End::Encapsulated(outer) = &trace.end { self::outer(outer, node) } else { Value::Null };
+    // What stays here, or goes past the tunnel, has no header in front of it.
+    let outer = match &trace.end {
+        End::Encapsulated(outer) if result == "encapsulate" => self::outer(outer, node),
+        _ => Value::Null,
+    };
     json!({
         "destination": flow.destination, "source": flow.source, "iid": iid.0,
         "ports": flow.ports, "flow_hash": format!("{:016x}", flow.hash()),
@@ -181,21 +185,13 @@ fn is_here(packet: &Packet, node: &Node<'_>) -> bool {
     !is_eid && addresses.filter_map(ip).any(|address| address == destination)
 }
 
-/// Whether the kernel leads the packet into the tunnel: the rules of `netlink`, which know one instance.
-fn is_led(packet: &Packet, node: &Node<'_>) -> bool {
-    let Packet { iid, flow } = packet;
-    let to_cgeids = node.cgeid_network.is_some_and(|network| IpNet::from(network).contains(&flow.destination));
-    let is_ours = |address| !node.control.database().answer(&EidPrefix::host(*iid, address)).is_empty();
-    let as_pitr = node.control.pitr_for().iter().any(|prefix| prefix.net.contains(&flow.destination));
-    to_cgeids && *iid == InstanceId(0) || is_ours(flow.source) || as_pitr
-}
-
 fn result(trace: &Trace<'_>, is_led: bool) -> (&'static str, String) {
     match &trace.end {
         End::Local(prefix) => ("local", format!("to {prefix}, a prefix of this node")),
         _ if !is_led => (
             "past-tunnel",
-            "neither from an EID of this node, nor to a CGEID or to what it is PITR for: by the routes of the kernel"
+            "neither from an EID of this node, nor to a CGEID, to what it is PITR for, or to an EID of its own that has moved: by the \
+             routes of the kernel"
                 .into(),
         ),
         End::Encapsulated(outer) if trace.uses_petr => {

@@ -101,9 +101,29 @@ fn a_plain_xtr_tells_what_it_sends_to_each_locator() {
             assert!(family.series.is_empty(), "{name}: nothing has been sent");
         }
         assert!(before.keys().all(|name| !name.starts_with("lisp_dht")), "there is no DHT node");
+        let now = |figures: &BTreeMap<String, Family>, name: &str, label: (&str, &str)| {
+            let family = &figures[name];
+            assert_eq!(family.kind, "gauge", "{name}");
+            family.series[&Labels::from([(label.0.to_owned(), label.1.to_owned())])]
+        };
+        let positive = ("kind", "positive");
+        assert_eq!(now(&before, "lisp_xtr_map_cache_entries", positive), 0.0);
+        assert_eq!(now(&before, "lisp_xtr_own_locators", ("state", "up")), 1.0);
+        assert_eq!(before["lisp_xtr_waiting_packets"].series[&Labels::new()], 0.0);
+        for state in ["moved", "registered", "unconfirmed", "withdrawing"] {
+            assert_eq!(now(&before, "lisp_xtr_registrations", ("state", state)), 0.0, "it registers nowhere");
+        }
+        for name in ["lisp_xtr_control", "lisp_xtr_packets"] {
+            assert_eq!(before[name].kind, "counter", "{name}");
+        }
         assert_eq!(get("/health").unwrap().0, 200, "it registers nowhere");
 
         let host = UdpSocket::bind((HOST, 0)).unwrap();
+        host.send_to(&[0; 100], (FAR, 9)).unwrap();
+        wait_for("a packet that waits for the mapping", || {
+            let waiting = figures()["lisp_xtr_waiting_packets"].series[&Labels::new()];
+            (waiting == 1.0).then_some(())
+        });
         let after = wait_for("packets to the far locator", || {
             host.send_to(&[0; 100], (FAR, 9)).ok();
             answer(&resolver);
@@ -118,6 +138,10 @@ fn a_plain_xtr_tells_what_it_sends_to_each_locator() {
         assert_eq!(octets, packets * 148.0, "40 octets of IPv6, 8 of UDP, 100 of the host");
         assert_eq!((value("lisp_xtr_locator_reachable"), after["lisp_xtr_locator_sent_octets"].series.len()), (1.0, 1));
         assert!(value("lisp_xtr_locator_path_mtu_octets") >= 1280.0);
+        assert_eq!(now(&after, "lisp_xtr_map_cache_entries", positive), 1.0);
+        assert_eq!(after["lisp_xtr_waiting_packets"].series[&Labels::new()], 0.0, "they have gone on");
+        let probed = ["unproven", "up", "down"].map(|state| now(&after, "lisp_xtr_probed_locators", ("state", state)));
+        assert_eq!(probed.iter().sum::<f64>(), 1.0, "{probed:?}");
         let counted = &after["lisp_xtr_packets"].series;
         assert!(counted[&Labels::from([("name".into(), "encapsulated-packets".into())])] >= packets);
     });
@@ -132,6 +156,8 @@ fn a_plain_xtr_whose_map_server_is_silent_is_not_well() {
         let _node = start(directory.path(), &["--map-server", SERVER, "--key-file", key.to_str().unwrap()]);
         let (status, why) = wait_for("health", || get("/health"));
         assert!(status == 503 && why.contains("confirmed a registration"), "{why}");
+        let unconfirmed = Labels::from([("state".to_owned(), "unconfirmed".to_owned())]);
+        assert_eq!(figures()["lisp_xtr_registrations"].series[&unconfirmed], 1.0);
     });
 }
 
@@ -144,7 +170,10 @@ fn a_node_of_its_own_tells_of_its_dht_node_too() {
         for name in ["lisp_dht_peers", "lisp_xtr_locator_reachable", "lisp_xtr_control", "lisp_xtr_packets"] {
             assert!(figures.contains_key(name), "{name}");
         }
-        assert!(figures.keys().any(|name| name.starts_with("lisp_xtr_map_system_")), "and of its map system");
+        for (name, kind) in [("registers_taken", "counter"), ("registrations", "gauge"), ("dht_held_records", "gauge")]
+        {
+            assert_eq!(figures[&format!("lisp_xtr_map_system_{name}")].kind, kind, "{name}");
+        }
         assert_eq!(get("/health").unwrap().0, 200, "nobody was given to be known");
     });
 }
@@ -157,6 +186,7 @@ fn text_that_is_no_openmetrics_is_refused() {
     for (from, to) in [
         ("# EOF\n", ""),
         ("gauge", "counter"),
+        ("gauge", "unknown"),
         ("# TYPE a_b gauge\n", ""),
         ("a_b 2.5", "a_b  2.5"),
         ("a_b 2.5", "a_c 2.5"),

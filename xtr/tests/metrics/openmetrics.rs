@@ -10,7 +10,7 @@ pub(crate) type Labels = BTreeMap<String, String>;
 /// Of one name.
 #[derive(Debug, Default)]
 pub(crate) struct Family {
-    /// `counter`, `gauge`, `unknown`.
+    /// `counter` or `gauge`.
     pub(crate) kind: String,
     /// Of the values.
     pub(crate) unit: Option<String>,
@@ -40,13 +40,18 @@ pub(crate) fn parse(text: &str) -> BTreeMap<String, Family> {
             let family = families.get_mut(&current).unwrap_or_else(|| panic!("of no family: {line}"));
             let suffix = if family.kind == "counter" { "_total" } else { "" };
             assert_eq!(name, format!("{current}{suffix}"), "{line}");
-            assert!(family.kind != "counter" || value.is_finite() && value >= 0.0, "{line}");
+            let is_count = value >= 0.0 && value.fract() == 0.0;
+            assert!(value.is_finite() && (family.kind != "counter" || is_count), "{line}");
             assert!(family.series.insert(labels, value).is_none(), "a series twice: {line}");
         }
     }
     let names: Vec<String> = families.iter().map(|(name, family)| said_as(name, family)).collect();
     assert_eq!(names.len(), names.iter().collect::<BTreeSet<_>>().len(), "two families say the same name");
-    assert!(families.values().all(|family| !family.kind.is_empty() && family.help));
+    for (name, family) in &families {
+        assert!(!family.kind.is_empty() && family.help, "{name}");
+        let is_counted = name.ends_with("_total") || name.ends_with("_created");
+        assert!(!is_counted, "the text says that of the values of counters: {name}");
+    }
     families
 }
 
@@ -57,13 +62,16 @@ fn said_as(name: &str, family: &Family) -> String {
 fn describe(family: &mut Family, (key, name, value): (&str, &str, &str), line: &str) {
     match key {
         "HELP" => {
-            assert!(!family.help, "{line}");
+            assert!(!family.help && !value.is_empty(), "{line}");
             unescape(value, line);
             family.help = true;
         }
         "TYPE" => {
             assert!(family.kind.is_empty(), "{line}");
-            assert!(["counter", "gauge", "unknown"].contains(&value), "no other is used here: {line}");
+            assert!(
+                ["counter", "gauge"].contains(&value),
+                "no other is used here, and none is of an unknown type: {line}"
+            );
             value.clone_into(&mut family.kind);
         }
         "UNIT" => {

@@ -281,6 +281,21 @@ pub(super) fn subscriptions(engine: &Engine, now: Instant, from: Cursor) -> Part
     Part { value: Value::Array(live.map(one).collect()), next }
 }
 
+/// Of [`counters`], what is there now; all else was counted since the start.
+pub const SIZES: &[&str] = &[
+    "registrations",
+    "registered_names_and_macs",
+    "registered_pairs",
+    "cached_answers",
+    "subscriptions",
+    "publications_queued",
+    "publications_unacknowledged",
+    "ddt_searches",
+    "ddt_referrals_cached",
+    "ddt_keys_revoked",
+    "disk_failing",
+];
+
 /// The counters: refusals by name, what was done, and the sizes of the tables.
 pub(super) fn counters(engine: &Engine, dropped: u64, dht: Option<Value>) -> Value {
     let refusals: serde_json::Map<String, Value> =

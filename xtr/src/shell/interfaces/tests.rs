@@ -85,11 +85,13 @@ fn what_there_is_not_is_named() {
     });
     let wanted = Wanted { given: given.to_vec(), interfaces: interfaces.to_vec(), ..Wanted::default() };
     let mut machine = machine(&BOTH);
-    // A link that is down is there.
-    machine.interfaces.get_mut(&UPLINK).unwrap().is_running = false;
     let lacks = machine.lacks(&wanted);
     let [address, interface] = &lacks[..] else { unreachable!("{lacks:?}") };
     assert!(address.starts_with("192.0.2.77 is no address") && interface.contains("no interface typo0"), "{lacks:?}");
+    machine.addresses.retain(|own| own.interface != UPLINK);
+    assert!(machine.lacks(&wanted)[2].contains("eth0 has no lasting global address"), "{:?}", machine.lacks(&wanted));
+    machine.interfaces.get_mut(&UPLINK).unwrap().is_running = false;
+    assert!(machine.lacks(&wanted)[2].contains("eth0 is down"), "{:?}", machine.lacks(&wanted));
 }
 
 #[test]
