@@ -244,7 +244,7 @@ impl Machine {
             return Some(format!("the interface {name} is down; it has no locator until it is up."));
         }
         let before = Locators::default();
-        let has_one = [true, false].iter().any(|is_v4| self.best_address(*index, *is_v4, wanted, &before).is_some());
+        let has_one = [true, false].iter().any(|is_v4| self.best_address(&[*index], *is_v4, wanted, &before).is_some());
         let problem =
             || format!("the interface {name} has no lasting global address now; it has no locator until then.");
         (!has_one).then(problem)
