@@ -35,7 +35,7 @@ use crate::register::{self, Registrar};
 use crate::reply::{Opener, Replier};
 use crate::resolve::{self, Policy, Resolver};
 use crate::subscribe::Subscriber;
-use crate::transport::MapSystem;
+use crate::transport::{MapSystem, same_family};
 use crate::trust::Trust;
 
 /// The control half.
@@ -181,12 +181,7 @@ impl Control {
         self.prober.handle_timeout(now, |rloc, after| {
             self.resolver.user_of(now, rloc, after).or_else(|| petrs.asked(rloc, after, site))
         });
-        while let Some(output) = self.prober.poll() {
-            self.outputs.push_back(match output {
-                reach::Output::Send(outgoing) => Output::Send(outgoing),
-                reach::Output::Update(update) => Output::Update(update),
-            });
-        }
+        self.follow_prober(now);
         let prober = &self.prober;
         self.solicitor.handle_timeout(now, self.registrar.is_confirmed(), |itr| prober.ways(itr));
         while let Some(outgoing) = self.solicitor.poll() {
@@ -201,6 +196,25 @@ impl Control {
                 resolve::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
                 resolve::Output::Update(update) => self.on_update(now, update),
             }
+        }
+    }
+
+    fn follow_prober(&mut self, now: Instant) {
+        let mut is_asked = false;
+        while let Some(output) = self.prober.poll() {
+            match output {
+                reach::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
+                reach::Output::Update(update) => self.outputs.push_back(Output::Update(update)),
+                reach::Output::Unreached { prefix } => {
+                    let (prober, rlocs) = (&self.prober, self.database.rlocs());
+                    let is_usable = |rloc| prober.is_usable(rloc) && same_family(&rlocs, rloc).is_some();
+                    is_asked |= self.resolver.unreached(now, prefix, is_usable);
+                }
+            }
+        }
+        if is_asked {
+            self.resolver.handle_timeout(now);
+            self.follow_resolver(now);
         }
     }
 

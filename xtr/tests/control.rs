@@ -464,9 +464,58 @@ fn a_flood_of_smrs_leaves_room_for_packets() {
         let smr = MapRequest { smr: true, source_eid: source.into(), ..request("10.1.0.0/16") };
         node.datagram("198.51.100.9:4342", &smr.into());
     }
-    assert_eq!(node.requests().len(), xtr::resolve::limits::SMR_CONVERSATIONS);
-    assert!(node.refused(Refusal::RequestTableFull) > 0);
+    let requests = node.requests();
+    assert_eq!(requests.len(), xtr::resolve::limits::SMR_CONVERSATIONS);
+    assert_eq!(node.refused(Refusal::RequestTableFull), 0, "the others wait");
     node.miss(EID);
+
+    // As others are answered, those that wait are asked about, once each.
+    let mut asked: Vec<_> = requests.iter().map(|(_, request)| request.records[0].eid.ip_prefix().unwrap()).collect();
+    let mut open = requests;
+    while !open.is_empty() {
+        for (_, request) in std::mem::take(&mut open) {
+            let prefix = request.records[0].eid.ip_prefix().unwrap();
+            node.reply(&reply_to(&request, &[(&prefix.net.to_string(), 1440)]));
+        }
+        open = node.requests();
+        assert!(open.len() <= xtr::resolve::limits::SMR_CONVERSATIONS && open.iter().all(|(_, one)| one.smr_invoked));
+        asked.extend(open.iter().map(|(_, request)| request.records[0].eid.ip_prefix().unwrap()));
+    }
+    asked.sort();
+    assert_eq!(asked, cached.iter().map(|site| prefix(site)).collect::<Vec<_>>());
+}
+
+fn smr_about(node: &mut Node, eid: &str) {
+    let smr =
+        MapRequest { smr: true, source_eid: eid.parse::<std::net::IpAddr>().unwrap().into(), ..request("10.1.0.0/16") };
+    node.datagram("198.51.100.9:4342", &smr.into());
+}
+
+/// The map system is silent when an SMR comes, or has been for so long that the EID-prefix rests.
+#[test]
+fn what_is_said_to_have_changed_is_asked_about_until_somebody_answers() {
+    for is_resting in [false, true] {
+        let mut node = Node::plain();
+        let (_, first) = node.miss(EID);
+        node.reply(&reply_to(&first, &[("2001:db8:b::/48", 1440)]));
+        node.advance(secs(5));
+        if is_resting {
+            node.event(Event::Refresh { prefix: prefix("2001:db8:b::/48") });
+            node.advance(secs(60));
+        }
+        node.requests();
+        smr_about(&mut node, "2001:db8:b::2");
+        assert_eq!(node.requests().len(), usize::from(!is_resting));
+        // Eleven tries and a rest, or what is left of it.
+        node.advance(secs(if is_resting { 25 } else { 85 }));
+        node.requests();
+        node.advance(secs(10));
+        let (_, request) = node.requests().pop().expect("it is asked on");
+        assert!(request.smr_invoked);
+        node.reply(&reply_to(&request, &[("2001:db8:b::/48", 1440)]));
+        node.advance(secs(300));
+        assert_eq!(node.requests().len(), 0, "it is known now");
+    }
 }
 
 /// With the map system in this process, requests go through the pipe; a Map-Reply may come from an ETR all the same, to

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The resolving engine: one conversation per EID-prefix, a nonce each.
 
+mod doubt;
 mod proof;
 mod published;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -130,12 +131,16 @@ pub struct Resolver {
     nonces: HashMap<Nonce, EidPrefix>,
     mirror: Mirror,
     smrs: RateTable<EidPrefix>,
+    /// What is said to have changed, and waits for room.
+    doubted: VecDeque<EidPrefix>,
     /// Prefixes about which packets say that there is a newer version.
     newer: RateTable<EidPrefix>,
     sources: Sources,
     secured: Secured,
     /// Prefixes about which the answers to probes disagree with what the mapping system says.
     disagreements: RateTable<EidPrefix>,
+    /// Prefixes of which no locator can be reached.
+    unreached: RateTable<EidPrefix>,
     outputs: VecDeque<Output>,
     tally: Tally,
 }
@@ -152,10 +157,12 @@ impl Resolver {
             nonces: HashMap::new(),
             mirror: Mirror::default(),
             smrs: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_TRACKED),
+            doubted: VecDeque::new(),
             newer: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_TRACKED),
             sources: Sources::default(),
             secured: Secured::default(),
             disagreements: RateTable::new(1, limits::DISAGREEMENT_INTERVAL, limits::DISAGREEMENTS),
+            unreached: RateTable::new(1, limits::UNREACHED_INTERVAL, limits::UNREACHED),
             outputs: VecDeque::new(),
             tally: Tally::default(),
         }
@@ -215,6 +222,13 @@ impl Resolver {
 
     /// Sends and forgets what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.ask_what_is_due(now);
+        if self.ask_about_doubted(now) {
+            self.ask_what_is_due(now);
+        }
+    }
+
+    fn ask_what_is_due(&mut self, now: Instant) {
         let is_due = |conversation: &Conversation| conversation.deadline() <= now;
         let due: Vec<EidPrefix> =
             self.conversations.iter().filter(|(_, conversation)| is_due(conversation)).map(|(eid, _)| *eid).collect();
@@ -280,12 +294,9 @@ impl Resolver {
     fn want(&mut self, now: Instant, eid: EidPrefix, cause: Cause) -> Result<(), Refusal> {
         if let Some(conversation) = self.conversations.get_mut(&eid) {
             match &mut conversation.stage {
-                Stage::Due { .. } | Stage::Asked { .. } => {
-                    if let Cause::Miss { source } = cause {
-                        conversation.waits(source);
-                    }
-                }
+                Stage::Due { .. } | Stage::Asked { .. } => conversation.joins(cause),
                 Stage::AskAgain { wanted, .. } => *wanted = true,
+                Stage::Resting { .. } if cause == Cause::Smr => conversation.is_doubted = true,
                 Stage::Resting { .. } => return Err(Refusal::RequestPaused),
                 Stage::Answered { until } => {
                     conversation.stage = Stage::Due { at: *until };
@@ -295,14 +306,8 @@ impl Resolver {
             return Ok(());
         }
         // An SMR proves nothing, nor do others that are told: a flood of them leaves room for what our own hosts want.
-        let is_doubtful = matches!(cause, Cause::Smr | Cause::Source | Cause::Told);
-        let room = if is_doubtful { limits::SMR_CONVERSATIONS } else { limits::CONVERSATIONS };
-        if self.conversations.len() >= room {
-            self.conversations.retain(|_, conversation| !conversation.is_over());
-            let ended = self.secured.retain(|eid| self.conversations.contains_key(eid));
-            self.forget_nonces(ended);
-        }
-        if self.conversations.len() >= room {
+        let is_doubtful = matches!(cause, Cause::Smr | Cause::Source | Cause::Told | Cause::Unreached);
+        if !self.has_room(if is_doubtful { limits::SMR_CONVERSATIONS } else { limits::CONVERSATIONS }) {
             return Err(Refusal::RequestTableFull);
         }
         if let Cause::Miss { source } = cause
@@ -312,6 +317,16 @@ impl Resolver {
         }
         self.conversations.insert(eid, Conversation::new(now, cause));
         Ok(())
+    }
+
+    /// Whether there are fewer conversations than so many; those that are over make room.
+    fn has_room(&mut self, room: usize) -> bool {
+        if self.conversations.len() >= room {
+            self.conversations.retain(|_, conversation| !conversation.is_over());
+            let ended = self.secured.retain(|eid| self.conversations.contains_key(eid));
+            self.forget_nonces(ended);
+        }
+        self.conversations.len() < room
     }
 
     /// Those that rest are asked about again, each as soon as the rate allows.
@@ -343,6 +358,10 @@ impl Resolver {
                 Ok(())
             }
             Stage::Due { .. } | Stage::Asked { .. } | Stage::AskAgain { wanted: true, .. } => self.ask(now, eid),
+            Stage::Resting { .. } if conversation.is_doubted && self.mirror.get(now, &eid).is_some() => {
+                conversation.cause = Cause::Smr;
+                self.ask(now, eid)
+            }
             Stage::AskAgain { wanted: false, .. } | Stage::Resting { .. } | Stage::Answered { .. } => {
                 self.conversations.remove(&eid);
                 self.forget_keys(&eid);
@@ -430,7 +449,11 @@ impl Resolver {
         // Invented sources must not fill the map-cache with holes that nobody here asked about.
         let is_of_use = |entry: &Accepted<'_>| !entry.is_negative() || cause != Some(Cause::Source);
         let of_use: Vec<_> = accepted.iter().filter(|entry| is_of_use(entry)).cloned().collect();
-        self.install(now, via, asked, proven.is_some(), &of_use);
+        // What is unreachable, and is said to be as it is cached, ends when nobody uses it.
+        let says_the_same = |entry: &Accepted<'_>| self.is_known(now, entry.prefix, entry.record);
+        if cause != Some(Cause::Unreached) || !of_use.iter().all(says_the_same) {
+            self.install(now, via, asked, proven.is_some(), &of_use);
+        }
         of_use.iter().filter(|_| proven.is_some()).for_each(|entry| self.mirror.mark_secured(&entry.prefix));
         for (eid, rloc) in self.sources.take(|eid| accepted.iter().any(|entry| entry.prefix.covers(eid))) {
             let covering = accepted.iter().filter(|entry| entry.prefix.covers(&eid));
@@ -595,34 +618,5 @@ impl Resolver {
             return Ok(());
         }
         self.want(now, prefix, Cause::Refresh)
-    }
-
-    /// An SMR names the changed EID as its source (RFC 9301, section 6.1; its record then is one of ours). It proves
-    /// nothing, so the mapping system is asked, and only about what is cached.
-    fn on_smr(&mut self, now: Instant, message: &MapRequest) -> Result<(), Refusal> {
-        let of_records =
-            || message.records.iter().take(limits::SMR_RECORDS).filter_map(|record| record.eid.ip_prefix());
-        let from_source = message.source_eid.ip().map(|address| {
-            let iid = of_records().next().map(|prefix| prefix.iid);
-            EidPrefix::host(iid.unwrap_or_default(), address)
-        });
-        // Whoever names changed EIDs in the records may name several: a receiver processes all (RFC 9301, section 5.2).
-        let changed: Vec<EidPrefix> = from_source.into_iter().chain(of_records()).collect();
-        if changed.is_empty() {
-            return Err(Refusal::RequestWithoutRecord);
-        }
-        let cached = changed.iter().filter_map(|changed| self.mirror.positive_round(now, changed));
-        let cached: BTreeSet<EidPrefix> = cached.collect();
-        if cached.is_empty() {
-            return Err(Refusal::SmrNotCached);
-        }
-        for prefix in cached {
-            let is_allowed = self.smrs.allow(now, prefix);
-            let asked = if is_allowed { self.want(now, prefix, Cause::Smr) } else { Err(Refusal::SmrRateLimited) };
-            if let Err(refusal) = asked {
-                self.tally.count(refusal);
-            }
-        }
-        Ok(())
     }
 }

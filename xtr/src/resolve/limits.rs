@@ -53,6 +53,15 @@ pub const DISAGREEMENTS: usize = 1024;
 /// ITR-RLOCs of a request: the field counts to 32 (RFC 9301, section 5.2).
 pub const ITR_RLOCS: usize = 32;
 
+/// Least time between Map-Requests for one EID-prefix because none of its locators can be reached: a site that is down may be so for days.
+pub const UNREACHED_INTERVAL: Duration = Duration::from_secs(60);
+
+/// EID-prefixes whose Map-Requests for that are counted at once, and so the most that are asked about in a minute.
+pub const UNREACHED: usize = 4096;
+
+/// Mappings that are said to have changed and wait until there is room to ask about them, beyond [`SMR_CONVERSATIONS`].
+pub const DOUBTED: usize = 1024;
+
 /// Entries with locators that we remember having installed: all that the packet half's cache holds, since those that are forgotten
 /// here are neither probed nor found by an SMR. One with one locator takes 250 to 300 octets, by the sizes of its parts: 300 MB when
 /// full.

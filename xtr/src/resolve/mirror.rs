@@ -230,7 +230,7 @@ fn range_of(prefix: &EidPrefix) -> RangeInclusive<EidPrefix> {
 }
 
 /// The locators of a mapping that packets may go to.
-fn in_use(installed: &Installed) -> impl Iterator<Item = IpAddr> + '_ {
+pub(super) fn in_use(installed: &Installed) -> impl Iterator<Item = IpAddr> + '_ {
     installed.locators.iter().filter_map(|(_, locator)| Locator::usable(locator)).map(|locator| locator.address)
 }
 

@@ -91,7 +91,7 @@ impl Resolver {
     }
 
     /// Whether the mapping of exactly this prefix is cached as a record has it.
-    fn is_known(&self, now: Instant, prefix: EidPrefix, record: &MappingRecord) -> bool {
+    pub(super) fn is_known(&self, now: Instant, prefix: EidPrefix, record: &MappingRecord) -> bool {
         let known = self.mirror.get(now, &prefix).filter(|known| !known.locators.is_empty());
         known.is_some_and(|known| self.config.policy.says_the_same(record, known))
     }
