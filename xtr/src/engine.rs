@@ -232,6 +232,7 @@ impl Control {
                 }
                 register::Output::AllMoved(moved) => {
                     self.resolver.handle(now, resolve::Input::Moved(moved.clone()));
+                    self.replier.set_moved(moved.clone());
                     self.outputs.push_back(Output::Update(Update::Moved(moved)));
                 }
                 register::Output::Returned(prefix) => {
