@@ -102,9 +102,9 @@ pub const RECENT: Duration = Duration::from_secs(90);
 /// ITRs that are remembered.
 pub const ITRS: usize = 4096;
 
-/// Of them, those that were merely named in a request that came from another address, as a Map-Server forwards it. The one heard
-/// longest ago gives way, so that a flood of invented ones takes the place of each other. Who goes on to send packets, or to probe,
-/// is counted among the others before 1024 more have asked.
+/// Of them, those that were merely named in a request, whatever source that came from: both are easily invented. The one heard
+/// longest ago gives way, so that a flood of invented ones takes the place of each other. Who goes on to send packets, or answers a
+/// probe of ours, is counted among the others before 1024 more have asked.
 pub const UNPROVEN_ITRS: usize = 1024;
 
 /// Least time between two searches of a full table for ITRs to forget.

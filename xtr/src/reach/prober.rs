@@ -359,6 +359,11 @@ impl Prober {
         self.targets.get(&rloc).is_none_or(|target| target.standing != Standing::Down)
     }
 
+    /// Whether it is probed, and has answered once.
+    pub fn has_answered(&self, rloc: IpAddr) -> bool {
+        self.targets.get(&rloc).is_some_and(|target| target.answered.is_some())
+    }
+
     /// The locator of ours that packets there leave from, if that is not the preferred one.
     pub fn source(&self, rloc: IpAddr) -> Option<IpAddr> {
         self.targets.get(&rloc)?.from
