@@ -162,6 +162,7 @@ impl Control {
             Input::MapSystems { servers, resolvers, subscriptions } => {
                 self.on_map_systems(now, servers, resolvers, &subscriptions);
             }
+            Input::Slept => self.subscriber.slept(now),
             Input::Shutdown => self.registrar.handle(now, register::Input::Withdraw),
         }
         self.handle_timeout(now);

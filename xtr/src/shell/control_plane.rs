@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use wire::control::Nonce;
 
 use super::Failure;
-use super::clock::{self, Alarm};
+use super::clock::{self, Alarm, Sleep};
 use super::control_socket::{Ask, Question};
 use super::control_sockets::{ControlSockets, Received};
 use super::embedded::{Embedded, FromMapSystem, cgeid_prefix};
@@ -93,6 +93,8 @@ pub struct ControlPlane {
     pub moved: Led,
     /// Of what is due next.
     pub alarm: Alarm,
+    /// Of this machine.
+    pub sleep: Sleep,
     /// Says that all may have been lost, and is led again: what others keep on the TUN device may be lacking.
     pub led_again: Arc<Notify>,
 }
@@ -202,6 +204,9 @@ impl ControlPlane {
             () = self.watch.changed(), if self.look.is_none() => return Ok(Step::Look),
             machine = seen(&mut self.look) => return Ok(Step::Seen(machine)),
             () = timer => self.control.handle_timeout(clock::now()),
+        }
+        if self.sleep.has_been() {
+            self.control.handle(clock::now(), Input::Slept);
         }
         self.drain();
         Ok(Step::Done)

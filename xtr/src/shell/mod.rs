@@ -68,7 +68,7 @@ use crate::engine::{self, Control};
 use crate::register::Server;
 use crate::subscribe::{self, Told};
 use crate::transport::MapSystem;
-use clock::Alarm;
+use clock::{Alarm, Sleep};
 use control_plane::ControlPlane;
 use control_socket::{ControlSocket, Question};
 use control_sockets::{ControlSockets, Received};
@@ -177,6 +177,7 @@ async fn start(
         settings,
         pitr: Led::new(Why::Pitr, config),
         moved: Led::new(Why::Moved, config),
+        sleep: Sleep::default(),
         alarm: Alarm::new().map_err(|error| Failure::Machine(format!("a timer: {error}")))?,
         led_again: Arc::default(),
     };
