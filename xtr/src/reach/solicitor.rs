@@ -246,6 +246,11 @@ impl Solicitor {
         }
     }
 
+    /// Whether somebody is still to be told of something, unless a Map-Server is late to confirm it.
+    pub fn is_telling(&self) -> bool {
+        !self.schedule.is_empty() || self.change.as_ref().is_some_and(|change| !change.told_early)
+    }
+
     /// Sends what is due. `is_confirmed` says whether every Map-Server knows the mappings as they are; `ways`, from which locators of ours
     /// an ITR may be reached, the likeliest first.
     pub fn handle_timeout(&mut self, now: Instant, is_confirmed: bool, ways: impl Fn(IpAddr) -> Vec<IpAddr>) {

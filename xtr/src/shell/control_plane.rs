@@ -297,7 +297,8 @@ impl ControlPlane {
         let is_heard = |rloc: &IpAddr| served.contains(rloc) || former.contains(rloc) || Packets::can_receive(*rloc);
         // Who answers probes where no packet is taken is a black hole.
         let (heard, mut missing): (Vec<_>, Vec<_>) = found.reachable().into_iter().partition(is_heard);
-        if self.former.follow(now, (&served, &heard), |address| machine.is_reachable(address)) {
+        let is_telling = self.control.is_soliciting();
+        if self.former.follow(now, (&served, &heard), is_telling, |address| machine.is_reachable(address)) {
             self.packets.update(Update::FormerRlocs(self.former.addresses()));
         }
         missing.extend(self.sockets.set(&heard, &self.former.addresses()));

@@ -167,6 +167,23 @@ fn an_itr_is_solicited_from_the_locator_of_ours_that_it_is_reached_from() {
     assert_eq!(count(&told, stranger, first), prefixes, "its way may be another");
 }
 
+/// As long as it does the former locator is not closed.
+#[test]
+fn a_site_of_many_eid_prefixes_solicits_until_the_last_of_them_is_told() {
+    let prefixes: Vec<String> = (1..=6).map(|site| format!("10.{site}.0.0/16")).collect();
+    let prefixes: Vec<&str> = prefixes.iter().map(String::as_str).collect();
+    let mut node = Node::new(&prefixes, &[RLOC], vec![], vec![]);
+    node.input(Input::PacketsFrom(&[ip(PEER)]));
+    assert!(!node.control.is_soliciting());
+    node.input(Input::Locators(vec![own("192.0.2.77")]));
+    let times = prefixes.len() * limits::TIMES_TOLD;
+    for told in 1..times {
+        assert_eq!((node.smrs.len(), node.control.is_soliciting()), (told, true));
+        node.advance(limits::SMR_INTERVAL);
+    }
+    assert_eq!((node.smrs.len(), node.control.is_soliciting()), (times, false));
+}
+
 #[test]
 fn of_an_uplink_that_is_removed_the_other_tells() {
     let mut node = Node::new(&["10.1.0.0/16"], &["192.0.2.1", "192.0.2.129"], vec![], vec![]);
