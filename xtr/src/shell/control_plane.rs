@@ -21,6 +21,7 @@ use super::embedded::{Embedded, FromMapSystem, cgeid_prefix};
 use super::former::Former;
 use super::identities::{Change, Changes};
 use super::interfaces::{Damper, Locators, Machine, Wanted, Watch};
+use super::kept_locators::KeptLocators;
 use super::led::Led;
 use super::look::{Look, look};
 use super::map_version::KeptVersion;
@@ -59,6 +60,8 @@ pub struct ControlPlane {
     pub state: StateFile,
     /// The version of our mappings over restarts.
     pub map_version: KeptVersion,
+    /// The locators that locator-status-bits are of, over restarts.
+    pub kept_locators: KeptLocators,
     /// Of Map-Servers over restarts.
     pub notify_nonces: NotifyNonces<MapSystem>,
     /// Of what is told unasked over restarts.
@@ -443,6 +446,9 @@ impl ControlPlane {
         self.settle(false);
         if let Err(error) = self.map_version.keep(self.control.database()) {
             tracing::error!(%error, "the map-version is not on disk: a restart would go on with an older one");
+        }
+        if let Err(error) = self.kept_locators.keep(self.control.database(), self.control.is_pausing_status_bits()) {
+            tracing::error!(%error, "the locators are not on disk: a restart would send locator-status-bits too early");
         }
         while let Some(output) = self.control.poll() {
             match output {

@@ -19,6 +19,7 @@ mod forwarding;
 pub mod gro_sockets;
 pub mod identities;
 pub mod interfaces;
+pub mod kept_locators;
 pub mod led;
 pub mod life;
 pub mod look;
@@ -77,6 +78,7 @@ use forwarding::Forwarded;
 use identities::{Change, Changes};
 use interfaces::{Damper, Locators, Machine, Wanted, Watch};
 use led::{Led, Why};
+use kept_locators::KeptLocators;
 use map_version::KeptVersion;
 use netlink::Netlink;
 use notify_nonces::NotifyNonces;
@@ -152,15 +154,21 @@ async fn start(
     let (sender, questions) = mpsc::channel::<Question>(QUESTIONS);
     let windows = Windows::open(config, map_system.as_ref(), sender).await?;
     announce(config, &database, map_system.as_ref());
+    let has_changed = kept.locators.differ_from(&database);
     let control = control(config, &kept.state, database, &own.site, map_system.as_ref())?.having_heard(kept.heard);
+    let mut control = control.having_been_told(clock::now(), kept.told);
+    if has_changed {
+        control.pause_status_bits(clock::now());
+    }
     let plane = ControlPlane {
-        control: control.having_been_told(clock::now(), kept.told),
+        control,
         sockets: underlay.sockets,
         received: underlay.received,
         packets,
         map_system,
         state: kept.state,
         map_version: kept.map_version,
+        kept_locators: kept.locators,
         notify_nonces: kept.notify_nonces,
         told_nonces: kept.told_nonces,
         questions,
@@ -212,6 +220,7 @@ impl Underlay {
 struct Kept {
     state: StateFile,
     map_version: KeptVersion,
+    locators: KeptLocators,
     notify_nonces: NotifyNonces<MapSystem>,
     heard: Vec<(MapSystem, Nonce)>,
     told_nonces: NotifyNonces<Told>,
@@ -222,9 +231,10 @@ impl Kept {
     fn open(config: &Config) -> Result<Self, Failure> {
         let state = StateFile::open(&config.state_dir)?;
         let map_version = KeptVersion::open(&config.state_dir, config.map_version)?;
+        let locators = KeptLocators::open(&config.state_dir, config.trust.status_bits());
         let (notify_nonces, heard) = NotifyNonces::open(&config.state_dir)?;
         let (told_nonces, told) = NotifyNonces::open(&config.state_dir)?;
-        Ok(Self { state, map_version, notify_nonces, heard, told_nonces, told })
+        Ok(Self { state, map_version, locators, notify_nonces, heard, told_nonces, told })
     }
 }
 
