@@ -340,21 +340,61 @@ fn a_prefix_that_has_become_several_ends_by_the_answer_about_one_of_them() {
     let (_, asked) = node.requests().remove(0);
     node.reply(&reply_to(&asked, &[("2001:db8:b::/50", 1440), ("2001:db8::/50", 1440)]));
     assert_eq!(node.refused(Refusal::RecordOutsideAnswer), 1);
-    let updates = node.updates();
-    assert!(matches!(updates[0], Update::Remove { prefix: gone } if gone == prefix("2001:db8:b::/48")), "{updates:?}");
-    assert!(matches!(updates[1], Update::Upsert { prefix: part, .. } if part == prefix("2001:db8:b::/50")));
-    let known: Vec<_> = node.control.map_cache(node.now).map(|(prefix, _)| *prefix).collect();
-    assert_eq!(known, [prefix("2001:db8:b::/50")]);
-    // Packets to the others ask for themselves.
-    let (_, asked) = node.miss("2001:db8:b:4000::2/128");
+    assert_eq!(node.upsert().0, prefix("2001:db8:b::/50"));
+    // Whoever has the rest says whether there is a whole.
+    let (_, asked) = node.requests().remove(0);
+    assert_eq!(asked.records[0].eid.ip_prefix(), Some(prefix("2001:db8:b:4000::/128")));
     node.reply(&reply_to(&asked, &[("2001:db8:b:4000::/50", 1440)]));
-    assert_eq!(node.upsert().0, prefix("2001:db8:b:4000::/50"));
+    let updates = node.updates();
+    assert!(matches!(updates[0], Update::Upsert { prefix: part, .. } if part == prefix("2001:db8:b:4000::/50")));
+    assert_eq!(updates[1..], [Update::Remove { prefix: prefix("2001:db8:b::/48") }]);
+    let known: Vec<_> = node.control.map_cache(node.now).map(|(prefix, _)| *prefix).collect();
+    assert_eq!(known, ["2001:db8:b::/50", "2001:db8:b:4000::/50"].map(prefix));
+    // Packets to the others ask for themselves.
+    node.advance(secs(2));
+    let (_, asked) = node.miss("2001:db8:b:8000::2/128");
+    node.reply(&reply_to(&asked, &[("2001:db8:b:8000::/50", 1440)]));
+    assert_eq!(node.upsert().0, prefix("2001:db8:b:8000::/50"));
     // A hole in the place of one of them is as good: nobody else says that the rest is there.
     node.event(Event::Refresh { prefix: prefix("2001:db8:b:4000::/50") });
     node.advance(secs(1));
     let (_, asked) = node.requests().remove(0);
     node.reply(&reply_to(&asked, &[]).with_negative("2001:db8:b:4000::/52", Action::NativelyForward, 15));
-    assert!(matches!(node.updates()[0], Update::Remove { prefix: gone } if gone == prefix("2001:db8:b:4000::/50")));
+    let (_, asked) = node.requests().remove(0);
+    node.reply(&reply_to(&asked, &[]).with_negative("2001:db8:b:5000::/52", Action::NativelyForward, 15));
+    let gone = Update::Remove { prefix: prefix("2001:db8:b:4000::/50") };
+    assert!(node.updates().contains(&gone));
+}
+
+/// Somebody has registered a more-specific at the beginning of a site's EID-prefix, and solicits about that, or another does in its name.
+#[test]
+fn a_more_specific_at_its_beginning_does_not_end_the_mapping_of_the_whole() {
+    for answer in [Some("2001:db8:b::/48"), None] {
+        let mut node = Node::plain();
+        let (_, first) = node.miss(EID);
+        node.reply(&reply_to(&first, &[("2001:db8:b::/48", 1440)]));
+        node.advance(secs(10));
+        smr_about(&mut node, "2001:db8:b::1");
+        let (_, asked) = node.requests().remove(0);
+        node.updates();
+        node.reply(&reply_to(&asked, &[("2001:db8:b::/64", 1440)]));
+        assert_eq!(node.upsert().0, prefix("2001:db8:b::/64"));
+        let (_, rest) = node.requests().remove(0);
+        assert!(rest.smr_invoked);
+        assert_eq!(rest.records[0].eid.ip_prefix(), Some(prefix("2001:db8:b:1::/128")));
+        let gone = Update::Remove { prefix: prefix("2001:db8:b::/48") };
+        if let Some(whole) = answer {
+            node.reply(&reply_to(&rest, &[(whole, 1440)]));
+            assert_eq!(node.upsert().0, prefix(whole));
+            node.advance(secs(100));
+            assert!(node.updates().is_empty());
+        } else {
+            node.advance(secs(40));
+            assert_eq!(node.updates(), []);
+            node.advance(secs(20));
+            assert_eq!(node.updates(), [gone], "as nobody says that there is a whole");
+        }
+    }
 }
 
 /// RFC 9301, section 5.2: a receiver MUST process Map-Requests of several records.

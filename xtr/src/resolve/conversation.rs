@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use wire::address::EidPrefix;
 use wire::control::Nonce;
 
 use super::limits;
@@ -63,6 +64,8 @@ pub(super) struct Conversation {
     pub(super) asked_again: u32,
     /// Whether somebody has said, since the last answer, that the mapping changed: it is asked about until there is one.
     pub(super) is_doubted: bool,
+    /// The cached prefix that ends unless the answer has it: others were said to have parts of that.
+    pub(super) whole: Option<EidPrefix>,
     /// When the last request was sent.
     pub(super) last_sent: Option<Instant>,
 }
@@ -70,7 +73,7 @@ pub(super) struct Conversation {
 impl Conversation {
     pub(super) fn new(now: Instant, cause: Cause) -> Self {
         let (stage, is_doubted) = (Stage::Due { at: now }, cause == Cause::Smr);
-        Self { cause, stage, nonce: None, sent: 0, asked_again: 0, is_doubted, last_sent: None }
+        Self { cause, stage, nonce: None, sent: 0, asked_again: 0, is_doubted, whole: None, last_sent: None }
     }
 
     /// When something is to be done.

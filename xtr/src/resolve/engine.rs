@@ -4,6 +4,7 @@
 mod doubt;
 mod proof;
 mod published;
+mod rest;
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
@@ -355,6 +356,7 @@ impl Resolver {
                     self.outputs.push_back(Output::Update(Update::Unresolved { eid }));
                 }
                 self.forget_keys(&eid);
+                self.end_whole(&eid, &[]);
                 Ok(())
             }
             Stage::Due { .. } | Stage::Asked { .. } | Stage::AskAgain { wanted: true, .. } => self.ask(now, eid),
@@ -363,6 +365,7 @@ impl Resolver {
                 self.ask(now, eid)
             }
             Stage::AskAgain { wanted: false, .. } | Stage::Resting { .. } | Stage::Answered { .. } => {
+                self.end_whole(&eid, &[]);
                 self.conversations.remove(&eid);
                 self.forget_keys(&eid);
                 Ok(())
@@ -389,6 +392,7 @@ impl Resolver {
             conversation.nonce.and_then(|nonce| self.nonces.remove(&nonce));
             conversation.rests(now);
             self.forget_keys(&eid);
+            self.end_whole(&eid, &[]);
             return Err(Refusal::NoLocatorOfFamily);
         };
         let ends = self.mirror.get(now, &eid).filter(|_| conversation.cause == Cause::Refresh);
@@ -420,7 +424,8 @@ impl Resolver {
         let message = proven.as_ref().map_or(message, |proven| &proven.reply);
         let mirror = &self.mirror;
         let buries = |prefix: &EidPrefix| mirror.has_positive_inside(now, prefix);
-        let within = if proven.is_some() { None } else { self.believed_within(via, asked) };
+        let whole = self.conversations.get(&asked).and_then(|conversation| conversation.whole);
+        let within = if proven.is_some() { None } else { self.believed_within(via, asked, whole) };
         let answer = Answer { asked, reply: message, within, is_cached: mirror.get(now, &asked).is_some() };
         let mut accepted = self.config.policy.accept(answer, buries, &mut self.tally)?;
         if proven.is_none() {
@@ -452,8 +457,13 @@ impl Resolver {
         // What is unreachable, and is said to be as it is cached, ends when nobody uses it.
         let says_the_same = |entry: &Accepted<'_>| self.is_known(now, entry.prefix, entry.record);
         if cause != Some(Cause::Unreached) || !of_use.iter().all(says_the_same) {
-            self.install(now, via, asked, proven.is_some(), &of_use);
+            let is_of_parts = self.is_of_parts(now, &asked, &of_use);
+            self.install(now, via, (asked, is_of_parts), proven.is_some(), &of_use);
+            if is_of_parts {
+                self.ask_about_rest(now, asked, cause);
+            }
         }
+        self.end_whole(&asked, &of_use);
         of_use.iter().filter(|_| proven.is_some()).for_each(|entry| self.mirror.mark_secured(&entry.prefix));
         for (eid, rloc) in self.sources.take(|eid| accepted.iter().any(|entry| entry.prefix.covers(eid))) {
             let covering = accepted.iter().filter(|entry| entry.prefix.covers(&eid));
@@ -507,9 +517,9 @@ impl Resolver {
     /// How far an answer without proof is believed. The map system in this process checks coverage against signed delegations; an ETR
     /// to which it forwarded the request says what it likes. With map systems elsewhere there is nothing better than what they and
     /// the ETRs say, unless a Map-Server has proven for how much nobody can sign.
-    fn believed_within(&self, via: Via, asked: EidPrefix) -> Option<EidPrefix> {
+    fn believed_within(&self, via: Via, asked: EidPrefix, whole: Option<EidPrefix>) -> Option<EidPrefix> {
         let is_vouched = via == Via::Pipe || self.config.resolvers.iter().any(|resolver| *resolver != MapSystem::Pipe);
-        if is_vouched { self.secured.open_within(&asked) } else { Some(asked) }
+        if is_vouched { self.secured.open_within(&asked) } else { Some(whole.unwrap_or(asked)) }
     }
 
     /// An authority that answers from a fixed place is asked first next time; a reply from an ETR names no resolver.
@@ -538,10 +548,17 @@ impl Resolver {
         })
     }
 
-    /// `is_proven` says whether what LISP-SEC has proven may end by it.
-    fn install(&mut self, now: Instant, via: Via, asked: EidPrefix, is_proven: bool, accepted: &[Accepted<'_>]) {
+    /// `is_proven` says whether what LISP-SEC has proven may end by it, and `stays` whether what was asked about does.
+    fn install(
+        &mut self,
+        now: Instant,
+        via: Via,
+        (asked, stays): (EidPrefix, bool),
+        is_proven: bool,
+        accepted: &[Accepted<'_>],
+    ) {
         let replaced = accepted.iter().any(|entry| entry.prefix == asked);
-        if !replaced && self.mirror.remove(&asked) {
+        if !replaced && !stays && self.mirror.remove(&asked) {
             // The prefix that was refreshed is no longer a mapping of its own.
             self.outputs.push_back(Output::Update(Update::Remove { prefix: asked }));
         }

@@ -112,7 +112,7 @@ impl Resolver {
         let accepted = self.config.policy.accept(answer, buries, &mut self.tally)?;
         let says_the_same = |entry: &Accepted<'_>| self.is_known(now, entry.prefix, entry.record);
         if extends || !accepted.iter().all(says_the_same) {
-            self.install(now, via, asked, proven, &accepted);
+            self.install(now, via, (asked, false), proven, &accepted);
             accepted.iter().filter(|_| proven).for_each(|entry| self.mirror.mark_secured(&entry.prefix));
         }
         Ok(())
