@@ -14,7 +14,7 @@ use xtr::reach::{Standing, limits};
 use xtr::refusal::Refusal;
 
 use crate::double::{Node, RLOC, prefix, reply_to, secs};
-use crate::{PEER, SITE, answer_from, ip, map, map_sites, millis, next_probe, probe, probe_about};
+use crate::{PEER, SITE, answer_from, ip, map, map_sites, millis, next_probe, own, probe, probe_about};
 
 /// A node with a mapping of a site behind [`PEER`], whose first probe waits to be answered.
 fn node_with_mapping() -> (Node, MapRequest) {
@@ -497,4 +497,18 @@ fn a_suspected_locator_that_there_was_no_room_for_is_probed_when_there_is() {
     assert!(node.probes.iter().any(|(_, to, _)| to.ip() == ip("203.0.113.9")), "at once");
     let limit = node.control.probed_locators(node.now).count();
     assert_eq!(limit, limits::TARGETS);
+}
+
+#[test]
+fn a_node_without_a_locator_asks_about_nobody_and_begins_again_when_it_has_one() {
+    let (mut node, _) = node_with_mapping();
+    node.event(Event::Silent { rloc: ip(PEER) });
+    node.advance(secs(3));
+    let (_, request) = node.requests().remove(0);
+    node.reply(&reply_to(&request, &[(SITE, 1440)]));
+    node.input(Input::Locators(vec![]));
+    node.advance(secs(200));
+    assert_eq!((asked(&mut node), node.refused(Refusal::NoLocatorOfFamily)), (vec![], 0));
+    node.input(Input::Locators(vec![own(RLOC)]));
+    assert_eq!(asked(&mut node), [prefix(SITE)]);
 }
