@@ -201,21 +201,19 @@ impl Control {
     }
 
     fn follow_prober(&mut self, now: Instant) {
-        let (rlocs, mut is_asked) = (self.database.rlocs(), false);
+        let (rlocs, mut unreached) = (self.database.rlocs(), Vec::new());
         while let Some(output) = self.prober.poll() {
             match output {
                 reach::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
                 reach::Output::Update(update) => self.outputs.push_back(Output::Update(update)),
                 // Without a locator of our own nobody can be asked, and nothing is known of others.
                 reach::Output::Unreached { .. } if rlocs.is_empty() => {}
-                reach::Output::Unreached { prefix } => {
-                    let prober = &self.prober;
-                    let is_usable = |rloc| prober.is_usable(rloc) && same_family(&rlocs, rloc).is_some();
-                    is_asked |= self.resolver.unreached(now, prefix, is_usable);
-                }
+                reach::Output::Unreached { prefix } => unreached.push(prefix),
             }
         }
-        if is_asked {
+        let prober = &self.prober;
+        let is_usable = |rloc| prober.is_usable(rloc) && same_family(&rlocs, rloc).is_some();
+        if self.resolver.unreached(now, &unreached, is_usable) {
             self.resolver.handle_timeout(now);
             self.follow_resolver(now);
         }

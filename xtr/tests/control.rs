@@ -558,6 +558,24 @@ fn what_is_said_to_have_changed_is_asked_about_until_somebody_answers() {
     }
 }
 
+/// The rate limit for Map-Requests still holds it back then, and the map system falls silent.
+#[test]
+fn an_smr_within_a_second_of_an_answer_is_asked_about_until_somebody_answers() {
+    let mut node = Node::plain();
+    let (_, first) = node.miss(EID);
+    node.reply(&reply_to(&first, &[("2001:db8:b::/48", 1440)]));
+    node.advance(secs(5));
+    node.event(Event::Refresh { prefix: prefix("2001:db8:b::/48") });
+    let (_, refresh) = node.requests().remove(0);
+    node.reply(&reply_to(&refresh, &[("2001:db8:b::/48", 1440)]));
+    smr_about(&mut node, "2001:db8:b::2");
+    assert_eq!(node.requests().len(), 0);
+    node.advance(secs(80));
+    assert!(node.requests().len() > 1);
+    node.advance(secs(30));
+    assert!(!node.requests().is_empty(), "it is asked on");
+}
+
 /// With the map system in this process, requests go through the pipe; a Map-Reply may come from an ETR all the same, to
 /// which the request was forwarded.
 #[test]

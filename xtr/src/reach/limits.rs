@@ -55,7 +55,7 @@ pub const UNANSWERED_PAUSE: Duration = Duration::from_secs(10);
 pub const ANSWERED_PAUSE: Duration = Duration::from_millis(1400);
 
 /// Mappings that are named at once because a locator of theirs does not answer: as many as may be asked about at once.
-pub const NAMED_AT_ONCE: usize = crate::resolve::limits::SMR_CONVERSATIONS;
+pub const NAMED_AT_ONCE: usize = crate::resolve::limits::UNREACHED_CONVERSATIONS;
 
 /// Mappings a second, and at once, that are named so, whatever number of locators has gone: each is looked up in the map-cache.
 pub const NAMED_PER_SECOND: u32 = 1024;

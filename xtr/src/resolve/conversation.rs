@@ -116,7 +116,7 @@ impl Conversation {
         match cause {
             Cause::Miss { source } => self.waits(source),
             Cause::Refresh if self.cause == Cause::Unreached => self.cause = cause,
-            Cause::Smr => self.is_doubted = true,
+            Cause::Smr if self.cause == Cause::Unreached => self.cause = cause,
             _ => {}
         }
     }

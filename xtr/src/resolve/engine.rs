@@ -294,10 +294,12 @@ impl Resolver {
     /// Notes that a mapping of `eid` is wanted; [`Self::handle_timeout`] then asks if it may.
     fn want(&mut self, now: Instant, eid: EidPrefix, cause: Cause) -> Result<(), Refusal> {
         if let Some(conversation) = self.conversations.get_mut(&eid) {
+            // Until it is answered, or while it rests after all tries.
+            conversation.is_doubted |= cause == Cause::Smr;
             match &mut conversation.stage {
                 Stage::Due { .. } | Stage::Asked { .. } => conversation.joins(cause),
                 Stage::AskAgain { wanted, .. } => *wanted = true,
-                Stage::Resting { .. } if cause == Cause::Smr => conversation.is_doubted = true,
+                Stage::Resting { .. } if cause == Cause::Smr => {}
                 Stage::Resting { .. } => return Err(Refusal::RequestPaused),
                 Stage::Answered { until } => {
                     conversation.stage = Stage::Due { at: *until };
@@ -349,14 +351,11 @@ impl Resolver {
     fn advance(&mut self, now: Instant, eid: EidPrefix) -> Result<(), Refusal> {
         let Some(conversation) = self.conversations.get_mut(&eid) else { return Ok(()) };
         match conversation.stage {
-            Stage::Asked { nonce, .. } if conversation.sent > limits::RETRANSMISSIONS => {
-                self.nonces.remove(&nonce);
-                conversation.rests(now);
+            Stage::Asked { .. } if conversation.sent > limits::RETRANSMISSIONS => {
                 if matches!(conversation.cause, Cause::Miss { .. }) {
                     self.outputs.push_back(Output::Update(Update::Unresolved { eid }));
                 }
-                self.forget_keys(&eid);
-                self.end_whole(&eid, &[]);
+                self.give_up(now, eid);
                 Ok(())
             }
             Stage::Due { .. } | Stage::Asked { .. } | Stage::AskAgain { wanted: true, .. } => self.ask(now, eid),
@@ -370,6 +369,20 @@ impl Resolver {
                 self.forget_keys(&eid);
                 Ok(())
             }
+        }
+    }
+
+    /// Nobody answers, or can be asked: there are no more requests for a while. What was asked because it is unreachable takes no room
+    /// from others, nor time from them if they ask about it: it is named again in a minute.
+    fn give_up(&mut self, now: Instant, eid: EidPrefix) {
+        let Some(conversation) = self.conversations.get_mut(&eid) else { return };
+        conversation.nonce.and_then(|nonce| self.nonces.remove(&nonce));
+        let is_over = conversation.cause == Cause::Unreached;
+        conversation.rests(now);
+        self.forget_keys(&eid);
+        self.end_whole(&eid, &[]);
+        if is_over {
+            self.conversations.remove(&eid);
         }
     }
 
@@ -388,11 +401,7 @@ impl Resolver {
         let in_turn = self.config.resolvers.iter().cycle().skip(self.preferred + sent).take(resolvers);
         let reachable = in_turn.filter_map(|resolver| Some((*resolver, resolver.destination(&rlocs)?))).next();
         let Some((resolver, to)) = reachable else {
-            // Nobody can be asked who could be silent.
-            conversation.nonce.and_then(|nonce| self.nonces.remove(&nonce));
-            conversation.rests(now);
-            self.forget_keys(&eid);
-            self.end_whole(&eid, &[]);
+            self.give_up(now, eid);
             return Err(Refusal::NoLocatorOfFamily);
         };
         let ends = self.mirror.get(now, &eid).filter(|_| conversation.cause == Cause::Refresh);
@@ -451,8 +460,10 @@ impl Resolver {
             conversation.answered(now);
             cause = Some(conversation.cause);
         }
-        // Invented sources must not fill the map-cache with holes that nobody here asked about.
-        let is_of_use = |entry: &Accepted<'_>| !entry.is_negative() || cause != Some(Cause::Source);
+        // Invented sources must not fill the map-cache with holes that nobody here asked about, and a site that is silent for a moment may
+        // have withdrawn what it registers again: a probe tells when it is back.
+        let takes_no_holes = matches!(cause, Some(Cause::Source | Cause::Unreached));
+        let is_of_use = |entry: &Accepted<'_>| !(takes_no_holes && entry.is_negative());
         let of_use: Vec<_> = accepted.iter().filter(|entry| is_of_use(entry)).cloned().collect();
         // What is unreachable, and is said to be as it is cached, ends when nobody uses it.
         let says_the_same = |entry: &Accepted<'_>| self.is_known(now, entry.prefix, entry.record);

@@ -10,6 +10,10 @@ pub const CONVERSATIONS: usize = 1024;
 /// Conversations above which no SMR, nor the source of a packet from the core, begins another.
 pub const SMR_CONVERSATIONS: usize = CONVERSATIONS / 4;
 
+/// Conversations above which none begins about a mapping because its locators are silent: whole networks are so for hours, and what is
+/// told about others has to find room.
+pub const UNREACHED_CONVERSATIONS: usize = SMR_CONVERSATIONS / 2;
+
 /// Least time between Map-Requests for one EID-prefix (RFC 9301, section 5.3).
 pub const MIN_INTERVAL: Duration = Duration::from_secs(1);
 

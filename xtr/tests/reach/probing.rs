@@ -2,18 +2,18 @@
 //! Locators of others are probed, and left when they fall silent.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use wire::address::{Address, EidPrefix};
 use wire::control::{MapReply, MapRequest, Nonce};
-use wire::record::LocatorRecord;
+use wire::record::{Action, LocatorRecord};
 use xtr::engine::Input;
 use xtr::map_cache::{Event, Update};
 use xtr::reach::{Standing, limits};
 use xtr::refusal::Refusal;
 
-use crate::double::{Node, RLOC, prefix, reply_to, secs};
+use crate::double::{Node, RLOC, WithNegative, prefix, reply_to, secs};
 use crate::{PEER, SITE, answer_from, ip, map, map_sites, millis, next_probe, own, probe, probe_about};
 
 /// A node with a mapping of a site behind [`PEER`], whose first probe waits to be answered.
@@ -511,4 +511,69 @@ fn a_node_without_a_locator_asks_about_nobody_and_begins_again_when_it_has_one()
     assert_eq!((asked(&mut node), node.refused(Refusal::NoLocatorOfFamily)), (vec![], 0));
     node.input(Input::Locators(vec![own(RLOC)]));
     assert_eq!(asked(&mut node), [prefix(SITE)]);
+}
+
+/// Its only xTR begins anew in an orderly way: what it has registered is gone until it is back.
+#[test]
+fn a_site_that_was_withdrawn_is_sent_to_again_as_soon_as_its_locator_answers() {
+    for hole in [SITE, "2001:db8::/33"] {
+        let (mut node, first) = node_with_mapping();
+        answer_from(&mut node, PEER, answer(&first));
+        node.event(Event::Silent { rloc: ip(PEER) });
+        node.advance(millis(2500));
+        node.updates();
+        let mut asked = Vec::new();
+        for second in 0..100 {
+            for (_, request) in node.requests() {
+                asked.push(second);
+                node.reply(&reply_to(&request, &[]).with_negative(hole, Action::NativelyForward, 15));
+            }
+            node.advance(secs(1));
+        }
+        assert_eq!(node.updates(), [], "its packets leave natively nowhere");
+        assert!(asked.len() == 2 && asked[1] - asked[0] >= 60, "{asked:?}");
+        let (.., last) = node.probes.pop().unwrap();
+        answer_from(&mut node, PEER, answer(&last));
+        assert_eq!((node.updates(), standing(&node)), (reachable(true), Standing::Up));
+    }
+}
+
+/// So many mappings of sites behind [`PEER`], which is silent as the mapping system is.
+fn node_with_silent_sites(sites: usize) -> Node {
+    let mut node = Node::plain();
+    for site in 0..sites {
+        let net = format!("10.{}.{}.", 100 + site / 250, site % 250);
+        map(&mut node, &format!("{net}1/32"), &format!("{net}0/24"));
+    }
+    node.advance(secs(2));
+    node.requests();
+    node.event(Event::Silent { rloc: ip(PEER) });
+    node
+}
+
+#[test]
+fn mappings_that_nobody_answers_for_leave_room_for_what_others_say() {
+    let mut node = node_with_silent_sites(600);
+    node.advance(secs(20));
+    for last in 0..100 {
+        node.advance(secs(1));
+        let eid = EidPrefix::host(prefix(SITE).iid, IpAddr::from([10, 200, 0, last]));
+        node.event(Event::Source { eid, rloc: ip("203.0.113.66") });
+    }
+    assert_eq!(node.refused(Refusal::RequestTableFull), 0);
+}
+
+/// Nobody rests because of a question that was asked for no packet's sake.
+#[test]
+fn a_mapping_that_nobody_answers_for_is_refreshed_as_any_other() {
+    let mut node = node_with_silent_sites(1);
+    let mut tries = 0;
+    while tries <= xtr::resolve::limits::RETRANSMISSIONS {
+        node.advance(millis(100));
+        tries += u32::try_from(asked(&mut node).len()).unwrap();
+    }
+    node.advance(xtr::resolve::limits::LONGEST_RETRY);
+    node.event(Event::Refresh { prefix: prefix("10.100.0.0/24") });
+    node.advance(secs(1));
+    assert_eq!((asked(&mut node).last(), node.refused(Refusal::RequestPaused)), (Some(&prefix("10.100.0.0/24")), 0));
 }

@@ -16,16 +16,27 @@ use crate::resolve::limits;
 use crate::resolve::mirror::in_use;
 
 impl Resolver {
-    /// A locator of the mapping of exactly this prefix does not answer. If none that `is_usable` is left the site may have come back with
-    /// others, and not know who has these: the mapping system is asked, once a minute, as long as there is room. Whether it is asked now.
-    pub fn unreached(&mut self, now: Instant, prefix: EidPrefix, is_usable: impl Fn(IpAddr) -> bool) -> bool {
-        let Some(installed) = self.mirror.get(now, &prefix) else { return false };
-        let is_lost = in_use(installed).next().is_some() && !in_use(installed).any(is_usable);
-        is_lost
-            && !self.conversations.contains_key(&prefix)
-            && self.has_room(limits::SMR_CONVERSATIONS)
-            && self.unreached.allow(now, prefix)
-            && self.want(now, prefix, Cause::Unreached).is_ok()
+    /// A locator of the mapping of exactly each of these prefixes does not answer. If none that `is_usable` is left the site may have come
+    /// back with others, and not know who has these: the mapping system is asked, once a minute, as long as there is room. Whether it is
+    /// asked now.
+    pub fn unreached(&mut self, now: Instant, prefixes: &[EidPrefix], is_usable: impl Fn(IpAddr) -> bool) -> bool {
+        if prefixes.is_empty() || !self.has_room(limits::UNREACHED_CONVERSATIONS) {
+            return false;
+        }
+        let mut is_asked = false;
+        for prefix in prefixes {
+            is_asked |= self.conversations.len() < limits::UNREACHED_CONVERSATIONS
+                && self.is_lost(now, prefix, &is_usable)
+                && !self.conversations.contains_key(prefix)
+                && self.unreached.allow(now, *prefix)
+                && self.want(now, *prefix, Cause::Unreached).is_ok();
+        }
+        is_asked
+    }
+
+    fn is_lost(&self, now: Instant, prefix: &EidPrefix, is_usable: impl Fn(IpAddr) -> bool) -> bool {
+        let installed = self.mirror.get(now, prefix);
+        installed.is_some_and(|installed| in_use(installed).next().is_some() && !in_use(installed).any(is_usable))
     }
 
     /// An SMR names the changed EID as its source (RFC 9301, section 6.1; its record then is one of ours). It proves
@@ -56,6 +67,7 @@ impl Resolver {
         }
         Ok(())
     }
+
     /// An SMR is said twice and no more (nobody acknowledges one): where there is no room now it is asked about as soon as there is.
     fn doubt(&mut self, now: Instant, prefix: EidPrefix) -> Result<(), Refusal> {
         let asked = self.want(now, prefix, Cause::Smr);
