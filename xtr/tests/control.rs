@@ -558,6 +558,36 @@ fn what_is_said_to_have_changed_is_asked_about_until_somebody_answers() {
     }
 }
 
+/// Whoever sends packets from the core with a new source has it looked for in time.
+#[test]
+fn what_is_said_to_have_changed_and_nobody_answers_for_makes_room_and_is_asked_about_in_turn() {
+    let mut node = Node::plain();
+    let cached: Vec<String> = (0..400).map(|site| format!("10.{}.{}.0/24", 100 + site / 256, site % 256)).collect();
+    for site in &cached {
+        let (_, request) = node.miss(&site.replace(".0/24", ".1/32"));
+        node.reply(&reply_to(&request, &[(site, 1440)]));
+    }
+    node.advance(secs(5));
+    node.requests();
+    let tell = |node: &mut Node| cached.iter().for_each(|site| smr_about(node, &site.replace(".0/24", ".9")));
+    tell(&mut node);
+    // All tries, and the rest.
+    node.advance(secs(100));
+    tell(&mut node);
+    let full = node.refused(Refusal::RequestTableFull);
+    let (eid, rloc) = (prefix("10.200.0.1/32"), "203.0.113.66".parse().unwrap());
+    node.event(Event::Source { eid, rloc });
+    assert_eq!(node.refused(Refusal::RequestTableFull), full);
+    node.requests();
+    let mut asked = std::collections::BTreeSet::new();
+    for _ in 0..700 {
+        node.advance(secs(1));
+        let requests = node.requests();
+        asked.extend(requests.iter().map(|(_, request)| request.records[0].eid.ip_prefix().unwrap()));
+    }
+    assert!(cached.iter().all(|site| asked.contains(&prefix(site))), "{}", asked.len());
+}
+
 /// The rate limit for Map-Requests still holds it back then, and the map system falls silent.
 #[test]
 fn an_smr_within_a_second_of_an_answer_is_asked_about_until_somebody_answers() {

@@ -361,7 +361,7 @@ impl Resolver {
             Stage::Due { .. } | Stage::Asked { .. } | Stage::AskAgain { wanted: true, .. } => self.ask(now, eid),
             Stage::Resting { .. } if conversation.is_doubted && self.mirror.get(now, &eid).is_some() => {
                 conversation.cause = Cause::Smr;
-                self.ask(now, eid)
+                self.doubt_on(now, eid)
             }
             Stage::AskAgain { wanted: false, .. } | Stage::Resting { .. } | Stage::Answered { .. } => {
                 self.end_whole(&eid, &[]);

@@ -10,6 +10,10 @@ pub const CONVERSATIONS: usize = 1024;
 /// Conversations above which no SMR, nor the source of a packet from the core, begins another.
 pub const SMR_CONVERSATIONS: usize = CONVERSATIONS / 4;
 
+/// Conversations above which none goes on about what is said to have changed, once it has waited for room or has rested: nobody may ever
+/// answer for it.
+pub const DOUBTED_CONVERSATIONS: usize = SMR_CONVERSATIONS / 4;
+
 /// Conversations above which none begins about a mapping because its locators are silent: whole networks are so for hours, and what is
 /// told about others has to find room.
 pub const UNREACHED_CONVERSATIONS: usize = SMR_CONVERSATIONS / 2;
@@ -63,7 +67,7 @@ pub const UNREACHED_INTERVAL: Duration = Duration::from_secs(60);
 /// EID-prefixes whose Map-Requests for that are counted at once, and so the most that are asked about in a minute.
 pub const UNREACHED: usize = 4096;
 
-/// Mappings that are said to have changed and wait until there is room to ask about them, beyond [`SMR_CONVERSATIONS`].
+/// Mappings that are said to have changed and wait until there is room to ask about them, beside [`SMR_CONVERSATIONS`].
 pub const DOUBTED: usize = 1024;
 
 /// Entries with locators that we remember having installed: all that the packet half's cache holds, since those that are forgotten

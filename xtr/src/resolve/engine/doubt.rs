@@ -70,10 +70,16 @@ impl Resolver {
 
     /// An SMR is said twice and no more (nobody acknowledges one): where there is no room now it is asked about as soon as there is.
     fn doubt(&mut self, now: Instant, prefix: EidPrefix) -> Result<(), Refusal> {
-        let asked = self.want(now, prefix, Cause::Smr);
-        if asked != Err(Refusal::RequestTableFull) || self.doubted.contains(&prefix) {
-            return asked;
+        if self.doubted.contains(&prefix) {
+            return Ok(());
         }
+        match self.want(now, prefix, Cause::Smr) {
+            Err(Refusal::RequestTableFull) => self.wait_for_room(prefix),
+            asked => asked,
+        }
+    }
+
+    fn wait_for_room(&mut self, prefix: EidPrefix) -> Result<(), Refusal> {
         if self.doubted.len() >= limits::DOUBTED {
             return Err(Refusal::RequestTableFull);
         }
@@ -81,10 +87,20 @@ impl Resolver {
         Ok(())
     }
 
+    /// Nobody has answered, and the rest is over: it is asked about again, behind all others that wait for that.
+    pub(super) fn doubt_on(&mut self, now: Instant, prefix: EidPrefix) -> Result<(), Refusal> {
+        if self.doubted.is_empty() && self.has_room(limits::DOUBTED_CONVERSATIONS) {
+            return self.ask(now, prefix);
+        }
+        self.conversations.remove(&prefix);
+        self.forget_keys(&prefix);
+        self.wait_for_room(prefix)
+    }
+
     /// Asks about what has waited for room, as far as there is any. Whether something is asked about.
     pub(super) fn ask_about_doubted(&mut self, now: Instant) -> bool {
         let mut is_asked = false;
-        while !self.doubted.is_empty() && self.has_room(limits::SMR_CONVERSATIONS) {
+        while !self.doubted.is_empty() && self.has_room(limits::DOUBTED_CONVERSATIONS) {
             let Some(prefix) = self.doubted.pop_front() else { break };
             // What is gone meanwhile is asked for when it is needed.
             if self.mirror.get(now, &prefix).is_some() {
