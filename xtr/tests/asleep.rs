@@ -91,10 +91,11 @@ fn sleeps(folder: &Path, heard: &mpsc::Receiver<Heard>) {
         send();
         is_cached().then_some(())
     });
-    // A probe of it, and what else was due, is over.
-    std::thread::sleep(Duration::from_millis(1500));
-    send();
-    std::thread::sleep(Duration::from_millis(200));
+    let is_subscribed = || show(&socket, Table::MapCache).to_string().contains("\"subscribed\"");
+    wait_for("first subscription", || {
+        send();
+        is_subscribed().then_some(())
+    });
     while heard.try_recv().is_ok() {}
 
     let before = (clock::now(), Instant::now());
@@ -103,11 +104,10 @@ fn sleeps(folder: &Path, heard: &mpsc::Receiver<Heard>) {
     assert!(passed.0 >= ASLEEP && passed.1 < ASLEEP, "{passed:?}");
     assert!(!is_cached(), "it holds for five minutes");
     // Any question makes the node look at its clock, as the end of a sleep does.
-    assert_eq!(heard.recv_timeout(PATIENCE), Ok(Heard::Registration));
+    wait_for("Map-Register", || (heard.recv_timeout(PATIENCE) == Ok(Heard::Registration)).then_some(()));
     send();
     wait_for("Map-Request", || (heard.recv_timeout(PATIENCE) == Ok(Heard::Question)).then_some(()));
 
-    let is_subscribed = || show(&socket, Table::MapCache).to_string().contains("\"subscribed\"");
     wait_for("subscription", || is_subscribed().then_some(()));
     while heard.try_recv().is_ok() {}
     // The mapping lives on, and the subscription would be renewed later; the Map-Server may have ended it.
