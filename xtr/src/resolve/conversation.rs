@@ -51,6 +51,18 @@ pub(super) enum Stage {
     Answered { until: Instant },
 }
 
+/// A cached EID-prefix of which others were said to have parts, so that an address outside of those is asked about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Whole {
+    pub(super) prefix: EidPrefix,
+    /// When it was installed.
+    pub(super) since: Instant,
+    /// Why it was asked about.
+    pub(super) cause: Cause,
+    /// Addresses outside of the parts that were asked about.
+    pub(super) questions: u32,
+}
+
 /// One EID-prefix's conversation with the Map-Resolvers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Conversation {
@@ -64,8 +76,8 @@ pub(super) struct Conversation {
     pub(super) asked_again: u32,
     /// Whether somebody has said, since the last answer, that the mapping changed: it is asked about until there is one.
     pub(super) is_doubted: bool,
-    /// The cached prefix that ends unless the answer has it: others were said to have parts of that.
-    pub(super) whole: Option<EidPrefix>,
+    /// What ends unless the answer has it.
+    pub(super) whole: Option<Whole>,
     /// When the last request was sent.
     pub(super) last_sent: Option<Instant>,
 }

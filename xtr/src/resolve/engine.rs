@@ -364,7 +364,7 @@ impl Resolver {
                 self.doubt_on(now, eid)
             }
             Stage::AskAgain { wanted: false, .. } | Stage::Resting { .. } | Stage::Answered { .. } => {
-                self.end_whole(&eid, &[]);
+                self.end_whole(now, &eid, &[]);
                 self.conversations.remove(&eid);
                 self.forget_keys(&eid);
                 Ok(())
@@ -380,7 +380,7 @@ impl Resolver {
         let is_over = conversation.cause == Cause::Unreached;
         conversation.rests(now);
         self.forget_keys(&eid);
-        self.end_whole(&eid, &[]);
+        self.end_whole(now, &eid, &[]);
         if is_over {
             self.conversations.remove(&eid);
         }
@@ -433,8 +433,7 @@ impl Resolver {
         let message = proven.as_ref().map_or(message, |proven| &proven.reply);
         let mirror = &self.mirror;
         let buries = |prefix: &EidPrefix| mirror.has_positive_inside(now, prefix);
-        let whole = self.conversations.get(&asked).and_then(|conversation| conversation.whole);
-        let within = if proven.is_some() { None } else { self.believed_within(via, asked, whole) };
+        let within = if proven.is_some() { None } else { self.believed_within(via, asked) };
         let answer = Answer { asked, reply: message, within, is_cached: mirror.get(now, &asked).is_some() };
         let mut accepted = self.config.policy.accept(answer, buries, &mut self.tally)?;
         if proven.is_none() {
@@ -465,16 +464,19 @@ impl Resolver {
         let takes_no_holes = matches!(cause, Some(Cause::Source | Cause::Unreached));
         let is_of_use = |entry: &Accepted<'_>| !(takes_no_holes && entry.is_negative());
         let of_use: Vec<_> = accepted.iter().filter(|entry| is_of_use(entry)).cloned().collect();
+        let is_of_parts = self.is_of_parts(now, &asked, &of_use);
         // What is unreachable, and is said to be as it is cached, ends when nobody uses it.
-        let says_the_same = |entry: &Accepted<'_>| self.is_known(now, entry.prefix, entry.record);
+        let says_the_same = |entry: &Accepted<'_>| {
+            let named = entry.record.eid.ip_prefix().unwrap_or(entry.prefix);
+            [entry.prefix, named].iter().any(|prefix| self.is_known(now, *prefix, entry.record))
+        };
         if cause != Some(Cause::Unreached) || !of_use.iter().all(says_the_same) {
-            let is_of_parts = self.is_of_parts(now, &asked, &of_use);
             self.install(now, via, (asked, is_of_parts), proven.is_some(), &of_use);
-            if is_of_parts {
-                self.ask_about_rest(now, asked, cause);
-            }
         }
-        self.end_whole(&asked, &of_use);
+        if is_of_parts {
+            self.ask_about_rest(now, asked, cause);
+        }
+        self.end_whole(now, &asked, &of_use);
         of_use.iter().filter(|_| proven.is_some()).for_each(|entry| self.mirror.mark_secured(&entry.prefix));
         for (eid, rloc) in self.sources.take(|eid| accepted.iter().any(|entry| entry.prefix.covers(eid))) {
             let covering = accepted.iter().filter(|entry| entry.prefix.covers(&eid));
@@ -528,9 +530,9 @@ impl Resolver {
     /// How far an answer without proof is believed. The map system in this process checks coverage against signed delegations; an ETR
     /// to which it forwarded the request says what it likes. With map systems elsewhere there is nothing better than what they and
     /// the ETRs say, unless a Map-Server has proven for how much nobody can sign.
-    fn believed_within(&self, via: Via, asked: EidPrefix, whole: Option<EidPrefix>) -> Option<EidPrefix> {
+    fn believed_within(&self, via: Via, asked: EidPrefix) -> Option<EidPrefix> {
         let is_vouched = via == Via::Pipe || self.config.resolvers.iter().any(|resolver| *resolver != MapSystem::Pipe);
-        if is_vouched { self.secured.open_within(&asked) } else { Some(whole.unwrap_or(asked)) }
+        if is_vouched { self.secured.open_within(&asked) } else { Some(asked) }
     }
 
     /// An authority that answers from a fixed place is asked first next time; a reply from an ETR names no resolver.

@@ -67,6 +67,10 @@ pub const UNREACHED_INTERVAL: Duration = Duration::from_secs(60);
 /// EID-prefixes whose Map-Requests for that are counted at once, and so the most that are asked about in a minute.
 pub const UNREACHED: usize = 4096;
 
+/// Addresses of a cached EID-prefix that are asked about, one after the other, since each answer has a part alone: a site may have some
+/// more-specifics side by side, and one that has become many is not searched.
+pub const REST_QUESTIONS: u32 = 4;
+
 /// Mappings that are said to have changed and wait until there is room to ask about them, beside [`SMR_CONVERSATIONS`].
 pub const DOUBTED: usize = 1024;
 

@@ -97,10 +97,10 @@ fn what_a_site_has_become_is_asked_for_by_itself_if_nobody_signs_for_it() {
         node.updates();
         node.advance(secs(5));
         node.event(Event::Refresh { prefix: prefix(SITE) });
-        let (refresh, part) = (questions(&mut node).remove(0), "2001:db8:b::/50");
+        let (refresh, part) = (questions(&mut node).remove(0), "2001:db8:b::/49");
         let answer = if records == 0 { refresh.nobody_signs_for(part) } else { refresh.answer(&[part], &[(part, 9)]) };
         from_resolver(&mut node, &answer);
-        let known = [part, "2001:db8:b:4000::/50"];
+        let known = [part, "2001:db8:b:8000::/49"];
         if records == 1 {
             // Somebody may have registered the part alone: an address outside of it is asked about, with a key of its own.
             let rest = questions(&mut node).remove(0);

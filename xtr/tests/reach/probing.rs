@@ -538,6 +538,46 @@ fn a_site_that_was_withdrawn_is_sent_to_again_as_soon_as_its_locator_answers() {
     }
 }
 
+/// The first address is another's, whose mapping is cached as it is: that answers nothing of the rest.
+#[test]
+fn a_site_with_a_cached_more_specific_of_another_at_its_beginning_is_asked_about_behind_that() {
+    let elsewhere = "198.51.100.66";
+    let mapping = |node: &Node| {
+        let known = node.control.map_cache(node.now).find(|(eid, _)| **eid == prefix(SITE));
+        known.map(|(_, entry)| (entry.locators[0].0, entry.expires))
+    };
+    for says in [Some(PEER), Some(elsewhere), None] {
+        let (mut node, _) = node_with_mapping();
+        let of_part = |request: &MapRequest| {
+            let mut reply = reply_to(request, &[("2001:db8:b::/64", 1440)]);
+            reply.records[0].locators[0].rloc = ip("198.51.100.65").into();
+            reply
+        };
+        let (_, request) = node.miss("2001:db8:b::3/128");
+        node.reply(&of_part(&request));
+        let before = mapping(&node);
+        node.event(Event::Silent { rloc: ip(PEER) });
+        node.advance(secs(3));
+        let (_, request) = node.requests().remove(0);
+        assert_eq!(request.records[0].eid.ip_prefix(), Some(prefix(SITE)));
+        node.reply(&of_part(&request));
+        let (_, request) = node.requests().remove(0);
+        assert_eq!(request.records[0].eid.ip_prefix(), Some(prefix("2001:db8:b:1::/128")));
+        if let Some(says) = says {
+            let mut reply = reply_to(&request, &[(SITE, 1440)]);
+            reply.records[0].locators[0].rloc = ip(says).into();
+            node.reply(&reply);
+        } else {
+            node.reply(&reply_to(&request, &[]).with_negative("2001:db8:b:1::/64", Action::NativelyForward, 15));
+        }
+        node.advance(secs(20));
+        match says {
+            Some(says) if says == elsewhere => assert_eq!(mapping(&node).unwrap().0, ip(elsewhere)),
+            _ => assert_eq!(mapping(&node), before, "{says:?}: it lives no longer, nor shorter"),
+        }
+    }
+}
+
 /// So many mappings of sites behind [`PEER`], which is silent as the mapping system is.
 fn node_with_silent_sites(sites: usize) -> Node {
     let mut node = Node::plain();

@@ -9,7 +9,8 @@ use wire::address::EidPrefix;
 
 use super::{Output, Resolver};
 use crate::map_cache::Update;
-use crate::resolve::conversation::Cause;
+use crate::resolve::conversation::{Cause, Whole};
+use crate::resolve::limits;
 use crate::resolve::policy::Accepted;
 
 impl Resolver {
@@ -21,30 +22,52 @@ impl Resolver {
     }
 
     /// Asks about the rest of `whole`, whose parts have just been installed. Where that is not possible, or there is none, it ends at once, and
-    /// packets ask.
+    /// packets ask; what was asked about only because it is unreachable does not.
     pub(super) fn ask_about_rest(&mut self, now: Instant, whole: EidPrefix, cause: Option<Cause>) {
-        let cause = if cause == Some(Cause::Smr) { Cause::Smr } else { Cause::Refresh };
-        let rest = self.mirror.first_outside_parts(now, &whole);
-        let rest = rest.filter(|rest| self.want(now, *rest, cause).is_ok());
-        match rest.and_then(|rest| self.conversations.get_mut(&rest)) {
-            Some(conversation) => conversation.whole = Some(whole),
-            None => self.end(whole),
+        let Some(since) = self.mirror.get(now, &whole).map(|known| known.since) else { return };
+        let cause = cause.filter(|cause| matches!(cause, Cause::Smr | Cause::Unreached)).unwrap_or(Cause::Refresh);
+        let whole = Whole { prefix: whole, since, cause, questions: 0 };
+        if !self.ask_outside_parts(now, whole) && cause != Cause::Unreached {
+            self.end(now, whole);
         }
     }
 
-    /// The question about an address outside of the parts is answered with this, or never will be: what it was asked for ends, unless the answer
-    /// has it.
-    pub(super) fn end_whole(&mut self, asked: &EidPrefix, accepted: &[Accepted<'_>]) {
+    /// Asks about the first address that is in no known part. Whether it does: a few are asked about, as far as there is room.
+    fn ask_outside_parts(&mut self, now: Instant, whole: Whole) -> bool {
+        let rest = self.mirror.first_outside_parts(now, &whole.prefix);
+        let rest = rest.filter(|_| whole.questions < limits::REST_QUESTIONS);
+        let Some(rest) = rest.filter(|rest| self.want(now, *rest, whole.cause).is_ok()) else { return false };
+        let Some(conversation) = self.conversations.get_mut(&rest) else { return false };
+        conversation.whole = Some(Whole { questions: whole.questions + 1, ..whole });
+        true
+    }
+
+    /// The question about an address outside of the parts is answered with this, or never will be: what it was asked for ends, unless a record
+    /// names it, however little of that is believed. One that names another part leaves a rest to be asked about.
+    pub(super) fn end_whole(&mut self, now: Instant, asked: &EidPrefix, accepted: &[Accepted<'_>]) {
         let conversation = self.conversations.get_mut(asked);
         let Some(whole) = conversation.and_then(|conversation| conversation.whole.take()) else { return };
-        if accepted.iter().all(|entry| entry.prefix != whole) {
-            self.end(whole);
+        let is_whole =
+            |entry: &Accepted<'_>| entry.record.eid.ip_prefix() == Some(whole.prefix) && !entry.is_negative();
+        if accepted.iter().any(is_whole) {
+            return;
+        }
+        let is_part = |entry: &Accepted<'_>| !entry.is_negative() && whole.prefix.covers(&entry.prefix);
+        // That nobody answers, or is there, says nothing more of what is unreachable.
+        let stays = match accepted.iter().any(is_part) {
+            true => self.ask_outside_parts(now, whole),
+            false => accepted.is_empty() && whole.cause == Cause::Unreached,
+        };
+        if !stays {
+            self.end(now, whole);
         }
     }
 
-    fn end(&mut self, whole: EidPrefix) {
-        if self.mirror.remove(&whole) {
-            self.outputs.push_back(Output::Update(Update::Remove { prefix: whole }));
+    /// Unless it has been installed anew meanwhile.
+    fn end(&mut self, now: Instant, whole: Whole) {
+        let is_old = self.mirror.get(now, &whole.prefix).is_some_and(|known| known.since == whole.since);
+        if is_old && self.mirror.remove(&whole.prefix) {
+            self.outputs.push_back(Output::Update(Update::Remove { prefix: whole.prefix }));
         }
     }
 }
