@@ -246,9 +246,9 @@ impl Solicitor {
         }
     }
 
-    /// Whether somebody is still to be told of something, unless a Map-Server is late to confirm it.
+    /// Whether somebody is still to be told of something, or will be once a late Map-Server has confirmed it.
     pub fn is_telling(&self) -> bool {
-        !self.schedule.is_empty() || self.change.as_ref().is_some_and(|change| !change.told_early)
+        !self.schedule.is_empty() || self.change.is_some()
     }
 
     /// Sends what is due. `is_confirmed` says whether every Map-Server knows the mappings as they are; `ways`, from which locators of ours
@@ -535,11 +535,11 @@ mod tests {
         solicitor.handle_timeout(slow, false, ways);
         solicitor.handle_timeout(slow + limits::SMR_INTERVAL, false, ways);
         assert_eq!(sent(&mut solicitor).len(), 2);
-        assert_eq!(solicitor.next_deadline(), None);
+        assert_eq!((solicitor.next_deadline(), solicitor.is_telling()), (None, true));
         let late = slow + Duration::from_secs(9);
         solicitor.handle_timeout(late, true, ways);
         assert_eq!(sent(&mut solicitor).len(), 1, "told once more when the Map-Server knows");
-        assert_eq!(told(&mut solicitor, late).len(), 1);
+        assert_eq!((told(&mut solicitor, late).len(), solicitor.is_telling()), (1, false));
     }
 
     #[test]
