@@ -35,7 +35,7 @@ use crate::register::{self, Registrar};
 use crate::reply::{Opener, Replier};
 use crate::resolve::{self, Policy, Resolver};
 use crate::subscribe::Subscriber;
-use crate::transport::MapSystem;
+use crate::transport::{MapSystem, same_family};
 use crate::trust::Trust;
 
 /// The control half.
@@ -162,6 +162,7 @@ impl Control {
             Input::MapSystems { servers, resolvers, subscriptions } => {
                 self.on_map_systems(now, servers, resolvers, &subscriptions);
             }
+            Input::Slept => self.subscriber.slept(now),
             Input::Shutdown => self.registrar.handle(now, register::Input::Withdraw),
         }
         self.handle_timeout(now);
@@ -181,12 +182,7 @@ impl Control {
         self.prober.handle_timeout(now, |rloc, after| {
             self.resolver.user_of(now, rloc, after).or_else(|| petrs.asked(rloc, after, site))
         });
-        while let Some(output) = self.prober.poll() {
-            self.outputs.push_back(match output {
-                reach::Output::Send(outgoing) => Output::Send(outgoing),
-                reach::Output::Update(update) => Output::Update(update),
-            });
-        }
+        self.follow_prober(now);
         let prober = &self.prober;
         self.solicitor.handle_timeout(now, self.registrar.is_confirmed(), |itr| prober.ways(itr));
         while let Some(outgoing) = self.solicitor.poll() {
@@ -204,6 +200,25 @@ impl Control {
         }
     }
 
+    fn follow_prober(&mut self, now: Instant) {
+        let (rlocs, mut unreached) = (self.database.rlocs(), Vec::new());
+        while let Some(output) = self.prober.poll() {
+            match output {
+                reach::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
+                reach::Output::Update(update) => self.outputs.push_back(Output::Update(update)),
+                // Without a locator of our own nobody can be asked, and nothing is known of others.
+                reach::Output::Unreached { .. } if rlocs.is_empty() => {}
+                reach::Output::Unreached { prefix } => unreached.push(prefix),
+            }
+        }
+        let prober = &self.prober;
+        let is_usable = |rloc| prober.is_usable(rloc) && same_family(&rlocs, rloc).is_some();
+        if self.resolver.unreached(now, &unreached, is_usable) {
+            self.resolver.handle_timeout(now);
+            self.follow_resolver(now);
+        }
+    }
+
     /// What the registrar has to do, and what follows from what it has heard.
     fn send_registrations(&mut self, now: Instant) {
         self.registrar.handle_timeout(now);
@@ -218,6 +233,7 @@ impl Control {
                 }
                 register::Output::AllMoved(moved) => {
                     self.resolver.handle(now, resolve::Input::Moved(moved.clone()));
+                    self.replier.set_moved(moved.clone());
                     self.outputs.push_back(Output::Update(Update::Moved(moved)));
                 }
                 register::Output::Returned(prefix) => {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A node whose machine has slept for ten minutes, in a network namespace of its own, with a map system played by the test: it registers at
-//! once, and takes no mapping for one that holds still. Needs root and `/dev/net/tun`; says so and passes without, unless `CI` is set.
+//! once, takes no mapping for one that holds still, and subscribes anew. Needs root and `/dev/net/tun`; says so and passes without, unless `CI` is set.
 #![cfg(feature = "shell")]
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
@@ -29,6 +29,7 @@ const SERVER: &str = "203.0.113.10";
 const HOST: &str = "10.1.0.1";
 const OTHER: &str = "10.2.0.1:9";
 const ASLEEP: Duration = Duration::from_secs(600);
+const SHORT: Duration = Duration::from_secs(100);
 /// Of the mapping of others.
 const TTL: Ttl = Ttl(5);
 
@@ -36,6 +37,7 @@ const TTL: Ttl = Ttl(5);
 enum Heard {
     Registration,
     Question,
+    Subscription,
 }
 
 #[test]
@@ -67,6 +69,8 @@ fn config(folder: &Path) -> Config {
         eid_prefix: vec!["10.1.0.0/24".into()],
         map_server: vec![SERVER.into()],
         map_resolver: vec![SERVER.into()],
+        subscribe: vec![SERVER.into()],
+        xtr_id: Some("00112233445566778899aabbccddeeff".into()),
         key_file: vec![key],
         rloc: vec![RLOC.into()],
         tun: Some("lispt".into()),
@@ -87,10 +91,11 @@ fn sleeps(folder: &Path, heard: &mpsc::Receiver<Heard>) {
         send();
         is_cached().then_some(())
     });
-    // A probe of it, and what else was due, is over.
-    std::thread::sleep(Duration::from_millis(1500));
-    send();
-    std::thread::sleep(Duration::from_millis(200));
+    let is_subscribed = || show(&socket, Table::MapCache).to_string().contains("\"subscribed\"");
+    wait_for("first subscription", || {
+        send();
+        is_subscribed().then_some(())
+    });
     while heard.try_recv().is_ok() {}
 
     let before = (clock::now(), Instant::now());
@@ -99,9 +104,18 @@ fn sleeps(folder: &Path, heard: &mpsc::Receiver<Heard>) {
     assert!(passed.0 >= ASLEEP && passed.1 < ASLEEP, "{passed:?}");
     assert!(!is_cached(), "it holds for five minutes");
     // Any question makes the node look at its clock, as the end of a sleep does.
-    assert_eq!(heard.recv_timeout(PATIENCE), Ok(Heard::Registration));
+    wait_for("Map-Register", || (heard.recv_timeout(PATIENCE) == Ok(Heard::Registration)).then_some(()));
     send();
     wait_for("Map-Request", || (heard.recv_timeout(PATIENCE) == Ok(Heard::Question)).then_some(()));
+
+    wait_for("subscription", || is_subscribed().then_some(()));
+    while heard.try_recv().is_ok() {}
+    // The mapping lives on, and the subscription would be renewed later; the Map-Server may have ended it.
+    clock::pretend_sleep(SHORT);
+    wait_for("Map-Request with the N-bit", || {
+        is_subscribed();
+        heard.try_iter().any(|what| what == Heard::Subscription).then_some(())
+    });
 }
 
 fn show(socket: &PathBuf, table: Table) -> Value {
@@ -120,8 +134,16 @@ fn serve(socket: &UdpSocket, heard: &mpsc::Sender<Heard>) {
             }
             ControlMessage::Ecm(ecm) => {
                 let request = MapRequest::decode(&ecm.message).unwrap();
-                let to = SocketAddr::new(request.itr_rlocs[0].ip().unwrap(), 4342);
-                (Heard::Question, answer(&request), to)
+                // Who gives a subscription back names none.
+                let Some(rloc) = request.itr_rlocs[0].ip() else { continue };
+                let to = SocketAddr::new(rloc, 4342);
+                let reply = answer(&request);
+                if request.records[0].notify {
+                    let notify = MapNotify { nonce: reply.nonce, records: reply.records, ..MapNotify::default() };
+                    (Heard::Subscription, auth::seal(&notify.into(), &key, TagForm::Truncated).unwrap(), to)
+                } else {
+                    (Heard::Question, reply.encode().unwrap(), to)
+                }
             }
             // A withdrawal is acknowledged, and the like.
             _ => continue,
@@ -131,7 +153,7 @@ fn serve(socket: &UdpSocket, heard: &mpsc::Sender<Heard>) {
     }
 }
 
-fn answer(request: &MapRequest) -> Vec<u8> {
+fn answer(request: &MapRequest) -> MapReply {
     let rloc: IpAddr = "192.0.2.99".parse().unwrap();
     let record = MappingRecord {
         ttl: TTL,
@@ -141,5 +163,5 @@ fn answer(request: &MapRequest) -> Vec<u8> {
         eid: EidPrefix { iid: InstanceId(0), net: "10.2.0.0/24".parse().unwrap() }.into(),
         locators: vec![LocatorRecord::new(rloc, 1, 100)],
     };
-    MapReply { nonce: request.nonce, records: vec![record], ..MapReply::default() }.encode().unwrap()
+    MapReply { nonce: request.nonce, records: vec![record], ..MapReply::default() }
 }

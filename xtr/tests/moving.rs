@@ -94,7 +94,7 @@ fn what_another_xtr_has_registered_is_left_to_it_and_taken_back_when_it_is_free(
         node.notify(&register, |notify| notify);
     }
     node.smrs.clear();
-    ask(&mut node);
+    node.input(Input::PacketsFrom(&[ip(ITR)]));
     says(&mut node, 2, nobodys("10.1.0.0/16"));
     let (_, register) = node.register();
     assert_eq!(eids(&register), ["10.1.0.0/16", "2001:db8:a::/48"]);
@@ -102,6 +102,33 @@ fn what_another_xtr_has_registered_is_left_to_it_and_taken_back_when_it_is_free(
     node.notify(&register, |notify| notify);
     assert_eq!(solicited(&mut node), ["10.1.0.0/16"]);
     assert!(node.control.registrations(node.now).all(|row| !row.moved));
+}
+
+/// One that has lost both SMRs sees no disagreement otherwise, and goes on to send to the former xTR.
+#[test]
+fn nobody_is_told_any_more_that_what_has_moved_is_behind_us() {
+    let (mut node, _) = registered();
+    let heard = |node: &mut Node, probe: bool| {
+        node.advance(secs(5));
+        node.sent.clear();
+        let request = MapRequest {
+            probe,
+            itr_rlocs: vec![ip(ITR).into()],
+            records: vec![EidRequest { notify: false, eid: prefix("10.1.2.3/32").into() }],
+            ..MapRequest::default()
+        };
+        node.datagram(&format!("{ITR}:4342"), &request.into());
+        node.replies().pop().map(|(_, reply)| reply.records.len())
+    };
+    assert_eq!([true, false].map(|probe| heard(&mut node, probe)), [Some(1); 2]);
+    says(&mut node, 1, behind_other("10.1.2.0/24"));
+    assert_eq!([true, false].map(|probe| heard(&mut node, probe)), [Some(1); 2], "packets to a part are led on");
+    says(&mut node, 2, behind_other("10.1.0.0/16"));
+    assert_eq!(heard(&mut node, true), Some(0), "the locator works");
+    let refused = node.refused(Refusal::RequestNotOurs);
+    assert_eq!((heard(&mut node, false), node.refused(Refusal::RequestNotOurs)), (None, refused + 1));
+    says(&mut node, 3, nobodys("10.1.0.0/16"));
+    assert_eq!([true, false].map(|probe| heard(&mut node, probe)), [Some(1); 2], "it has come back");
 }
 
 #[test]

@@ -84,6 +84,8 @@ pub enum Input<'a> {
         /// The Map-Resolvers behind which mappings are subscribed to, as before, with the keys that they have now.
         subscriptions: Vec<Association>,
     },
+    /// The machine has slept, for longer than others wait for an answer.
+    Slept,
     /// The node goes away.
     Shutdown,
 }

@@ -37,6 +37,11 @@ impl Control {
         self.prober.counts().plus(self.solicitor.counts()).plus(self.echo.counts()).plus(received)
     }
 
+    /// Whether ITRs are still to be told of a change of ours.
+    pub fn is_soliciting(&self) -> bool {
+        self.solicitor.is_telling()
+    }
+
     /// The locators of others that are probed.
     pub fn probed_locators(&self, now: Instant) -> impl Iterator<Item = ProbedLocator> + '_ {
         self.prober.locators(now)

@@ -109,7 +109,7 @@ impl Control {
                 self.prober.doubt(now, other, probing);
             }
         }
-        self.solicitor.heard(now, reply.itr, &reply.prefixes, from == Some(reply.itr));
+        self.solicitor.heard(now, reply.itr, &reply.prefixes, self.prober.has_answered(reply.itr));
         self.outputs.push_back(Output::Send(reply.outgoing));
     }
 

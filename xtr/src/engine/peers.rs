@@ -23,6 +23,17 @@ impl Control {
         self
     }
 
+    /// The last run has ended with other locators, or before its peers had those that it had then: no locator-status-bits are sent for a while
+    /// (RFC 9300, section 13.1).
+    pub fn pause_status_bits(&mut self, now: Instant) {
+        self.own.pause(now);
+    }
+
+    /// Whether none are sent because of a change.
+    pub fn is_pausing_status_bits(&self) -> bool {
+        self.own.is_paused()
+    }
+
     /// What the packet half hears besides of a mapping of a trusted peer that comes or goes.
     pub(super) fn of_peer(&mut self, now: Instant, update: &mut Update) -> Option<Update> {
         match update {

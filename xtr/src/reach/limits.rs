@@ -54,6 +54,12 @@ pub const UNANSWERED_PAUSE: Duration = Duration::from_secs(10);
 /// has just answered is left after this time and a burst, which is within 4 s.
 pub const ANSWERED_PAUSE: Duration = Duration::from_millis(1400);
 
+/// Mappings that are named at once because a locator of theirs does not answer: as many as may be asked about at once.
+pub const NAMED_AT_ONCE: usize = crate::resolve::limits::UNREACHED_CONVERSATIONS;
+
+/// Mappings a second, and at once, that are named so, whatever number of locators has gone: each is looked up in the map-cache.
+pub const NAMED_PER_SECOND: u32 = 1024;
+
 /// Wait before an unusable locator is probed again; doubles up to [`LONGEST_RETRY`].
 pub const FIRST_RETRY: Duration = Duration::from_secs(1);
 
@@ -97,9 +103,9 @@ pub const RECENT: Duration = Duration::from_secs(90);
 /// ITRs that are remembered.
 pub const ITRS: usize = 4096;
 
-/// Of them, those that were merely named in a request that came from another address, as a Map-Server forwards it. The one heard
-/// longest ago gives way, so that a flood of invented ones takes the place of each other. Who goes on to send packets, or to probe,
-/// is counted among the others before 1024 more have asked.
+/// Of them, those that were merely named in a request, whatever source that came from: both are easily invented. The one heard
+/// longest ago gives way, so that a flood of invented ones takes the place of each other. Who goes on to send packets, or answers a
+/// probe of ours, is counted among the others before 1024 more have asked.
 pub const UNPROVEN_ITRS: usize = 1024;
 
 /// Least time between two searches of a full table for ITRs to forget.

@@ -34,12 +34,24 @@ impl Own {
     pub fn changed(&mut self, now: Instant, former: &Database, newer: &Database) {
         let addresses =
             |database: &Database| -> Vec<_> { database.locators().iter().map(|locator| locator.address).collect() };
-        if self.uses_bits && addresses(former) != addresses(newer) {
-            self.paused = Some(now + limits::USE_STATUS_BITS);
+        if addresses(former) != addresses(newer) {
+            self.pause(now);
         }
         if former.map_version() != newer.map_version() {
             self.others_end = now + newer.ttl().lifetime();
         }
+    }
+
+    /// Peers may count other locators: no bits are sent for a while.
+    pub fn pause(&mut self, now: Instant) {
+        if self.uses_bits {
+            self.paused = Some(now + limits::USE_STATUS_BITS);
+        }
+    }
+
+    /// Whether no bits are sent because of a change.
+    pub fn is_paused(&self) -> bool {
+        self.paused.is_some()
     }
 
     /// What is to be said from now on, if it is news.

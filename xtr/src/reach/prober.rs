@@ -34,6 +34,11 @@ pub enum Output {
     Send(Outgoing),
     /// Tell the packet half.
     Update(Update),
+    /// A locator of the mapping of this EID-prefix does not answer: whether it has others left is for the resolver to say.
+    Unreached {
+        /// Its prefix.
+        prefix: EidPrefix,
+    },
 }
 
 /// A probe that was answered.
@@ -82,6 +87,8 @@ pub struct Prober {
     budget: Budget,
     /// Of probes that others' probes make us send.
     doubts: Budget,
+    /// Of mappings that are named because a locator of theirs does not answer.
+    named: Budget,
     counts: Counts,
     outputs: VecDeque<Output>,
     tally: Tally,
@@ -105,6 +112,7 @@ impl Prober {
             nonces: HashMap::new(),
             budget: Budget::new(now, limits::PROBES_PER_SECOND),
             doubts: Budget::new(now, limits::DOUBTS_PER_SECOND),
+            named: Budget::new(now, limits::NAMED_PER_SECOND),
             counts: Counts::default(),
             outputs: VecDeque::new(),
             tally: Tally::default(),
@@ -198,8 +206,10 @@ impl Prober {
         }
     }
 
-    /// The packet half says that packets go to this locator and nothing comes back, or that a router says so.
+    /// The packet half says that packets go to this locator and nothing comes back, or that a router says so. One for which there was no
+    /// room when its mapping came is probed from now on, if there is.
     pub fn suspect(&mut self, now: Instant, rloc: IpAddr) {
+        self.watch(now, rloc);
         self.reschedule(rloc, |target| target.suspect(now));
     }
 
@@ -310,7 +320,10 @@ impl Prober {
             self.reschedule(rloc, |target| step = target.step(now, interval, is_spared));
             match step {
                 Step::Rest => {}
-                Step::GoneDown => self.gone_down(now, rloc),
+                Step::GoneDown => {
+                    self.gone_down(now, rloc);
+                    self.name_users(now, rloc, &mut user);
+                }
                 Step::Moved(reached) => {
                     self.moved(rloc);
                     if let Some(local) = self.source(rloc) {
@@ -322,6 +335,9 @@ impl Prober {
                 Step::Probe => {
                     self.schedule.probed(self.targets.get(&rloc).is_some_and(Target::is_suspected));
                     self.probe(now, rloc, prefix);
+                    if self.stands(rloc, Standing::Down) {
+                        self.name_users(now, rloc, &mut user);
+                    }
                 }
             }
         }
@@ -341,6 +357,11 @@ impl Prober {
     /// Whether packets may go there, as far as we know.
     pub fn is_usable(&self, rloc: IpAddr) -> bool {
         self.targets.get(&rloc).is_none_or(|target| target.standing != Standing::Down)
+    }
+
+    /// Whether it is probed, and has answered once.
+    pub fn has_answered(&self, rloc: IpAddr) -> bool {
+        self.targets.get(&rloc).is_some_and(|target| target.answered.is_some())
     }
 
     /// The locator of ours that packets there leave from, if that is not the preferred one.
@@ -531,6 +552,25 @@ impl Prober {
         tracing::info!(%rloc, "the locator does not answer: packets go elsewhere");
         self.counts.locators_lost += 1;
         self.outputs.push_back(Output::Update(Update::Reachable { rloc, reachable: false }));
+    }
+
+    /// Names the mappings that have this locator, which does not answer, so many at once; those behind them at its next probe.
+    fn name_users(
+        &mut self,
+        now: Instant,
+        rloc: IpAddr,
+        user: &mut impl FnMut(IpAddr, Option<EidPrefix>) -> Option<EidPrefix>,
+    ) {
+        let Some(target) = self.targets.get_mut(&rloc) else { return };
+        let mut first = None;
+        for _ in 0..limits::NAMED_AT_ONCE {
+            // Behind the last one comes the first.
+            let next = user(rloc, target.named).filter(|prefix| first != Some(*prefix));
+            let Some(prefix) = next.filter(|_| self.named.take(now)) else { return };
+            first.get_or_insert(prefix);
+            target.named = Some(prefix);
+            self.outputs.push_back(Output::Unreached { prefix });
+        }
     }
 
     /// Should a later mapping have it, it begins anew.

@@ -32,6 +32,8 @@ pub struct Solicitor {
     itrs: HashMap<IpAddr, Itr>,
     /// Those that nothing proves to be there, and when they were last heard.
     unproven: BTreeSet<(Instant, IpAddr)>,
+    /// The others.
+    proven: BTreeSet<(Instant, IpAddr)>,
     /// What some ITR is still to be told of, by number, and the next number.
     news: BTreeMap<u64, News>,
     next: u64,
@@ -72,7 +74,7 @@ impl First {
 #[derive(Debug)]
 struct Itr {
     heard: Instant,
-    /// It has sent packets, or asked from the address that it named.
+    /// It has sent packets, or has answered a probe of ours.
     proven: bool,
     /// What it is known to have asked for, the newest last.
     asked: Vec<EidPrefix>,
@@ -125,6 +127,7 @@ impl Solicitor {
             random: StdRng::from_seed(seed),
             itrs: HashMap::new(),
             unproven: BTreeSet::new(),
+            proven: BTreeSet::new(),
             news: BTreeMap::new(),
             next: 0,
             swept: None,
@@ -137,8 +140,8 @@ impl Solicitor {
         }
     }
 
-    /// An ITR has sent us packets, or asked or probed for these prefixes of ours. `is_proven` says whether that came from the
-    /// address itself, or was said by somebody else.
+    /// An ITR has sent us packets, or asked or probed for these prefixes of ours. `is_proven` says whether something shows that it is there:
+    /// a request alone does not, as whoever invents the ITR invents the source of the datagram too.
     pub fn heard(&mut self, now: Instant, rloc: IpAddr, prefixes: &[EidPrefix], is_proven: bool) {
         if !is_unicast(rloc) {
             return;
@@ -150,12 +153,10 @@ impl Solicitor {
         let (asked, first) = (Vec::new(), Vec::new());
         let new = || Itr { heard: now, proven: is_proven, asked, first, cursor, due: None, told: None };
         let itr = self.itrs.entry(rloc).or_insert_with(new);
-        self.unproven.remove(&(itr.heard, rloc));
+        if itr.proven { &mut self.proven } else { &mut self.unproven }.remove(&(itr.heard, rloc));
         itr.heard = now;
         itr.proven |= is_proven;
-        if !itr.proven {
-            self.unproven.insert((now, rloc));
-        }
+        if itr.proven { &mut self.proven } else { &mut self.unproven }.insert((now, rloc));
         for prefix in prefixes.iter().take(limits::PREFIXES_PER_ITR) {
             itr.asked.retain(|known| known != prefix);
             if itr.asked.len() >= limits::PREFIXES_PER_ITR {
@@ -170,7 +171,7 @@ impl Solicitor {
         self.itrs.contains_key(&rloc)
     }
 
-    /// Makes room for one more ITR, if need be in the place of the unproven one that was heard longest ago.
+    /// Makes room for one more ITR, if need be in the place of the one that was heard longest ago: an unproven one, as long as there is any.
     fn make_room(&mut self, now: Instant, is_proven: bool) -> bool {
         let is_due = self.swept.is_none_or(|at| now.saturating_duration_since(at) >= limits::SWEEP_INTERVAL);
         if !self.has_room(is_proven) && is_due {
@@ -179,7 +180,9 @@ impl Solicitor {
         if self.has_room(is_proven) {
             return true;
         }
-        let Some((_, oldest)) = self.unproven.pop_first() else { return false };
+        let proven = &mut self.proven;
+        let oldest = self.unproven.pop_first().or_else(|| if is_proven { proven.pop_first() } else { None });
+        let Some((_, oldest)) = oldest else { return false };
         if let Some(due) = self.itrs.remove(&oldest).and_then(|itr| itr.due) {
             self.schedule.remove(&(due, oldest));
         }
@@ -241,6 +244,11 @@ impl Solicitor {
             itr.due = Some(due);
             self.schedule.insert((due, rloc));
         }
+    }
+
+    /// Whether somebody is still to be told of something, or will be once a late Map-Server has confirmed it.
+    pub fn is_telling(&self) -> bool {
+        !self.schedule.is_empty() || self.change.is_some()
     }
 
     /// Sends what is due. `is_confirmed` says whether every Map-Server knows the mappings as they are; `ways`, from which locators of ours
@@ -376,11 +384,11 @@ impl Solicitor {
     fn sweep(&mut self, now: Instant) {
         let since = |at: Instant| now.saturating_duration_since(at);
         self.swept = Some(now);
-        let unproven = &mut self.unproven;
+        let (unproven, proven) = (&mut self.unproven, &mut self.proven);
         self.itrs.retain(|rloc, itr| {
             let stays = itr.due.is_some() || since(itr.heard) < limits::RECENT;
             if !stays {
-                unproven.remove(&(itr.heard, *rloc));
+                if itr.proven { &mut *proven } else { &mut *unproven }.remove(&(itr.heard, *rloc));
             }
             stays
         });
@@ -527,11 +535,11 @@ mod tests {
         solicitor.handle_timeout(slow, false, ways);
         solicitor.handle_timeout(slow + limits::SMR_INTERVAL, false, ways);
         assert_eq!(sent(&mut solicitor).len(), 2);
-        assert_eq!(solicitor.next_deadline(), None);
+        assert_eq!((solicitor.next_deadline(), solicitor.is_telling()), (None, true));
         let late = slow + Duration::from_secs(9);
         solicitor.handle_timeout(late, true, ways);
         assert_eq!(sent(&mut solicitor).len(), 1, "told once more when the Map-Server knows");
-        assert_eq!(told(&mut solicitor, late).len(), 1);
+        assert_eq!((told(&mut solicitor, late).len(), solicitor.is_telling()), (1, false));
     }
 
     #[test]
@@ -580,7 +588,13 @@ mod tests {
         (10..itrs + 9).for_each(|number| solicitor.heard(now, address(number), &[], true));
         assert_eq!((solicitor.itrs.len(), solicitor.unproven.len()), (limits::ITRS, 0));
         assert!(solicitor.itrs.contains_key(&address(0)), "it has sent something meanwhile");
-        solicitor.heard(now, address(itrs + 9), &[], true);
-        assert_eq!(solicitor.itrs.len(), limits::ITRS);
+        solicitor.heard(now, address(itrs + 9), &[], false);
+        assert_eq!((solicitor.itrs.len(), solicitor.unproven.len()), (limits::ITRS, 0), "nobody gives way to that");
+        let later = now + Duration::from_secs(1);
+        solicitor.heard(later, address(0), &[], true);
+        solicitor.heard(later, address(itrs + 9), &[], true);
+        assert_eq!((solicitor.itrs.len(), solicitor.proven.len()), (limits::ITRS, limits::ITRS));
+        let knows = [0, 10, itrs + 9].map(|number| solicitor.knows(address(number)));
+        assert_eq!(knows, [true, false, true], "the one that was heard longest ago gives way");
     }
 }

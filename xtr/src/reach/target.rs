@@ -75,6 +75,8 @@ pub(super) struct Target {
     pub(super) answered: Option<Instant>,
     /// The EID-prefix of the last probe.
     pub(super) asked: Option<EidPrefix>,
+    /// The EID-prefix of the last mapping that was named because this one does not answer.
+    pub(super) named: Option<EidPrefix>,
     burst: Option<Burst>,
     /// Whether it is down although packets come from it, for no echo does.
     is_mute: bool,
@@ -105,6 +107,7 @@ impl Target {
             probed: None,
             answered: None,
             asked: None,
+            named: None,
             burst: None,
             is_mute: false,
             paused: None,

@@ -49,6 +49,8 @@ pub struct Reply {
 #[derive(Debug)]
 pub struct Replier {
     database: Database,
+    /// What no Map-Server has from us any more is among these.
+    moved: Vec<EidPrefix>,
     trust: Trust,
     replies: RateTable<(IpAddr, EidPrefix)>,
     /// By the address that a probe came from, the one it is answered to, and the locator of ours that it tests.
@@ -64,6 +66,7 @@ impl Replier {
     pub fn new(database: Database) -> Self {
         Self {
             database,
+            moved: Vec::new(),
             trust: Trust::default(),
             replies: rate(limits::REPLIES),
             probes: rate(limits::PROBES),
@@ -81,6 +84,11 @@ impl Replier {
     /// Answers from `database` from now on.
     pub fn set_database(&mut self, database: Database) {
         self.database = database;
+    }
+
+    /// These EID-prefixes, some of ours among them, are another xTR's now: nobody is told any more that they are behind us.
+    pub fn set_moved(&mut self, moved: Vec<EidPrefix>) {
+        self.moved = moved;
     }
 
     /// Whether Map-Requests other than probes are answered with LISP-SEC only (RFC 9301, section 9).
@@ -185,7 +193,8 @@ impl Replier {
             return Err(Refusal::RequestTooManyRecords);
         }
         let asked = asked.ok_or(Refusal::RecordNotIp)?;
-        let prefixes = self.database.answer(&asked);
+        let mut prefixes = self.database.answer(&asked);
+        prefixes.retain(|own| !self.moved.contains(own));
         if let Some(probed) = way.probed {
             // A probe asks whether the locator works, which it does also when the EID-prefix has left us: the answer then has
             // no record of it (RFC 9301, section 7.1: SHOULD contain), and the ITR's other mappings with it stay in use.

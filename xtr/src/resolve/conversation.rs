@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use wire::address::EidPrefix;
 use wire::control::Nonce;
 
 use super::limits;
@@ -21,6 +22,8 @@ pub(super) enum Cause {
     Source,
     /// A Map-Server has told of a change in a way that LISP-SEC does not protect.
     Told,
+    /// None of the locators of a mapping can be reached.
+    Unreached,
 }
 
 impl Cause {
@@ -28,7 +31,7 @@ impl Cause {
     pub(super) fn source(self) -> Option<IpAddr> {
         match self {
             Self::Miss { source } => Some(source),
-            Self::Refresh | Self::Smr | Self::Source | Self::Told => None,
+            Self::Refresh | Self::Smr | Self::Source | Self::Told | Self::Unreached => None,
         }
     }
 }
@@ -48,6 +51,18 @@ pub(super) enum Stage {
     Answered { until: Instant },
 }
 
+/// A cached EID-prefix of which others were said to have parts, so that an address outside of those is asked about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Whole {
+    pub(super) prefix: EidPrefix,
+    /// When it was installed.
+    pub(super) since: Instant,
+    /// Why it was asked about.
+    pub(super) cause: Cause,
+    /// Addresses outside of the parts that were asked about.
+    pub(super) questions: u32,
+}
+
 /// One EID-prefix's conversation with the Map-Resolvers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Conversation {
@@ -59,13 +74,18 @@ pub(super) struct Conversation {
     pub(super) sent: u32,
     /// Answers in a row that were "ask again".
     pub(super) asked_again: u32,
+    /// Whether somebody has said, since the last answer, that the mapping changed: it is asked about until there is one.
+    pub(super) is_doubted: bool,
+    /// What ends unless the answer has it.
+    pub(super) whole: Option<Whole>,
     /// When the last request was sent.
     pub(super) last_sent: Option<Instant>,
 }
 
 impl Conversation {
     pub(super) fn new(now: Instant, cause: Cause) -> Self {
-        Self { cause, stage: Stage::Due { at: now }, nonce: None, sent: 0, asked_again: 0, last_sent: None }
+        let (stage, is_doubted) = (Stage::Due { at: now }, cause == Cause::Smr);
+        Self { cause, stage, nonce: None, sent: 0, asked_again: 0, is_doubted, whole: None, last_sent: None }
     }
 
     /// When something is to be done.
@@ -103,9 +123,19 @@ impl Conversation {
         usual.max((left + limits::LONGEST_RETRY) / waits)
     }
 
+    /// Somebody else wants to know it too.
+    pub(super) fn joins(&mut self, cause: Cause) {
+        match cause {
+            Cause::Miss { source } => self.waits(source),
+            Cause::Refresh if self.cause == Cause::Unreached => self.cause = cause,
+            Cause::Smr if self.cause == Cause::Unreached => self.cause = cause,
+            _ => {}
+        }
+    }
+
     /// A packet waits from now on, whatever the request was first for. What was to refresh a mapping has come too late: it is asked for at the
     /// first pace again.
-    pub(super) fn waits(&mut self, source: IpAddr) {
+    fn waits(&mut self, source: IpAddr) {
         if let (Cause::Refresh, Stage::Asked { retry, .. }) = (self.cause, self.stage) {
             self.sent = self.sent.min(1);
             self.stage = Stage::Due { at: self.allowed().map_or(retry, |at| at.min(retry)) };
@@ -115,7 +145,7 @@ impl Conversation {
 
     pub(super) fn answered(&mut self, now: Instant) {
         self.close();
-        self.asked_again = 0;
+        (self.asked_again, self.is_doubted) = (0, false);
         self.stage = Stage::Answered { until: self.allowed().unwrap_or(now + limits::MIN_INTERVAL) };
     }
 

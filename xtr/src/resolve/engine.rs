@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The resolving engine: one conversation per EID-prefix, a nonce each.
 
+mod doubt;
 mod proof;
 mod published;
+mod rest;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -130,12 +132,16 @@ pub struct Resolver {
     nonces: HashMap<Nonce, EidPrefix>,
     mirror: Mirror,
     smrs: RateTable<EidPrefix>,
+    /// What is said to have changed, and waits for room.
+    doubted: VecDeque<EidPrefix>,
     /// Prefixes about which packets say that there is a newer version.
     newer: RateTable<EidPrefix>,
     sources: Sources,
     secured: Secured,
     /// Prefixes about which the answers to probes disagree with what the mapping system says.
     disagreements: RateTable<EidPrefix>,
+    /// Prefixes of which no locator can be reached.
+    unreached: RateTable<EidPrefix>,
     outputs: VecDeque<Output>,
     tally: Tally,
 }
@@ -152,10 +158,12 @@ impl Resolver {
             nonces: HashMap::new(),
             mirror: Mirror::default(),
             smrs: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_TRACKED),
+            doubted: VecDeque::new(),
             newer: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_TRACKED),
             sources: Sources::default(),
             secured: Secured::default(),
             disagreements: RateTable::new(1, limits::DISAGREEMENT_INTERVAL, limits::DISAGREEMENTS),
+            unreached: RateTable::new(1, limits::UNREACHED_INTERVAL, limits::UNREACHED),
             outputs: VecDeque::new(),
             tally: Tally::default(),
         }
@@ -215,6 +223,13 @@ impl Resolver {
 
     /// Sends and forgets what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.ask_what_is_due(now);
+        if self.ask_about_doubted(now) {
+            self.ask_what_is_due(now);
+        }
+    }
+
+    fn ask_what_is_due(&mut self, now: Instant) {
         let is_due = |conversation: &Conversation| conversation.deadline() <= now;
         let due: Vec<EidPrefix> =
             self.conversations.iter().filter(|(_, conversation)| is_due(conversation)).map(|(eid, _)| *eid).collect();
@@ -288,13 +303,12 @@ impl Resolver {
     /// Notes that a mapping of `eid` is wanted; [`Self::handle_timeout`] then asks if it may.
     fn want(&mut self, now: Instant, eid: EidPrefix, cause: Cause) -> Result<(), Refusal> {
         if let Some(conversation) = self.conversations.get_mut(&eid) {
+            // Until it is answered, or while it rests after all tries.
+            conversation.is_doubted |= cause == Cause::Smr;
             match &mut conversation.stage {
-                Stage::Due { .. } | Stage::Asked { .. } => {
-                    if let Cause::Miss { source } = cause {
-                        conversation.waits(source);
-                    }
-                }
+                Stage::Due { .. } | Stage::Asked { .. } => conversation.joins(cause),
                 Stage::AskAgain { wanted, .. } => *wanted = true,
+                Stage::Resting { .. } if cause == Cause::Smr => {}
                 Stage::Resting { .. } => return Err(Refusal::RequestPaused),
                 Stage::Answered { until } => {
                     conversation.stage = Stage::Due { at: *until };
@@ -304,14 +318,8 @@ impl Resolver {
             return Ok(());
         }
         // An SMR proves nothing, nor do others that are told: a flood of them leaves room for what our own hosts want.
-        let is_doubtful = matches!(cause, Cause::Smr | Cause::Source | Cause::Told);
-        let room = if is_doubtful { limits::SMR_CONVERSATIONS } else { limits::CONVERSATIONS };
-        if self.conversations.len() >= room {
-            self.conversations.retain(|_, conversation| !conversation.is_over());
-            let ended = self.secured.retain(|eid| self.conversations.contains_key(eid));
-            self.forget_nonces(ended);
-        }
-        if self.conversations.len() >= room {
+        let is_doubtful = matches!(cause, Cause::Smr | Cause::Source | Cause::Told | Cause::Unreached);
+        if !self.has_room(if is_doubtful { limits::SMR_CONVERSATIONS } else { limits::CONVERSATIONS }) {
             return Err(Refusal::RequestTableFull);
         }
         if let Cause::Miss { source } = cause
@@ -321,6 +329,16 @@ impl Resolver {
         }
         self.conversations.insert(eid, Conversation::new(now, cause));
         Ok(())
+    }
+
+    /// Whether there are fewer conversations than so many; those that are over make room.
+    fn has_room(&mut self, room: usize) -> bool {
+        if self.conversations.len() >= room {
+            self.conversations.retain(|_, conversation| !conversation.is_over());
+            let ended = self.secured.retain(|eid| self.conversations.contains_key(eid));
+            self.forget_nonces(ended);
+        }
+        self.conversations.len() < room
     }
 
     /// Those that rest are asked about again, each as soon as the rate allows.
@@ -342,21 +360,38 @@ impl Resolver {
     fn advance(&mut self, now: Instant, eid: EidPrefix) -> Result<(), Refusal> {
         let Some(conversation) = self.conversations.get_mut(&eid) else { return Ok(()) };
         match conversation.stage {
-            Stage::Asked { nonce, .. } if conversation.sent > limits::RETRANSMISSIONS => {
-                self.nonces.remove(&nonce);
-                conversation.rests(now);
+            Stage::Asked { .. } if conversation.sent > limits::RETRANSMISSIONS => {
                 if matches!(conversation.cause, Cause::Miss { .. }) {
                     self.outputs.push_back(Output::Update(Update::Unresolved { eid }));
                 }
-                self.forget_keys(&eid);
+                self.give_up(now, eid);
                 Ok(())
             }
             Stage::Due { .. } | Stage::Asked { .. } | Stage::AskAgain { wanted: true, .. } => self.ask(now, eid),
+            Stage::Resting { .. } if conversation.is_doubted && self.mirror.get(now, &eid).is_some() => {
+                conversation.cause = Cause::Smr;
+                self.doubt_on(now, eid)
+            }
             Stage::AskAgain { wanted: false, .. } | Stage::Resting { .. } | Stage::Answered { .. } => {
+                self.end_whole(now, &eid, &[]);
                 self.conversations.remove(&eid);
                 self.forget_keys(&eid);
                 Ok(())
             }
+        }
+    }
+
+    /// Nobody answers, or can be asked: there are no more requests for a while. What was asked because it is unreachable takes no room
+    /// from others, nor time from them if they ask about it: it is named again in a minute.
+    fn give_up(&mut self, now: Instant, eid: EidPrefix) {
+        let Some(conversation) = self.conversations.get_mut(&eid) else { return };
+        conversation.nonce.and_then(|nonce| self.nonces.remove(&nonce));
+        let is_over = conversation.cause == Cause::Unreached;
+        conversation.rests(now);
+        self.forget_keys(&eid);
+        self.end_whole(now, &eid, &[]);
+        if is_over {
+            self.conversations.remove(&eid);
         }
     }
 
@@ -375,10 +410,7 @@ impl Resolver {
         let in_turn = self.config.resolvers.iter().cycle().skip(self.preferred + sent).take(resolvers);
         let reachable = in_turn.filter_map(|resolver| Some((*resolver, resolver.destination(&rlocs)?))).next();
         let Some((resolver, to)) = reachable else {
-            // Nobody can be asked who could be silent.
-            conversation.nonce.and_then(|nonce| self.nonces.remove(&nonce));
-            conversation.rests(now);
-            self.forget_keys(&eid);
+            self.give_up(now, eid);
             return Err(Refusal::NoLocatorOfFamily);
         };
         let ends = self.mirror.get(now, &eid).filter(|_| conversation.cause == Cause::Refresh);
@@ -436,10 +468,24 @@ impl Resolver {
             conversation.answered(now);
             cause = Some(conversation.cause);
         }
-        // Invented sources must not fill the map-cache with holes that nobody here asked about.
-        let is_of_use = |entry: &Accepted<'_>| !entry.is_negative() || cause != Some(Cause::Source);
+        // Invented sources must not fill the map-cache with holes that nobody here asked about, and a site that is silent for a moment may
+        // have withdrawn what it registers again: a probe tells when it is back.
+        let takes_no_holes = matches!(cause, Some(Cause::Source | Cause::Unreached));
+        let is_of_use = |entry: &Accepted<'_>| !(takes_no_holes && entry.is_negative());
         let of_use: Vec<_> = accepted.iter().filter(|entry| is_of_use(entry)).cloned().collect();
-        self.install(now, via, asked, proven.is_some(), &of_use);
+        let is_of_parts = self.is_of_parts(now, &asked, &of_use);
+        // What is unreachable, and is said to be as it is cached, ends when nobody uses it.
+        let says_the_same = |entry: &Accepted<'_>| {
+            let named = entry.record.eid.ip_prefix().unwrap_or(entry.prefix);
+            [entry.prefix, named].iter().any(|prefix| self.is_known(now, *prefix, entry.record))
+        };
+        if cause != Some(Cause::Unreached) || !of_use.iter().all(says_the_same) {
+            self.install(now, via, (asked, is_of_parts), proven.is_some(), &of_use);
+        }
+        if is_of_parts {
+            self.ask_about_rest(now, asked, cause);
+        }
+        self.end_whole(now, &asked, &of_use);
         of_use.iter().filter(|_| proven.is_some()).for_each(|entry| self.mirror.mark_secured(&entry.prefix));
         for (eid, rloc) in self.sources.take(|eid| accepted.iter().any(|entry| entry.prefix.covers(eid))) {
             let covering = accepted.iter().filter(|entry| entry.prefix.covers(&eid));
@@ -524,10 +570,17 @@ impl Resolver {
         })
     }
 
-    /// `is_proven` says whether what LISP-SEC has proven may end by it.
-    fn install(&mut self, now: Instant, via: Via, asked: EidPrefix, is_proven: bool, accepted: &[Accepted<'_>]) {
+    /// `is_proven` says whether what LISP-SEC has proven may end by it, and `stays` whether what was asked about does.
+    fn install(
+        &mut self,
+        now: Instant,
+        via: Via,
+        (asked, stays): (EidPrefix, bool),
+        is_proven: bool,
+        accepted: &[Accepted<'_>],
+    ) {
         let replaced = accepted.iter().any(|entry| entry.prefix == asked);
-        if !replaced && self.mirror.remove(&asked) {
+        if !replaced && !stays && self.mirror.remove(&asked) {
             // The prefix that was refreshed is no longer a mapping of its own.
             self.outputs.push_back(Output::Update(Update::Remove { prefix: asked }));
         }
@@ -604,34 +657,5 @@ impl Resolver {
             return Ok(());
         }
         self.want(now, prefix, Cause::Refresh)
-    }
-
-    /// An SMR names the changed EID as its source (RFC 9301, section 6.1; its record then is one of ours). It proves
-    /// nothing, so the mapping system is asked, and only about what is cached.
-    fn on_smr(&mut self, now: Instant, message: &MapRequest) -> Result<(), Refusal> {
-        let of_records =
-            || message.records.iter().take(limits::SMR_RECORDS).filter_map(|record| record.eid.ip_prefix());
-        let from_source = message.source_eid.ip().map(|address| {
-            let iid = of_records().next().map(|prefix| prefix.iid);
-            EidPrefix::host(iid.unwrap_or_default(), address)
-        });
-        // Whoever names changed EIDs in the records may name several: a receiver processes all (RFC 9301, section 5.2).
-        let changed: Vec<EidPrefix> = from_source.into_iter().chain(of_records()).collect();
-        if changed.is_empty() {
-            return Err(Refusal::RequestWithoutRecord);
-        }
-        let cached = changed.iter().filter_map(|changed| self.mirror.positive_round(now, changed));
-        let cached: BTreeSet<EidPrefix> = cached.collect();
-        if cached.is_empty() {
-            return Err(Refusal::SmrNotCached);
-        }
-        for prefix in cached {
-            let is_allowed = self.smrs.allow(now, prefix);
-            let asked = if is_allowed { self.want(now, prefix, Cause::Smr) } else { Err(Refusal::SmrRateLimited) };
-            if let Err(refusal) = asked {
-                self.tally.count(refusal);
-            }
-        }
-        Ok(())
     }
 }

@@ -10,6 +10,14 @@ pub const CONVERSATIONS: usize = 1024;
 /// Conversations above which no SMR, nor the source of a packet from the core, begins another.
 pub const SMR_CONVERSATIONS: usize = CONVERSATIONS / 4;
 
+/// Conversations above which none goes on about what is said to have changed, once it has waited for room or has rested: nobody may ever
+/// answer for it.
+pub const DOUBTED_CONVERSATIONS: usize = SMR_CONVERSATIONS / 4;
+
+/// Conversations above which none begins about a mapping because its locators are silent: whole networks are so for hours, and what is
+/// told about others has to find room.
+pub const UNREACHED_CONVERSATIONS: usize = SMR_CONVERSATIONS / 2;
+
 /// Least time between Map-Requests for one EID-prefix (RFC 9301, section 5.3).
 pub const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -52,6 +60,19 @@ pub const DISAGREEMENTS: usize = 1024;
 
 /// ITR-RLOCs of a request: the field counts to 32 (RFC 9301, section 5.2).
 pub const ITR_RLOCS: usize = 32;
+
+/// Least time between Map-Requests for one EID-prefix because none of its locators can be reached: a site that is down may be so for days.
+pub const UNREACHED_INTERVAL: Duration = Duration::from_secs(60);
+
+/// EID-prefixes whose Map-Requests for that are counted at once, and so the most that are asked about in a minute.
+pub const UNREACHED: usize = 4096;
+
+/// Addresses of a cached EID-prefix that are asked about, one after the other, since each answer has a part alone: a site may have some
+/// more-specifics side by side, and one that has become many is not searched.
+pub const REST_QUESTIONS: u32 = 4;
+
+/// Mappings that are said to have changed and wait until there is room to ask about them, beside [`SMR_CONVERSATIONS`].
+pub const DOUBTED: usize = 1024;
 
 /// Entries with locators that we remember having installed: all that the packet half's cache holds, since those that are forgotten
 /// here are neither probed nor found by an SMR. One with one locator takes 250 to 300 octets, by the sizes of its parts: 300 MB when

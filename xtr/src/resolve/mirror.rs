@@ -170,6 +170,22 @@ impl Mirror {
         self.inside(prefix).any(|(_, installed)| is_positive(installed))
     }
 
+    /// The first address of `prefix` that is in no known part of it, as a host prefix; `None` if they are all of it.
+    pub(super) fn first_outside_parts(&self, now: Instant, prefix: &EidPrefix) -> Option<EidPrefix> {
+        let of_parts = self.inside(prefix).filter(|(inside, known)| *inside != prefix && known.expires > now);
+        let mut first = prefix.net.network();
+        for (part, _) in of_parts {
+            if part.net.network() > first {
+                break;
+            }
+            // A part of a part ends before it.
+            if part.net.broadcast() >= first {
+                first = next_address(part.net.broadcast())?;
+            }
+        }
+        prefix.net.contains(&first).then(|| EidPrefix::host(prefix.iid, first))
+    }
+
     /// When the first of the mappings of parts of `prefix` ends.
     pub(super) fn first_end_inside(&self, now: Instant, prefix: &EidPrefix) -> Option<Instant> {
         let of_parts = self.inside(prefix).filter(|(inside, _)| *inside != prefix);
@@ -244,6 +260,13 @@ impl Mirror {
     }
 }
 
+fn next_address(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(address) => u32::from(address).checked_add(1).map(|next| IpAddr::V4(next.into())),
+        IpAddr::V6(address) => u128::from(address).checked_add(1).map(|next| IpAddr::V6(next.into())),
+    }
+}
+
 /// Where in the order of EID-prefixes all those lie that are inside `prefix`.
 fn range_of(prefix: &EidPrefix) -> RangeInclusive<EidPrefix> {
     let bound = |address: IpAddr, len: u8| IpNet::new(address, len).map_or(*prefix, |net| EidPrefix { net, ..*prefix });
@@ -251,7 +274,7 @@ fn range_of(prefix: &EidPrefix) -> RangeInclusive<EidPrefix> {
 }
 
 /// The locators of a mapping that packets may go to.
-fn in_use(installed: &Installed) -> impl Iterator<Item = IpAddr> + '_ {
+pub(super) fn in_use(installed: &Installed) -> impl Iterator<Item = IpAddr> + '_ {
     installed.locators.iter().filter_map(|(_, locator)| Locator::usable(locator)).map(|locator| locator.address)
 }
 
@@ -320,6 +343,28 @@ mod tests {
             assert_eq!(taken(Some("10.7.0.0/16"), size), [all[0], all[1]]);
             assert_eq!(taken(Some("2001:db8::/32"), size), [all[7]]);
         }
+    }
+
+    #[test]
+    fn the_first_address_outside_of_all_parts_is_found() {
+        let (now, rloc) = (Instant::now(), IpAddr::from([192, 0, 2, 1]));
+        let prefix = |text: &str| EidPrefix { iid: InstanceId(0), net: text.parse().unwrap() };
+        let first = |whole: &str, parts: &[&str]| {
+            let mut mirror = Mirror::default();
+            parts.iter().chain([&whole]).for_each(|part| insert(&mut mirror, now, prefix(part), &[rloc]));
+            mirror.first_outside_parts(now, &prefix(whole)).map(|eid| eid.net.addr().to_string())
+        };
+        let found = |text: &str| Some(text.to_owned());
+        assert_eq!(first("10.1.0.0/16", &[]), found("10.1.0.0"));
+        assert_eq!(first("10.1.0.0/16", &["10.1.0.0/24", "10.1.2.0/24"]), found("10.1.1.0"));
+        assert_eq!(
+            first("10.1.0.0/16", &["10.1.0.0/17", "10.1.0.0/24", "10.1.5.0/24", "10.1.128.0/24"]),
+            found("10.1.129.0")
+        );
+        assert_eq!(first("10.1.0.0/16", &["10.1.1.0/24"]), found("10.1.0.0"));
+        assert_eq!(first("10.1.0.0/16", &["10.1.0.0/17", "10.1.128.0/17"]), None);
+        assert_eq!(first("255.255.0.0/16", &["255.255.0.0/17", "255.255.128.0/17"]), None);
+        assert_eq!(first("2001:db8::/32", &["2001:db8::/33"]), found("2001:db8:8000::"));
     }
 
     #[test]

@@ -37,6 +37,36 @@ fn uptime() -> Option<Duration> {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).ok()
 }
 
+/// Sleep that is worth speaking of: a Map-Server may have repeated what it tells until it gave up (RFC 9301, section 5.7, asks for three
+/// retransmissions).
+const SLEEP: Duration = Duration::from_secs(30);
+
+/// Tells when the machine has slept.
+#[derive(Debug)]
+pub struct Sleep {
+    /// What both clocks said last: this one, and the one that stands still in a sleep.
+    last: (Instant, Instant),
+}
+
+impl Default for Sleep {
+    fn default() -> Self {
+        Self { last: (now(), Instant::now()) }
+    }
+}
+
+impl Sleep {
+    /// Whether the machine has slept for half a minute or more since this was last asked.
+    pub fn has_been(&mut self) -> bool {
+        self.follow((now(), Instant::now()))
+    }
+
+    fn follow(&mut self, (with, without): (Instant, Instant)) -> bool {
+        let (former_with, former_without) = std::mem::replace(&mut self.last, (with, without));
+        let awake = without.saturating_duration_since(former_without);
+        with.saturating_duration_since(former_with).saturating_sub(awake) >= SLEEP
+    }
+}
+
 /// Rings when it is time by this clock: if that is over after a sleep, then at its end.
 #[derive(Debug)]
 pub struct Alarm {
@@ -116,6 +146,17 @@ mod tests {
         alarm.until(Some(time)).await;
         assert!(now() >= time);
         assert!(tokio::time::timeout(Duration::from_millis(20), alarm.until(None)).await.is_err());
+    }
+
+    #[test]
+    fn only_what_one_clock_is_ahead_of_the_other_is_sleep() {
+        let (start, secs) = (Instant::now(), Duration::from_secs);
+        let mut sleep = Sleep { last: (start, start) };
+        let mut slept = |with, without| sleep.follow((start + secs(with), start + secs(without)));
+        assert!(!slept(600, 600), "nothing was to be done");
+        assert!(!slept(629, 600));
+        assert!(slept(700, 641));
+        assert!(!slept(701, 642), "it is said once");
     }
 
     #[tokio::test]

@@ -14,13 +14,14 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use wire::control::Nonce;
 
 use super::Failure;
-use super::clock::{self, Alarm};
+use super::clock::{self, Alarm, Sleep};
 use super::control_socket::{Ask, Question};
 use super::control_sockets::{ControlSockets, Received};
 use super::embedded::{Embedded, FromMapSystem, cgeid_prefix};
 use super::former::Former;
 use super::identities::{Change, Changes};
 use super::interfaces::{Damper, Locators, Machine, Wanted, Watch};
+use super::kept_locators::KeptLocators;
 use super::led::Led;
 use super::listing::{self, Portion};
 use super::look::{Look, look};
@@ -60,6 +61,8 @@ pub struct ControlPlane {
     pub state: StateFile,
     /// The version of our mappings over restarts.
     pub map_version: KeptVersion,
+    /// The locators that locator-status-bits are of, over restarts.
+    pub kept_locators: KeptLocators,
     /// Of Map-Servers over restarts.
     pub notify_nonces: NotifyNonces<MapSystem>,
     /// Of what is told unasked over restarts.
@@ -100,6 +103,8 @@ pub struct ControlPlane {
     pub moved: Led,
     /// Of what is due next.
     pub alarm: Alarm,
+    /// Of this machine.
+    pub sleep: Sleep,
     /// Says that all may have been lost, and is led again: what others keep on the TUN device may be lacking.
     pub led_again: Arc<Notify>,
 }
@@ -213,6 +218,9 @@ impl ControlPlane {
             machine = seen(&mut self.look) => return Ok(Step::Seen(machine)),
             () = timer => self.control.handle_timeout(clock::now()),
         }
+        if self.sleep.has_been() {
+            self.control.handle(clock::now(), Input::Slept);
+        }
         self.drain();
         Ok(Step::Done)
     }
@@ -294,7 +302,8 @@ impl ControlPlane {
         let is_heard = |rloc: &IpAddr| served.contains(rloc) || former.contains(rloc) || Packets::can_receive(*rloc);
         // Who answers probes where no packet is taken is a black hole.
         let (heard, mut missing): (Vec<_>, Vec<_>) = found.reachable().into_iter().partition(is_heard);
-        if self.former.follow(now, (&served, &heard), |address| machine.is_reachable(address)) {
+        let is_telling = self.control.is_soliciting();
+        if self.former.follow(now, (&served, &heard), is_telling, |address| machine.is_reachable(address)) {
             self.packets.update(Update::FormerRlocs(self.former.addresses()));
         }
         missing.extend(self.sockets.set(&heard, &self.former.addresses()));
@@ -460,6 +469,9 @@ impl ControlPlane {
         self.settle(false);
         if let Err(error) = self.map_version.keep(self.control.database()) {
             tracing::error!(%error, "the map-version is not on disk: a restart would go on with an older one");
+        }
+        if let Err(error) = self.kept_locators.keep(self.control.database(), self.control.is_pausing_status_bits()) {
+            tracing::error!(%error, "the locators are not on disk: a restart would send locator-status-bits too early");
         }
         while let Some(output) = self.control.poll() {
             match output {

@@ -7,30 +7,45 @@ use std::time::{Duration, Instant};
 
 use crate::map_cache::Update;
 
-/// How long, at least: until three EID-prefixes have been told.
+/// How long after the last ITR was told of the change: it asks, and is answered, in this time.
 const TIME: Duration = Duration::from_secs(10);
+/// How long at most: invented ITRs could be told for ever.
+const LONGEST: Duration = Duration::from_secs(60);
 /// How many, the newest ones.
 const MOST: usize = 32;
 
-/// Those of this node, and until when.
+/// Those of this node.
 #[derive(Debug, Default)]
-pub struct Former(Vec<(IpAddr, Instant)>);
+pub struct Former(Vec<Locator>);
+
+/// One of them.
+#[derive(Debug)]
+struct Locator {
+    address: IpAddr,
+    since: Instant,
+    until: Instant,
+}
 
 impl Former {
-    /// The locators were `before`, and are `after`; `is_here` says whether an address is usable still. Whether others are former ones than were.
+    /// The locators were `before`, and are `after`; `is_here` says whether an address is usable still, `is_telling` whether ITRs are still
+    /// told of changes. Whether others are former ones than were.
     pub(super) fn follow(
         &mut self,
         now: Instant,
         (before, after): (&[IpAddr], &[IpAddr]),
+        is_telling: bool,
         is_here: impl Fn(IpAddr) -> bool,
     ) -> bool {
         let known = self.addresses();
-        for address in before.iter().filter(|address| !after.contains(address)) {
-            self.0.retain(|(former, _)| former != address);
-            self.0.push((*address, now + TIME));
+        for address in before.iter().copied().filter(|address| !after.contains(address)) {
+            self.0.retain(|former| former.address != address);
+            self.0.push(Locator { address, since: now, until: now + TIME });
+        }
+        for former in self.0.iter_mut().filter(|former| is_telling && former.until > now) {
+            former.until = (now + TIME).min(former.since + LONGEST);
         }
         // One that is a locator again stays until its time is over, so that no packet is lost between.
-        self.0.retain(|(address, until)| *until > now && is_here(*address));
+        self.0.retain(|former| former.until > now && is_here(former.address));
         let excess = self.0.len().saturating_sub(MOST);
         self.0.drain(..excess);
         self.addresses() != known
@@ -38,7 +53,7 @@ impl Former {
 
     /// Their addresses.
     pub(super) fn addresses(&self) -> Vec<IpAddr> {
-        self.0.iter().map(|(address, _)| *address).collect()
+        self.0.iter().map(|former| former.address).collect()
     }
 }
 
@@ -74,18 +89,33 @@ mod tests {
     fn a_locator_that_was_given_up_is_one_for_a_while_if_its_address_is_here() {
         let (mut former, now) = (Former::default(), Instant::now());
         let after = |seconds| now + Duration::from_secs(seconds);
-        assert!(!former.follow(now, (&[ip(1)], &[ip(1)]), |_| true));
-        assert!(former.follow(now, (&[ip(1), ip(2)], &[ip(3)]), |address| address != ip(2)));
+        assert!(!former.follow(now, (&[ip(1)], &[ip(1)]), false, |_| true));
+        assert!(former.follow(now, (&[ip(1), ip(2)], &[ip(3)]), false, |address| address != ip(2)));
         assert_eq!(former.addresses(), [ip(1)], "the other address has left the machine");
-        assert!(former.follow(after(5), (&[ip(3)], &[ip(1)]), |_| true));
+        assert!(former.follow(after(5), (&[ip(3)], &[ip(1)]), false, |_| true));
         assert_eq!(former.addresses(), [ip(1), ip(3)]);
-        assert!(former.follow(after(10), (&[ip(1)], &[ip(1)]), |_| true));
+        assert!(former.follow(after(10), (&[ip(1)], &[ip(1)]), false, |_| true));
         assert_eq!(former.addresses(), [ip(3)]);
-        assert!(former.follow(after(15), (&[ip(1)], &[ip(1)]), |_| true) && former.addresses().is_empty());
+        assert!(former.follow(after(15), (&[ip(1)], &[ip(1)]), false, |_| true) && former.addresses().is_empty());
         for last in 0..100 {
-            former.follow(now, (&[ip(last)], &[]), |_| true);
+            former.follow(now, (&[ip(last)], &[]), false, |_| true);
         }
         assert_eq!((former.addresses().len(), former.addresses().last()), (MOST, Some(&ip(99))));
+    }
+
+    #[test]
+    fn a_former_locator_stays_until_ten_seconds_after_the_last_itr_was_told_and_no_longer_than_a_minute() {
+        let now = Instant::now();
+        for (told_for, ends) in [(0, 10), (24, 34), (49, 59), (3600, 60)] {
+            let mut former = Former::default();
+            former.follow(now, (&[ip(1)], &[ip(3)]), false, |_| true);
+            let mut stays = (1..100_u64).take_while(|second| {
+                let now = now + Duration::from_secs(*second);
+                former.follow(now, (&[ip(3)], &[ip(3)]), *second <= told_for, |_| true);
+                !former.addresses().is_empty()
+            });
+            assert_eq!(stays.by_ref().last(), Some(ends - 1), "told for {told_for} s");
+        }
     }
 
     #[test]

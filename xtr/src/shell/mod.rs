@@ -19,6 +19,7 @@ mod forwarding;
 pub mod gro_sockets;
 pub mod identities;
 pub mod interfaces;
+pub mod kept_locators;
 pub mod led;
 pub mod life;
 pub mod listing;
@@ -71,7 +72,7 @@ use crate::engine::{self, Control};
 use crate::register::Server;
 use crate::subscribe::{self, Told};
 use crate::transport::MapSystem;
-use clock::Alarm;
+use clock::{Alarm, Sleep};
 use control_plane::ControlPlane;
 use control_socket::{ControlSocket, Question};
 use control_sockets::{ControlSockets, Received};
@@ -79,6 +80,7 @@ use embedded::{Embedded, Identities, KeyFiles, KeyWatch, cgeid_prefix};
 use forwarding::Forwarded;
 use identities::{Change, Changes};
 use interfaces::{Damper, Locators, Machine, Wanted, Watch};
+use kept_locators::KeptLocators;
 use led::{Led, Why};
 use map_version::KeptVersion;
 use netlink::Netlink;
@@ -157,15 +159,21 @@ async fn start(
     let (sender, questions) = mpsc::channel::<Question>(QUESTIONS);
     let windows = Windows::open(metrics, config, map_system.as_ref(), sender)?;
     announce(config, &database, map_system.as_ref());
+    let has_changed = kept.locators.differ_from(&database);
     let control = control(config, &kept.state, database, &own.site, map_system.as_ref())?.having_heard(kept.heard);
+    let mut control = control.having_been_told(clock::now(), kept.told);
+    if has_changed {
+        control.pause_status_bits(clock::now());
+    }
     let plane = ControlPlane {
-        control: control.having_been_told(clock::now(), kept.told),
+        control,
         sockets: underlay.sockets,
         received: underlay.received,
         packets,
         map_system,
         state: kept.state,
         map_version: kept.map_version,
+        kept_locators: kept.locators,
         notify_nonces: kept.notify_nonces,
         told_nonces: kept.told_nonces,
         questions,
@@ -185,6 +193,7 @@ async fn start(
         is_leaving: false,
         pitr: Led::new(Why::Pitr, config),
         moved: Led::new(Why::Moved, config),
+        sleep: Sleep::default(),
         alarm: Alarm::new().map_err(|error| Failure::Machine(format!("a timer: {error}")))?,
         led_again: Arc::default(),
     };
@@ -224,6 +233,7 @@ impl Underlay {
 struct Kept {
     state: StateFile,
     map_version: KeptVersion,
+    locators: KeptLocators,
     notify_nonces: NotifyNonces<MapSystem>,
     heard: Vec<(MapSystem, Nonce)>,
     told_nonces: NotifyNonces<Told>,
@@ -234,9 +244,10 @@ impl Kept {
     fn open(config: &Config) -> Result<Self, Failure> {
         let state = StateFile::open(&config.state_dir)?;
         let map_version = KeptVersion::open(&config.state_dir, config.map_version)?;
+        let locators = KeptLocators::open(&config.state_dir, config.trust.status_bits());
         let (notify_nonces, heard) = NotifyNonces::open(&config.state_dir)?;
         let (told_nonces, told) = NotifyNonces::open(&config.state_dir)?;
-        Ok(Self { state, map_version, notify_nonces, heard, told_nonces, told })
+        Ok(Self { state, map_version, locators, notify_nonces, heard, told_nonces, told })
     }
 }
 

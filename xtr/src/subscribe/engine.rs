@@ -250,9 +250,17 @@ impl Subscriber {
     /// asked again. Where there is none left that waits for one.
     pub fn set_rlocs(&mut self, now: Instant, rlocs: Vec<IpAddr>) {
         self.rlocs = rlocs;
-        if self.rlocs.is_empty() {
-            return;
+        if !self.rlocs.is_empty() {
+            self.ask_for_all(now);
         }
+    }
+
+    /// The machine has slept: Map-Servers to which nothing was acknowledged meanwhile have ended subscriptions (RFC 9437, section 6).
+    pub fn slept(&mut self, now: Instant) {
+        self.ask_for_all(now);
+    }
+
+    fn ask_for_all(&mut self, now: Instant) {
         for prefix in self.table.prefixes() {
             if let Some(mut subscription) = self.take(&prefix) {
                 if matches!(subscription.state, State::Subscribed | State::Asked | State::Unanswered) {

@@ -158,6 +158,25 @@ fn after_a_locator_has_come_or_gone_no_bits_are_sent_for_five_minutes() {
     assert_eq!(xtr.node.control.status_bits(), Some(0b101));
 }
 
+/// The last run had other locators: no version says that of a mapping without one.
+#[test]
+fn after_a_start_with_other_locators_no_bits_are_sent_for_five_minutes() {
+    let mut xtr = Xtr::new(Instant::now(), 0, &trust().with_status_bits(true), 0);
+    xtr.node.control.pause_status_bits(xtr.node.now);
+    let bits = |xtr: &mut Xtr| {
+        xtr.node.control.handle_timeout(xtr.node.now);
+        (xtr.node.control.is_pausing_status_bits(), xtr.node.control.status_bits())
+    };
+    assert_eq!(bits(&mut xtr), (true, None));
+    xtr.node.advance(secs(299));
+    assert_eq!(bits(&mut xtr), (true, None));
+    xtr.node.advance(secs(1));
+    assert_eq!(bits(&mut xtr), (false, Some(0b11)));
+    let mut other = Xtr::new(Instant::now(), 0, &trust(), 0);
+    other.node.control.pause_status_bits(other.node.now);
+    assert_eq!(bits(&mut other), (false, None), "there are none to pause");
+}
+
 /// The locators of the only entry that the packet half was told.
 fn locators_told(node: &mut Node) -> Vec<IpAddr> {
     let updates = node.updates();

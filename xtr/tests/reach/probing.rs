@@ -2,18 +2,19 @@
 //! Locators of others are probed, and left when they fall silent.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use wire::address::{Address, EidPrefix};
 use wire::control::{MapReply, MapRequest, Nonce};
+use wire::record::{Action, LocatorRecord};
 use xtr::engine::Input;
 use xtr::map_cache::{Event, Update};
 use xtr::reach::{Standing, limits};
 use xtr::refusal::Refusal;
 
-use crate::double::{Node, RLOC, prefix, reply_to, secs};
-use crate::{PEER, SITE, answer_from, ip, map, map_sites, millis, next_probe, probe, probe_about};
+use crate::double::{Node, RLOC, WithNegative, prefix, reply_to, secs};
+use crate::{PEER, SITE, answer_from, ip, map, map_sites, millis, next_probe, own, probe, probe_about};
 
 /// A node with a mapping of a site behind [`PEER`], whose first probe waits to be answered.
 fn node_with_mapping() -> (Node, MapRequest) {
@@ -370,4 +371,249 @@ fn a_flood_of_mappings_is_probed_within_bounds() {
     node.advance(secs(10));
     let rate = node.probes.len() as u64 / 10;
     assert!(rate <= u64::from(limits::PROBES_PER_SECOND) + 100, "{rate} a second");
+}
+
+/// Of each request that was sent, the EID-prefix.
+fn asked(node: &mut Node) -> Vec<EidPrefix> {
+    node.requests().into_iter().map(|(_, request)| request.records[0].eid.ip_prefix().unwrap()).collect()
+}
+
+/// The site has come back at another locator, and its xTR knows of no ITR that it could solicit.
+#[test]
+fn the_mapping_system_is_asked_about_a_site_of_which_no_locator_answers() {
+    let (mut node, first) = node_with_mapping();
+    answer_from(&mut node, PEER, answer(&first));
+    node.event(Event::Silent { rloc: ip(PEER) });
+    node.advance(millis(2400));
+    assert_eq!(asked(&mut node), [], "it may only be slow");
+    node.advance(millis(100));
+    let (_, request) = node.requests().remove(0);
+    assert_eq!(request.records[0].eid.ip_prefix(), Some(prefix(SITE)));
+    assert!(!request.smr_invoked && !request.probe);
+    node.updates();
+    let mut reply = reply_to(&request, &[(SITE, 1440)]);
+    reply.records[0].locators[0].rloc = ip("198.51.100.66").into();
+    node.reply(&reply);
+    let (_, entry) = node.upsert();
+    let elsewhere = |to: &[xtr::map_cache::Locator]| to.len() == 1 && to[0].address == ip("198.51.100.66");
+    assert!(matches!(&entry.forwarding, xtr::map_cache::Forwarding::Locators(to) if elsewhere(to)), "{entry:?}");
+    node.advance(secs(300));
+    assert_eq!(asked(&mut node), [], "it has a locator that may be used");
+}
+
+#[test]
+fn a_site_that_stays_silent_costs_a_request_a_minute_and_its_mapping_ends_when_it_would_have() {
+    let (mut node, _) = node_with_mapping();
+    let ends = |node: &Node| node.control.map_cache(node.now).next().map(|(_, entry)| entry.expires);
+    let end = ends(&node);
+    node.event(Event::Silent { rloc: ip(PEER) });
+    let mut requests = 0;
+    for _ in 0..600 {
+        node.advance(secs(1));
+        for (_, request) in node.requests() {
+            requests += 1;
+            node.reply(&reply_to(&request, &[(SITE, 1440)]));
+        }
+    }
+    assert!((5..=10).contains(&requests), "{requests} in ten minutes");
+    assert_eq!(ends(&node), end);
+    node.event(Event::Refresh { prefix: prefix(SITE) });
+    let (_, request) = node.requests().remove(0);
+    node.reply(&reply_to(&request, &[(SITE, 1440)]));
+    assert!(ends(&node) > end, "packets still go there");
+}
+
+#[test]
+fn a_mapping_with_a_locator_that_answers_is_not_asked_about() {
+    let mut node = Node::plain();
+    let (_, request) = node.miss("2001:db8:b::2/128");
+    let mut reply = reply_to(&request, &[(SITE, 1440)]);
+    reply.records[0].locators.push(LocatorRecord::new(ip("198.51.100.66"), 2, 1));
+    node.reply(&reply);
+    node.event(Event::Silent { rloc: ip(PEER) });
+    node.advance(secs(120));
+    assert_eq!((standing(&node), asked(&mut node)), (Standing::Down, vec![]));
+    node.event(Event::Silent { rloc: ip("198.51.100.66") });
+    node.advance(secs(3));
+    assert_eq!(asked(&mut node), [prefix(SITE)], "now none is left");
+}
+
+#[test]
+fn of_thousands_of_mappings_that_share_a_silent_locator_all_are_asked_about_within_bounds() {
+    let mut node = Node::plain();
+    let sites = 1000;
+    for site in 0..sites {
+        let net = format!("10.{}.{}.", 100 + site / 250, site % 250);
+        map(&mut node, &format!("{net}1/32"), &format!("{net}0/24"));
+        if site % 250 == 249 {
+            node.advance(secs(2));
+        }
+    }
+    node.requests();
+    node.event(Event::Silent { rloc: ip(PEER) });
+    node.advance(millis(2500));
+    let mut times: std::collections::BTreeMap<EidPrefix, Vec<Duration>> = std::collections::BTreeMap::new();
+    let start = node.now;
+    for _ in 0..1200 {
+        let requests = node.requests();
+        assert!(requests.len() <= xtr::resolve::limits::SMR_CONVERSATIONS, "{} at once", requests.len());
+        for (_, request) in requests {
+            let eid = request.records[0].eid.ip_prefix().unwrap();
+            times.entry(eid).or_default().push(node.now - start);
+            node.reply(&reply_to(&request, &[(&eid.net.to_string(), 1440)]));
+        }
+        node.advance(millis(100));
+    }
+    assert_eq!(times.len(), sites);
+    let is_slow = |times: &Vec<Duration>| times.windows(2).all(|two| two[1] - two[0] >= secs(60));
+    assert!(times.values().all(is_slow), "{times:?}");
+}
+
+#[test]
+fn a_suspected_locator_that_there_was_no_room_for_is_probed_when_there_is() {
+    let mut node = Node::plain();
+    map(&mut node, "10.99.0.1/32", "10.99.0.0/24");
+    map_sites(&mut node, limits::TARGETS - 1);
+    map(&mut node, "2001:db8:77::2/128", "2001:db8:77::/48");
+    let (_, request) = node.miss("2001:db8:b::2/128");
+    let mut reply = reply_to(&request, &[(SITE, 1440)]);
+    reply.records[0].locators[0].rloc = ip("203.0.113.9").into();
+    node.reply(&reply);
+    assert_eq!(node.refused(Refusal::LocatorTableFull), 1);
+    node.event(Event::Silent { rloc: ip("203.0.113.9") });
+    let is_probed = |node: &Node| node.control.probed_locators(node.now).any(|one| one.address == ip("203.0.113.9"));
+    assert!(!is_probed(&node), "there is no room");
+    for own in ["10.99.0.0/24", "2001:db8:77::/48"] {
+        node.event(Event::Refresh { prefix: prefix(own) });
+        let (_, request) = node.requests().pop().unwrap();
+        let mut reply = reply_to(&request, &[(own, 1440)]);
+        reply.records[0].locators[0].rloc = ip("198.18.0.1").into();
+        node.reply(&reply);
+    }
+    node.advance(secs(40));
+    node.probes.clear();
+    node.event(Event::Silent { rloc: ip("203.0.113.9") });
+    assert!(is_probed(&node));
+    assert!(node.probes.iter().any(|(_, to, _)| to.ip() == ip("203.0.113.9")), "at once");
+    let limit = node.control.probed_locators(node.now).count();
+    assert_eq!(limit, limits::TARGETS);
+}
+
+#[test]
+fn a_node_without_a_locator_asks_about_nobody_and_begins_again_when_it_has_one() {
+    let (mut node, _) = node_with_mapping();
+    node.event(Event::Silent { rloc: ip(PEER) });
+    node.advance(secs(3));
+    let (_, request) = node.requests().remove(0);
+    node.reply(&reply_to(&request, &[(SITE, 1440)]));
+    node.input(Input::Locators(vec![]));
+    node.advance(secs(200));
+    assert_eq!((asked(&mut node), node.refused(Refusal::NoLocatorOfFamily)), (vec![], 0));
+    node.input(Input::Locators(vec![own(RLOC)]));
+    assert_eq!(asked(&mut node), [prefix(SITE)]);
+}
+
+/// Its only xTR begins anew in an orderly way: what it has registered is gone until it is back.
+#[test]
+fn a_site_that_was_withdrawn_is_sent_to_again_as_soon_as_its_locator_answers() {
+    for hole in [SITE, "2001:db8::/33"] {
+        let (mut node, first) = node_with_mapping();
+        answer_from(&mut node, PEER, answer(&first));
+        node.event(Event::Silent { rloc: ip(PEER) });
+        node.advance(millis(2500));
+        node.updates();
+        let mut asked = Vec::new();
+        for second in 0..100 {
+            for (_, request) in node.requests() {
+                asked.push(second);
+                node.reply(&reply_to(&request, &[]).with_negative(hole, Action::NativelyForward, 15));
+            }
+            node.advance(secs(1));
+        }
+        assert_eq!(node.updates(), [], "its packets leave natively nowhere");
+        assert!(asked.len() == 2 && asked[1] - asked[0] >= 60, "{asked:?}");
+        let (.., last) = node.probes.pop().unwrap();
+        answer_from(&mut node, PEER, answer(&last));
+        assert_eq!((node.updates(), standing(&node)), (reachable(true), Standing::Up));
+    }
+}
+
+/// The first address is another's, whose mapping is cached as it is: that answers nothing of the rest.
+#[test]
+fn a_site_with_a_cached_more_specific_of_another_at_its_beginning_is_asked_about_behind_that() {
+    let elsewhere = "198.51.100.66";
+    let mapping = |node: &Node| {
+        let known = node.control.map_cache(node.now).find(|(eid, _)| **eid == prefix(SITE));
+        known.map(|(_, entry)| (entry.locators[0].0, entry.expires))
+    };
+    for says in [Some(PEER), Some(elsewhere), None] {
+        let (mut node, _) = node_with_mapping();
+        let of_part = |request: &MapRequest| {
+            let mut reply = reply_to(request, &[("2001:db8:b::/64", 1440)]);
+            reply.records[0].locators[0].rloc = ip("198.51.100.65").into();
+            reply
+        };
+        let (_, request) = node.miss("2001:db8:b::3/128");
+        node.reply(&of_part(&request));
+        let before = mapping(&node);
+        node.event(Event::Silent { rloc: ip(PEER) });
+        node.advance(secs(3));
+        let (_, request) = node.requests().remove(0);
+        assert_eq!(request.records[0].eid.ip_prefix(), Some(prefix(SITE)));
+        node.reply(&of_part(&request));
+        let (_, request) = node.requests().remove(0);
+        assert_eq!(request.records[0].eid.ip_prefix(), Some(prefix("2001:db8:b:1::/128")));
+        if let Some(says) = says {
+            let mut reply = reply_to(&request, &[(SITE, 1440)]);
+            reply.records[0].locators[0].rloc = ip(says).into();
+            node.reply(&reply);
+        } else {
+            node.reply(&reply_to(&request, &[]).with_negative("2001:db8:b:1::/64", Action::NativelyForward, 15));
+        }
+        node.advance(secs(20));
+        match says {
+            Some(says) if says == elsewhere => assert_eq!(mapping(&node).unwrap().0, ip(elsewhere)),
+            _ => assert_eq!(mapping(&node), before, "{says:?}: it lives no longer, nor shorter"),
+        }
+    }
+}
+
+/// So many mappings of sites behind [`PEER`], which is silent as the mapping system is.
+fn node_with_silent_sites(sites: usize) -> Node {
+    let mut node = Node::plain();
+    for site in 0..sites {
+        let net = format!("10.{}.{}.", 100 + site / 250, site % 250);
+        map(&mut node, &format!("{net}1/32"), &format!("{net}0/24"));
+    }
+    node.advance(secs(2));
+    node.requests();
+    node.event(Event::Silent { rloc: ip(PEER) });
+    node
+}
+
+#[test]
+fn mappings_that_nobody_answers_for_leave_room_for_what_others_say() {
+    let mut node = node_with_silent_sites(600);
+    node.advance(secs(20));
+    for last in 0..100 {
+        node.advance(secs(1));
+        let eid = EidPrefix::host(prefix(SITE).iid, IpAddr::from([10, 200, 0, last]));
+        node.event(Event::Source { eid, rloc: ip("203.0.113.66") });
+    }
+    assert_eq!(node.refused(Refusal::RequestTableFull), 0);
+}
+
+/// Nobody rests because of a question that was asked for no packet's sake.
+#[test]
+fn a_mapping_that_nobody_answers_for_is_refreshed_as_any_other() {
+    let mut node = node_with_silent_sites(1);
+    let mut tries = 0;
+    while tries <= xtr::resolve::limits::RETRANSMISSIONS {
+        node.advance(millis(100));
+        tries += u32::try_from(asked(&mut node).len()).unwrap();
+    }
+    node.advance(xtr::resolve::limits::LONGEST_RETRY);
+    node.event(Event::Refresh { prefix: prefix("10.100.0.0/24") });
+    node.advance(secs(1));
+    assert_eq!((asked(&mut node).last(), node.refused(Refusal::RequestPaused)), (Some(&prefix("10.100.0.0/24")), 0));
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Who sends to us hears of a change of our mappings.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use wire::control::auth::{self, Algorithm, TagForm};
@@ -8,6 +9,7 @@ use wire::control::{ControlMessage, MapNotify, MapRequest, Nonce};
 use xtr::database::OwnLocator;
 use xtr::engine::Input;
 use xtr::map_cache::{Event, Forwarding};
+use xtr::reach::limits;
 use xtr::refusal::Refusal;
 use xtr::transport::MapSystem;
 
@@ -42,7 +44,10 @@ fn who_asked_or_sent_lately_is_solicited_once_the_map_server_knows_the_new_locat
     let both = |prefix: &str| ["198.51.100.7", "198.51.100.8"].map(|itr| (itr.to_owned(), prefix.to_owned()));
     assert_eq!(told, both("10.1.0.0/16"));
     node.advance(secs(3));
-    assert_eq!(solicited(&mut node), both("2001:db8:a::/48"), "a Map-Server may have answered for it");
+    let mut told = solicited(&mut node);
+    assert_eq!(told[0].0, "198.51.100.8", "of one that has merely asked nothing shows that it is there");
+    told.sort();
+    assert_eq!(told, both("2001:db8:a::/48"), "a Map-Server may have answered for it");
     node.advance(secs(100));
     assert_eq!(solicited(&mut node).len(), 4, "each is said once more");
     assert_eq!(node.control.counts().smrs_sent, 8);
@@ -162,6 +167,23 @@ fn an_itr_is_solicited_from_the_locator_of_ours_that_it_is_reached_from() {
     assert_eq!(count(&told, stranger, first), prefixes, "its way may be another");
 }
 
+/// As long as it does the former locator is not closed.
+#[test]
+fn a_site_of_many_eid_prefixes_solicits_until_the_last_of_them_is_told() {
+    let prefixes: Vec<String> = (1..=6).map(|site| format!("10.{site}.0.0/16")).collect();
+    let prefixes: Vec<&str> = prefixes.iter().map(String::as_str).collect();
+    let mut node = Node::new(&prefixes, &[RLOC], vec![], vec![]);
+    node.input(Input::PacketsFrom(&[ip(PEER)]));
+    assert!(!node.control.is_soliciting());
+    node.input(Input::Locators(vec![own("192.0.2.77")]));
+    let times = prefixes.len() * limits::TIMES_TOLD;
+    for told in 1..times {
+        assert_eq!((node.smrs.len(), node.control.is_soliciting()), (told, true));
+        node.advance(limits::SMR_INTERVAL);
+    }
+    assert_eq!((node.smrs.len(), node.control.is_soliciting()), (times, false));
+}
+
 #[test]
 fn of_an_uplink_that_is_removed_the_other_tells() {
     let mut node = Node::new(&["10.1.0.0/16"], &["192.0.2.1", "192.0.2.129"], vec![], vec![]);
@@ -171,4 +193,27 @@ fn of_an_uplink_that_is_removed_the_other_tells() {
     node.advance(secs(10));
     let told: Vec<_> = node.smrs.iter().map(|(from, to, _)| (to.ip(), *from)).collect();
     assert_eq!(told, [(ip("198.51.100.7"), ip("192.0.2.129")); 2]);
+}
+
+/// Source and ITR-RLOC are the same, as of one that asks for itself, and both invented.
+#[test]
+fn a_flood_of_invented_itrs_keeps_none_out_that_answers_probes_or_sends_packets() {
+    let mut lab = Lab::new();
+    lab.run(secs(5));
+    let node = &mut lab.near;
+    node.input(Input::PacketsFrom(&[ip("203.0.113.7")]));
+    ask(node, PEER, "10.1.2.3/32");
+    for number in 0..5000u16 {
+        let [high, low] = number.to_be_bytes();
+        ask(node, &IpAddr::from([198, 18, high, low]).to_string(), "10.1.2.3/32");
+    }
+    node.input(Input::PacketsFrom(&[ip("203.0.113.8")]));
+    node.smrs.clear();
+    node.input(Input::Locators(vec![own("192.0.2.77")]));
+    node.advance(secs(1));
+    let first: Vec<IpAddr> = node.smrs.iter().take(3).map(|(_, to, _)| to.ip()).collect();
+    assert_eq!(first, [PEER, "203.0.113.7", "203.0.113.8"].map(ip), "they are told, and first");
+    node.advance(secs(60));
+    let told: BTreeSet<IpAddr> = node.smrs.iter().map(|(_, to, _)| to.ip()).collect();
+    assert_eq!(told.len(), 3 + limits::UNPROVEN_ITRS);
 }

@@ -429,3 +429,16 @@ fn another_key_is_taken_over_and_who_was_not_understood_is_asked_anew() {
     node.bytes(SERVER, &sealed(&notify(again.nonce.0, vec![record(SITE, &[SECOND])]), &newer));
     assert_eq!(state(&node), Some(State::Subscribed));
 }
+
+/// What a Map-Server told in the sleep was not acknowledged, so that it has ended the subscription (RFC 9437, section 6).
+#[test]
+fn after_a_sleep_what_is_subscribed_to_is_asked_for_at_once() {
+    let (mut node, last) = subscribed();
+    node.advance(secs(300));
+    node.sent.clear();
+    node.input(Input::Slept);
+    let asked: Vec<_> = asked(&mut node).iter().map(|request| request.nonce.0).collect();
+    assert_eq!(asked, [last + 1]);
+    tell(&mut node, &notify(last + 1, vec![record(SITE, &[SECOND])]));
+    assert_eq!((state(&node), led_to(&node, "2001:db8:b::2")), (Some(State::Subscribed), vec![SECOND.to_owned()]));
+}

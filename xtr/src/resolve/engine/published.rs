@@ -91,7 +91,7 @@ impl Resolver {
     }
 
     /// Whether the mapping of exactly this prefix is cached as a record has it.
-    fn is_known(&self, now: Instant, prefix: EidPrefix, record: &MappingRecord) -> bool {
+    pub(super) fn is_known(&self, now: Instant, prefix: EidPrefix, record: &MappingRecord) -> bool {
         let known = self.mirror.get(now, &prefix).filter(|known| !known.locators.is_empty());
         known.is_some_and(|known| self.config.policy.says_the_same(record, known))
     }
@@ -112,7 +112,7 @@ impl Resolver {
         let accepted = self.config.policy.accept(answer, buries, &mut self.tally)?;
         let says_the_same = |entry: &Accepted<'_>| self.is_known(now, entry.prefix, entry.record);
         if extends || !accepted.iter().all(says_the_same) {
-            self.install(now, via, asked, proven, &accepted);
+            self.install(now, via, (asked, false), proven, &accepted);
             accepted.iter().filter(|_| proven).for_each(|entry| self.mirror.mark_secured(&entry.prefix));
         }
         Ok(())

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Mappings in doubt: somebody says that they have changed (RFC 9301, section 6.1), or no locator of theirs can be reached. Neither proves
+//! anything, so the mapping system is asked, and only about what is cached.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use wire::address::EidPrefix;
+use wire::control::MapRequest;
+
+use super::Resolver;
+use crate::refusal::Refusal;
+use crate::resolve::conversation::Cause;
+use crate::resolve::limits;
+use crate::resolve::mirror::in_use;
+
+impl Resolver {
+    /// A locator of the mapping of exactly each of these prefixes does not answer. If none that `is_usable` is left the site may have come
+    /// back with others, and not know who has these: the mapping system is asked, once a minute, as long as there is room. Whether it is
+    /// asked now.
+    pub fn unreached(&mut self, now: Instant, prefixes: &[EidPrefix], is_usable: impl Fn(IpAddr) -> bool) -> bool {
+        if prefixes.is_empty() || !self.has_room(limits::UNREACHED_CONVERSATIONS) {
+            return false;
+        }
+        let mut is_asked = false;
+        for prefix in prefixes {
+            is_asked |= self.conversations.len() < limits::UNREACHED_CONVERSATIONS
+                && self.is_lost(now, prefix, &is_usable)
+                && !self.conversations.contains_key(prefix)
+                && self.unreached.allow(now, *prefix)
+                && self.want(now, *prefix, Cause::Unreached).is_ok();
+        }
+        is_asked
+    }
+
+    fn is_lost(&self, now: Instant, prefix: &EidPrefix, is_usable: impl Fn(IpAddr) -> bool) -> bool {
+        let installed = self.mirror.get(now, prefix);
+        installed.is_some_and(|installed| in_use(installed).next().is_some() && !in_use(installed).any(is_usable))
+    }
+
+    /// An SMR names the changed EID as its source (RFC 9301, section 6.1; its record then is one of ours). It proves
+    /// nothing, so the mapping system is asked, and only about what is cached.
+    pub(super) fn on_smr(&mut self, now: Instant, message: &MapRequest) -> Result<(), Refusal> {
+        let of_records =
+            || message.records.iter().take(limits::SMR_RECORDS).filter_map(|record| record.eid.ip_prefix());
+        let from_source = message.source_eid.ip().map(|address| {
+            let iid = of_records().next().map(|prefix| prefix.iid);
+            EidPrefix::host(iid.unwrap_or_default(), address)
+        });
+        // Whoever names changed EIDs in the records may name several: a receiver processes all (RFC 9301, section 5.2).
+        let changed: Vec<EidPrefix> = from_source.into_iter().chain(of_records()).collect();
+        if changed.is_empty() {
+            return Err(Refusal::RequestWithoutRecord);
+        }
+        let cached = changed.iter().filter_map(|changed| self.mirror.positive_round(now, changed));
+        let cached: BTreeSet<EidPrefix> = cached.collect();
+        if cached.is_empty() {
+            return Err(Refusal::SmrNotCached);
+        }
+        for prefix in cached {
+            let is_allowed = self.smrs.allow(now, prefix);
+            let asked = if is_allowed { self.doubt(now, prefix) } else { Err(Refusal::SmrRateLimited) };
+            if let Err(refusal) = asked {
+                self.tally.count(refusal);
+            }
+        }
+        Ok(())
+    }
+
+    /// An SMR is said twice and no more (nobody acknowledges one): where there is no room now it is asked about as soon as there is.
+    fn doubt(&mut self, now: Instant, prefix: EidPrefix) -> Result<(), Refusal> {
+        if self.doubted.contains(&prefix) {
+            return Ok(());
+        }
+        match self.want(now, prefix, Cause::Smr) {
+            Err(Refusal::RequestTableFull) => self.wait_for_room(prefix),
+            asked => asked,
+        }
+    }
+
+    fn wait_for_room(&mut self, prefix: EidPrefix) -> Result<(), Refusal> {
+        if self.doubted.len() >= limits::DOUBTED {
+            return Err(Refusal::RequestTableFull);
+        }
+        self.doubted.push_back(prefix);
+        Ok(())
+    }
+
+    /// Nobody has answered, and the rest is over: it is asked about again, behind all others that wait for that.
+    pub(super) fn doubt_on(&mut self, now: Instant, prefix: EidPrefix) -> Result<(), Refusal> {
+        if self.doubted.is_empty() && self.has_room(limits::DOUBTED_CONVERSATIONS) {
+            return self.ask(now, prefix);
+        }
+        self.conversations.remove(&prefix);
+        self.forget_keys(&prefix);
+        self.wait_for_room(prefix)
+    }
+
+    /// Asks about what has waited for room, as far as there is any. Whether something is asked about.
+    pub(super) fn ask_about_doubted(&mut self, now: Instant) -> bool {
+        let mut is_asked = false;
+        while !self.doubted.is_empty() && self.has_room(limits::DOUBTED_CONVERSATIONS) {
+            let Some(prefix) = self.doubted.pop_front() else { break };
+            // What is gone meanwhile is asked for when it is needed.
+            if self.mirror.get(now, &prefix).is_some() {
+                is_asked |= self.want(now, prefix, Cause::Smr).is_ok();
+            }
+        }
+        is_asked
+    }
+}
