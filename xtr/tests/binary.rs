@@ -85,8 +85,11 @@ fn an_xtr_id_of_decimal_digits_is_none_the_less_text() {
     for id in ["00000000000000000000000000000001", "12345678901234567890123456789012"] {
         assert_eq!(check(id).0, Some(0), "{id}: {}", check(id).1);
     }
-    let (status, error) = check("000000000000000000000000001");
-    assert!(status == Some(2) && error.contains("is not 32 hexadecimal digits"), "{error}");
+    // The first two are short enough to be taken for numbers.
+    for id in ["7", "00000000000000000001", "1e3", "000000000000000000000000001", "0a"] {
+        let (status, error) = check(id);
+        assert!(status == Some(2) && error.contains("32 hexadecimal digits"), "{id}: {error}");
+    }
 }
 
 #[test]

@@ -8,9 +8,9 @@
 mod installed;
 mod namespace;
 
-use std::io::Read as _;
-use std::net::{TcpListener, UdpSocket};
-use std::os::unix::net::UnixDatagram;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -547,6 +547,22 @@ fn a_start_names_a_port_that_it_may_not_have() {
             assert!(said.contains(part), "{part}: {said}");
         }
         assert_eq!(ours(), Vec::<String>::new());
+        // Whoever checks may have the capability.
+        let check = |port: u16| {
+            let metrics = format!("127.0.0.1:{port}");
+            ask(directory.path(), &[PLAIN, &["check", "--rloc", RLOC, "--metrics", &metrics]].concat())
+        };
+        let refused = |port: u16| {
+            let output = check(port);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(3), "{said}");
+            said
+        };
+        assert_eq!(refused(80).trim_end(), said.lines().last().unwrap(), "as the start says it");
+        std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "80").unwrap();
+        assert!(check(80).status.success() && check(0).status.success());
+        assert!(refused(79).contains("a port from 80 is needed"));
+        Node::start(directory.path(), &arguments).end();
     });
 }
 
@@ -607,29 +623,134 @@ fn a_metrics_port_that_another_has_is_refused_before_anything_is_made() {
         assert!(check(&metrics).status.success());
         let mut node = Node::start(directory.path(), &["--metrics", &metrics]);
         assert!(check(&metrics).status.success(), "the node that runs has it");
+        let elsewhere = tempfile::tempdir().unwrap();
+        let second = command(elsewhere.path(), &["--metrics", &metrics, "--tun", "other"]).output().unwrap();
+        let said = String::from_utf8_lossy(&second.stderr);
+        assert!(second.status.code() == Some(3) && said.contains("only one lisp-xtr can run"), "{said}");
         node.end();
     });
+}
+
+#[test]
+fn who_may_not_ask_whether_a_node_runs_is_warned_of_its_metrics_port() {
+    in_namespace(&[RLOC], || {
+        let directory = tempfile::tempdir().unwrap();
+        let metrics = ["--metrics", "192.0.2.1:9434"];
+        let mut node = Node::start(directory.path(), &[PLAIN, &metrics].concat());
+        let check = || {
+            let mut check = as_nobody(directory.path(), "", &[PLAIN, &metrics, &["check"]].concat());
+            check.stdout(Stdio::piped()).output().unwrap()
+        };
+        let checked = check();
+        let said = String::from_utf8_lossy(&checked.stdout);
+        assert!(checked.status.success(), "{checked:?}");
+        assert!(said.contains("Warning: --metrics 192.0.2.1:9434 is in use") && said.contains("Permission"), "{said}");
+        node.end();
+        let checked = check();
+        assert!(checked.status.success() && !String::from_utf8_lossy(&checked.stdout).contains("Warning"));
+    });
+}
+
+/// A look at what was wanted before the reload sees what comes while the reload reads the machine; what is wanted now is to be looked at again.
+#[test]
+fn what_comes_while_a_reload_reads_the_machine_is_seen() {
+    in_namespace(&[RLOC], || {
+        for command in [
+            "link add up0 type veth peer name up1",
+            "link set up0 up",
+            "link set up1 up",
+            "-4 addr add 198.51.100.7/24 dev up0",
+            "-4 route add default dev up0",
+            "-6 route add default dev up0",
+        ] {
+            ip(command);
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let (config, log) = (directory.path().join("xtr.toml"), directory.path().join("log"));
+        let plain = "map-resolver = [\"127.0.0.1\"]\neid-prefix = [\"2001:db8:a::/48\"]\n";
+        std::fs::write(&config, format!("{plain}rloc = [\"198.51.100.7\"]\n")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"));
+        command.arg("--config").arg(&config).args(["--tun", TUN, "--state-dir"]).arg(directory.path().join("state"));
+        let mut node = Node(command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap());
+        let rlocs = || {
+            let shown = show(directory.path(), &["show", "locators"])?;
+            Some(shown["locators"].as_array()?.iter().map(|row| row["address"].clone()).collect::<Vec<_>>())
+        };
+        assert_eq!(wait_for("node", rlocs), ["198.51.100.7"]);
+        // To read them takes longer than to look at an address that is named, and longer than the pause before that look.
+        add_routes(100_000);
+        std::fs::write(&config, plain).unwrap();
+        node.signal(Signal::SIGHUP);
+        std::thread::sleep(Duration::from_millis(100));
+        ip("-6 addr add 2001:db8:77::1/64 dev up0 nodad");
+        wait_for("reload", || {
+            std::fs::read_to_string(&log).unwrap().contains("the configuration was read again").then_some(())
+        });
+        wait_for("locator", || (rlocs()? == ["198.51.100.7", "2001:db8:77::1"]).then_some(()));
+        node.end();
+    });
+}
+
+fn add_routes(number: u32) {
+    let route = |number: u32| format!("route add {}/32 dev up0\n", Ipv4Addr::from(0x0a80_0000 + number));
+    let mut batch = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    batch.stdin.take().unwrap().write_all((0..number).map(route).collect::<String>().as_bytes()).unwrap();
+    assert!(batch.wait().unwrap().success());
 }
 
 #[test]
 fn a_node_that_goes_away_reads_nothing_again() {
     in_namespace(&[RLOC], || {
         let directory = tempfile::tempdir().unwrap();
-        let key = directory.path().join("key.toml");
+        let file = |name: &str| directory.path().join(name);
+        let (key, config, log, notify) = (file("key.toml"), file("xtr.toml"), file("log"), file("notify"));
         std::fs::write(&key, "algorithm = \"hkdf-sha256\"\nsecret = \"a secret\"\n").unwrap();
-        // Of the Map-Server nothing is heard, so that the node waits for a while to be let go.
-        let plain =
-            ["--eid-prefix", "2001:db8:a::/48", "--map-server", "127.0.0.1", "--key-file", key.to_str().unwrap()];
-        let mut node = Node::start(directory.path(), &plain);
-        assert!(ask(directory.path(), &["reload"]).status.success());
+        // It says nothing, so that the node waits for a while to be let go.
+        let server = UdpSocket::bind(("127.0.0.1", 4342)).unwrap();
+        let configure = |prefix: &str| {
+            let text = format!("map-server = [\"127.0.0.1\"]\nkey-file = [{key:?}]\neid-prefix = [{prefix:?}]\n");
+            std::fs::write(&config, text).unwrap();
+        };
+        let manager = UnixDatagram::bind(&notify).unwrap();
+        manager.set_read_timeout(Some(PATIENCE)).unwrap();
+        configure("2001:db8:a::/48");
+        let mut command = command(directory.path(), &["--config", config.to_str().unwrap()]);
+        command.env("NOTIFY_SOCKET", &notify).stderr(std::fs::File::create(&log).unwrap());
+        let mut node = Node(command.spawn().unwrap());
+        wait_for("answer", || show(directory.path(), &["show", "locators"]));
+        let connect = || UnixStream::connect(directory.path().join("state/control.sock")).unwrap();
+        // An answer that is cut off is that of a node which has ended.
+        let reload = |mut stream: UnixStream| {
+            let mut answer = String::new();
+            let _ = stream.write_all(b"\"reload\"\n").and_then(|()| stream.read_to_string(&mut answer));
+            answer
+        };
+        let taken_over = |times: usize| {
+            let said = std::fs::read_to_string(&log).unwrap();
+            assert_eq!(said.matches("the configuration was read again").count(), times, "{said}");
+        };
+        assert!(reload(connect()).contains("locators"));
+        taken_over(1);
+        configure("2001:db8:b::/48");
+        let connected = connect();
         node.signal(Signal::SIGTERM);
-        let refused = wait_for("farewell", || {
-            let output = ask(directory.path(), &["reload"]);
-            (!output.status.success()).then_some(output)
-        });
-        let said = String::from_utf8_lossy(&refused.stderr);
-        assert!(refused.status.code() == Some(1) && said.contains("this node is going away"), "{said}");
+        let mut said = [0; 512];
+        while !said.starts_with(b"STOPPING=1") {
+            manager.recv(&mut said).unwrap();
+        }
+        let refused = reload(connected);
+        assert!(refused.is_empty() || refused.contains("going away"), "{refused}");
+        node.signal(Signal::SIGHUP);
         assert!(node.0.wait().unwrap().success());
+        taken_over(1);
+        server.set_nonblocking(true).unwrap();
+        let (mut registers, mut message) = (0, [0; 2048]);
+        while let Ok((length, _)) = server.recv_from(&mut message) {
+            registers += 1;
+            let is_new = message[..length].windows(6).any(|octets| octets == [0x20, 0x01, 0x0d, 0xb8, 0, 0x0b]);
+            assert!(!is_new, "it registers what is in the file now");
+        }
+        assert!(registers > 0);
     });
 }
 

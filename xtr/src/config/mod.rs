@@ -145,6 +145,7 @@ struct Written {
     #[serde(deserialize_with = "values::list")]
     rtr_at: Vec<IpAddr>,
     site_id: Option<u64>,
+    #[serde(deserialize_with = "values::xtr_id")]
     xtr_id: Option<String>,
     #[serde(deserialize_with = "values::list")]
     subscribe: Vec<IpAddr>,

@@ -160,6 +160,17 @@ pub(super) fn tier<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tier, D
         .map_err(|_| de::Error::custom(format!("{text:?} is neither auto, 0 nor 1")))
 }
 
+/// An xTR-ID, as it is written. What an environment variable gives as a number has too few digits to be one.
+pub(super) fn xtr_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "32 hexadecimal digits expected")]
+    enum Written {
+        Text(String),
+    }
+    let Written::Text(text) = Written::deserialize(deserializer)?;
+    Ok(Some(text))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

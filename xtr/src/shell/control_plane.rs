@@ -22,6 +22,7 @@ use super::former::Former;
 use super::identities::{Change, Changes};
 use super::interfaces::{Damper, Locators, Machine, Wanted, Watch};
 use super::kept_locators::KeptLocators;
+use super::lacking::Lacking;
 use super::led::Led;
 use super::listing::{self, Portion};
 use super::look::{Look, look};
@@ -85,8 +86,8 @@ pub struct ControlPlane {
     pub wanted: Wanted,
     /// The locators as they are.
     pub locators: Locators,
-    /// What of that the machine lacks, a sentence each.
-    pub lacking: Vec<String>,
+    /// What of that the machine lacks.
+    pub lacking: Lacking,
     /// Which of them have gone lately.
     pub damper: Damper,
     /// Those that they were a moment ago.
@@ -291,8 +292,8 @@ impl ControlPlane {
                 return self.watch.again();
             }
         };
-        self.say_lacking(machine.lacks(&self.wanted));
         let now = clock::now();
+        self.lacking.take(now, machine.lacks(&self.wanted)).iter().for_each(|lack| tracing::warn!("{lack}"));
         let mut found = self.damper.locators(now, machine.clone(), &self.wanted, &self.locators);
         if let Some(due) = self.damper.due() {
             self.watch.again_in(due.saturating_duration_since(now));
@@ -332,12 +333,6 @@ impl ControlPlane {
             system.readdress(&self.control.database().preferred_rlocs());
         }
         self.drain();
-    }
-
-    /// What the operator has named and the machine lacks is told once, until it is there.
-    fn say_lacking(&mut self, lacking: Vec<String>) {
-        lacking.iter().filter(|lack| !self.lacking.contains(lack)).for_each(|lack| tracing::warn!("{lack}"));
-        self.lacking = lacking;
     }
 
     /// Takes an input, and does what follows at once.
@@ -407,7 +402,7 @@ impl ControlPlane {
         let mut answer = show::answer(table, &self.control, clock::now(), &counters);
         show::add_sent(table, &mut answer, &self.locators());
         if table == Table::Locators {
-            answer["lacking"] = self.lacking.clone().into();
+            answer["lacking"] = self.lacking.now().into();
         }
         self.answer(table, answer, to);
     }

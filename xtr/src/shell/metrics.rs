@@ -41,10 +41,12 @@ use crate::register::limits::FORGOTTEN;
 
 /// Prefix of the names of this router.
 const PREFIX: &str = "lisp_xtr";
-/// From this port on nobody needs CAP_NET_BIND_SERVICE, unless an administrator has set another one.
+/// From this port on nobody needs CAP_NET_BIND_SERVICE (ip_unprivileged_port_start of ip(7)): as the administrator has set it, or else this.
+const FIRST_FREE_PORT_FILE: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
 const FIRST_FREE_PORT: u16 = 1024;
 /// How long the router may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Listens at the address that the configuration names, if it names one; nobody is answered yet.
 ///
 /// # Errors
@@ -55,22 +57,34 @@ pub(super) async fn listen(config: &Config) -> Result<Option<TcpListener>, Failu
     listener.map(Some).map_err(|error| Failure::Machine(format!("{error:#}{}", advice(address, &error))))
 }
 
-/// Whether a node of this configuration could listen there; one that runs does already.
+/// Whether a node of this configuration could listen there, whoever asks; the warning that there is to read, if any. An address that is in
+/// use is taken for that of the node that runs, if one does: whether another program has it is not told apart. Who may not ask whether one
+/// runs is warned.
 ///
 /// # Errors
 /// When the address cannot be had.
-pub fn check(config: &Config) -> Result<(), Failure> {
-    let Some(address) = config.metrics else { return Ok(()) };
-    match std::net::TcpListener::bind(address) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && UnixStream::connect(&config.control).is_ok() => {
-            Ok(())
-        }
-        Err(error) => {
-            let error = anyhow::Error::new(error);
-            Err(Failure::Machine(format!("--metrics {address}: {error:#}{}", advice(address, &error))))
+pub fn check(config: &Config) -> Result<Option<String>, Failure> {
+    let Some(address) = config.metrics else { return Ok(None) };
+    let bound = match std::net::TcpListener::bind(address) {
+        // Who asks may have a capability that a node gives up.
+        Ok(_) if is_privileged(address) => Err(nix::errno::Errno::EACCES.into()),
+        bound => bound,
+    };
+    let Err(error) = bound else { return Ok(None) };
+    if error.kind() == io::ErrorKind::AddrInUse {
+        match UnixStream::connect(&config.control).map_err(|silent| (silent.kind(), silent)) {
+            Ok(_) => return Ok(None),
+            Err((io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused, _)) => {}
+            Err((_, silent)) => {
+                let control = config.control.display();
+                return Ok(Some(format!(
+                    "--metrics {address} is in use, by a node that runs or by another program: {control}: {silent}"
+                )));
+            }
         }
     }
+    let error = anyhow::Error::new(error);
+    Err(Failure::Machine(format!("--metrics {address}: {error:#}{}", advice(address, &error))))
 }
 
 /// Serves the figures there until what is returned is dropped.
@@ -94,14 +108,25 @@ pub(super) fn serve(
     Ok(Some(server))
 }
 
+/// Whether the kernel wants a capability for this port. Port 0 is any free one.
+fn is_privileged(address: SocketAddr) -> bool {
+    address.port() != 0 && address.port() < first_free_port()
+}
+
+fn first_free_port() -> u16 {
+    let set = std::fs::read_to_string(FIRST_FREE_PORT_FILE).ok().and_then(|text| text.trim().parse().ok());
+    set.unwrap_or(FIRST_FREE_PORT)
+}
+
 /// What else there is to say of an address that cannot be had: lower ports want a capability, which this node has dropped by now.
-fn advice(address: SocketAddr, error: &anyhow::Error) -> &'static str {
+fn advice(address: SocketAddr, error: &anyhow::Error) -> String {
     let is_refused = |cause: &io::Error| cause.kind() == io::ErrorKind::PermissionDenied;
     let is_refused = error.chain().filter_map(|cause| cause.downcast_ref()).any(is_refused);
-    if is_refused && address.port() < FIRST_FREE_PORT {
-        ": a port from 1024 is needed, for this node keeps no capability to serve lower ones"
+    if is_refused && is_privileged(address) {
+        let free = first_free_port();
+        format!(": a port from {free} is needed, for this node keeps no capability to serve lower ones")
     } else {
-        ""
+        String::new()
     }
 }
 

@@ -20,6 +20,7 @@ pub mod gro_sockets;
 pub mod identities;
 pub mod interfaces;
 pub mod kept_locators;
+pub mod lacking;
 pub mod led;
 pub mod life;
 pub mod listing;
@@ -81,6 +82,7 @@ use forwarding::Forwarded;
 use identities::{Change, Changes};
 use interfaces::{Damper, Locators, Machine, Wanted, Watch};
 use kept_locators::KeptLocators;
+use lacking::Lacking;
 use led::{Led, Why};
 use map_version::KeptVersion;
 use netlink::Netlink;
@@ -144,8 +146,9 @@ async fn start(
 ) -> Result<(ControlPlane, Windows), Failure> {
     let given = check_map_system(config)?;
     privileges.at_the_start(config.tier)?;
-    let metrics = metrics::listen(config).await?;
     let underlay = Underlay::of(config).await?;
+    // Behind what names another node: one that was started twice wants the same port too.
+    let metrics = metrics::listen(config).await?;
     let kept = Kept::open(config)?;
     let own = Own::of(config, given)?;
     let Locators { all: rlocs, unreachable, mtus: _ } = underlay.locators.clone();
@@ -185,7 +188,7 @@ async fn start(
         look: None,
         wanted: underlay.wanted,
         locators: underlay.locators,
-        lacking: underlay.lacking,
+        lacking: Lacking::told(underlay.lacking),
         damper: Damper::default(),
         former: former::Former::default(),
         settings,

@@ -174,10 +174,8 @@ impl ControlPlane {
         self.plan.site.retain(|net| !removed.iter().any(|prefix| prefix.net == *net));
         self.settings.prefixes = newer.eid_prefixes.clone();
         self.settings.running = newer.running();
-        if self.look.is_some() {
-            // It reads what was wanted until now.
-            self.look_at_addresses();
-        }
+        // What has changed while the machine was read, only a look at what was wanted until now may have seen, or may be seeing.
+        self.look_at_addresses();
         self.on_seen(Ok(machine));
         let texts = |prefixes: &[EidPrefix]| prefixes.iter().map(ToString::to_string).collect::<Vec<_>>();
         let locators: Vec<_> = self.locators.all.iter().map(|locator| locator.address).collect();
