@@ -521,7 +521,7 @@ fn doubting() -> (Node, MapRequest) {
     node.advance(secs(1));
     let request = asked(&mut node).remove(0);
     assert_eq!(request.records[0].eid, prefix("10.1.0.0/16").into());
-    ask(&mut node);
+    node.input(Input::PacketsFrom(&[ip(ITR)]));
     node.smrs.clear();
     (node, request)
 }
