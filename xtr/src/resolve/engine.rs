@@ -307,7 +307,10 @@ impl Resolver {
             conversation.is_doubted |= cause == Cause::Smr;
             match &mut conversation.stage {
                 Stage::Due { .. } | Stage::Asked { .. } => conversation.joins(cause),
-                Stage::AskAgain { wanted, .. } => *wanted = true,
+                Stage::AskAgain { wanted, .. } => {
+                    *wanted = true;
+                    conversation.joins(cause);
+                }
                 Stage::Resting { .. } if cause == Cause::Smr => {}
                 Stage::Resting { .. } => return Err(Refusal::RequestPaused),
                 Stage::Answered { until } => {

@@ -41,7 +41,7 @@ impl Former {
             self.0.retain(|former| former.address != address);
             self.0.push(Locator { address, since: now, until: now + TIME });
         }
-        for former in self.0.iter_mut().filter(|former| is_telling && former.until > now) {
+        for former in self.0.iter_mut().filter(|_| is_telling) {
             former.until = (now + TIME).min(former.since + LONGEST);
         }
         // One that is a locator again stays until its time is over, so that no packet is lost between.
