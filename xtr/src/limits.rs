@@ -179,5 +179,8 @@ pub const SOURCE_PACKETS: usize = 8;
 pub const SOURCE_OCTETS: usize = 1024 * 1024;
 /// How long "it maps here" is believed without asking.
 pub const SOURCE_HERE: Duration = Duration::from_secs(60);
-/// How long "it does not" is: an EID that moves is heard again after it.
+/// How long the first "it does not" of a pair is: a site that changes its locator sends from the new one before the mapping system knows it,
+/// which may be asked about it once a second (RFC 9301, section 5.3).
+pub const SOURCE_NOT_HERE_FIRST: Duration = Duration::from_secs(1);
+/// How long "it does not" is when it was said before: an EID that moves is heard again after it.
 pub const SOURCE_NOT_HERE: Duration = Duration::from_secs(2);

@@ -318,6 +318,25 @@ fn a_verdict_stands_while_it_is_asked_about_again() {
 }
 
 #[test]
+fn a_locator_that_the_mapping_system_does_not_know_yet_is_asked_about_again_after_a_second_and_then_every_two() {
+    for mode in [SourceMode::Loose, SourceMode::Strict] {
+        let mut bench = Bench::new(mode);
+        bench.say(SITE, PEER, SourceVerdict::Here);
+        bench.come("2001:db8:a::1", OTHER);
+        let mut asked = Vec::new();
+        for tenth in 0..80 {
+            if !bench.questions().is_empty() {
+                asked.push(tenth);
+                bench.say(SITE, OTHER, SourceVerdict::Elsewhere);
+            }
+            assert_eq!(bench.come("2001:db8:a::1", OTHER), Became::Dropped(DropReason::CoreSourceElsewhere), "{tenth}");
+            bench.wait(Duration::from_millis(100));
+        }
+        assert_eq!(asked, [0, 11, 32, 53, 74], "{mode:?}");
+    }
+}
+
+#[test]
 fn who_may_send_goes_on_for_five_minutes_while_nobody_answers_and_is_asked_about_every_three_seconds() {
     for source in ["2001:db8:a::1", CGEID] {
         let mut bench = Bench::new(SourceMode::Strict);

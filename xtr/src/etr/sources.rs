@@ -331,9 +331,14 @@ impl Sources {
         for open in answered.iter().filter_map(|pair| self.open.remove(pair)).collect::<Vec<_>>() {
             self.let_go(rloc, open, decide(verdict));
         }
+        let mut ask = ask;
         if let Some(now) = self.now
             && verdict != SourceVerdict::Here
         {
+            let said_no = |known: &Known| known.verdict != SourceVerdict::Here && now < known.ends;
+            if !self.known.get(&(prefix, rloc)).is_some_and(said_no) {
+                ask = ask.min(now + limits::SOURCE_NOT_HERE_FIRST);
+            }
             self.doubt(now, eid, rloc);
         }
         let stands = if verdict == SourceVerdict::Here { limits::SOURCE_UNANSWERED } else { limits::SOURCE_STALE };
