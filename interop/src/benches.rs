@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use interop::bench::{Line, clouds, data_plane, dht, dht_flood, map_system};
 use interop::delaybox::Delay;
+use interop::probe::load::Senders;
 use interop::sites::Family;
 use program::Json;
 use serde::Serialize;
@@ -37,6 +38,8 @@ Examples:
       interop bench data-plane --json=data-plane.json --plot ratios.svg
   One question, quickly:
       interop bench data-plane --rounds 3 --underlay wire-like --test tcp1 --design plain --design tier0
+  What TCP of another program says:
+      interop bench data-plane --rounds 3 --test tcp1 --test tcp4 --senders iperf3
   Nothing but how long packets do not cross when a locator fails or an EID-prefix moves, in a minute:
       interop bench data-plane --test convergence
   Whether everything carries packets at all, in seconds; the figures say nothing:
@@ -66,6 +69,9 @@ pub(crate) struct DataPlaneFlags {
     /// Only this test; repeats
     #[arg(long)]
     test: Vec<data_plane::Test>,
+    /// What sends and takes TCP at the hosts
+    #[arg(long, value_enum, default_value_t)]
+    senders: Senders,
     /// Version of IP that the hosts send
     #[arg(long, value_name = "VERSION", default_value = "6")]
     inner: Family,
@@ -315,6 +321,7 @@ fn bench_data_plane(flags: DataPlaneFlags) -> ExitCode {
         designs: flags.design,
         underlays: flags.underlay,
         tests: flags.test,
+        senders: flags.senders,
         inner: flags.inner,
         outer: flags.outer,
     };

@@ -15,7 +15,7 @@ use interop::lab::topology::Route;
 use interop::lab::{Lab, Node, Topology, netlink, offload};
 use interop::probe::capture::Capture;
 use interop::probe::crossing::{ECHO, Echo, Ways, rerouted};
-use interop::probe::load::{self, Ends, Times};
+use interop::probe::load::{self, Ends, Senders, Times};
 use interop::probe::ping::{Ping, ping, round_trips};
 use interop::probe::tcp::{Bulk, bulk};
 use pcap_file::pcap::PcapReader;
@@ -157,8 +157,8 @@ fn loads_are_measured_where_they_arrive() {
     let (from, to) = (lab.namespace("left").unwrap(), lab.namespace("right").unwrap());
     let ends = Ends { from, source, to, destination };
     let times = Times { warm_up: Duration::from_millis(50), measured: Duration::from_millis(100) };
-    for flows in [1, 3] {
-        assert!(load::tcp(ends, flows, times).unwrap().per_second() > 1e6);
+    for (flows, senders) in [(1, Senders::Thread), (3, Senders::Thread), (3, Senders::Threads)] {
+        assert!(load::tcp(ends, flows, times, senders).unwrap().per_second() > 1e6);
     }
     assert!(load::flood(ends, b"payload", times).unwrap().per_second() > 100.0);
     let paced = load::paced(ends, b"payload", 1000, Duration::from_millis(300)).unwrap();
@@ -167,7 +167,7 @@ fn loads_are_measured_where_they_arrive() {
     let series = Ping { source, destination, count: 5, interval: Duration::from_millis(1) };
     assert_eq!(round_trips(from, series).unwrap().len(), 5);
     let swapped = Ends { from: to, to: from, ..ends };
-    assert!(load::tcp(swapped, 1, times).is_err(), "no figure of what cannot be measured");
+    assert!(load::tcp(swapped, 1, times, Senders::Thread).is_err(), "no figure of what cannot be measured");
 }
 
 #[test]

@@ -23,6 +23,8 @@ use crate::demo::binaries::Binaries;
 use crate::interrupt;
 use crate::lab::privilege;
 use crate::lab::workspace::Workspace;
+use crate::probe::iperf3;
+use crate::probe::load::Senders;
 use crate::sites::Family;
 use design::Kit;
 use lane::Lane;
@@ -66,6 +68,8 @@ pub struct Options {
     pub underlays: Vec<Underlay>,
     /// Which tests; empty = all.
     pub tests: Vec<Test>,
+    /// What sends and takes TCP.
+    pub senders: Senders,
     /// Family of what the hosts send.
     pub inner: Family,
     /// Family of the tunnels.
@@ -87,6 +91,9 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     let has_ours = designs.iter().any(|design| matches!(design, Design::Tier0 | Design::Tier1));
     if !has_ours && tests == [Test::Convergence] {
         return Err(UsageError(format!("--test {}: {NONE_OF_OURS}", Test::Convergence)).into());
+    }
+    if options.senders == Senders::Iperf3 {
+        iperf3::check()?;
     }
     privilege::check_tun()?;
     let binaries = Binaries::find_or_build(options.bin_dir.as_deref())?;

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Loads between two hosts of a lab, and what arrives of them: TCP flows, a flood of datagrams, datagrams at a pace.
 //!
-//! Each end of a flow is a plain thread with a blocking socket. Only what arrives in the measured time counts, which begins when
-//! the flows are under way.
+//! Only what arrives in the measured time counts, which begins when the flows are under way.
 
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,10 +11,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use clap::ValueEnum;
+use futures::future::try_join_all;
 use nix::sys::socket::{setsockopt, sockopt};
+use serde::Serialize;
 use socket2::{Domain, Socket, Type};
 
 use super::datagrams::{self, BATCH, Counter};
+use super::iperf3;
 use crate::interrupt;
 use crate::lab::Namespace;
 
@@ -59,6 +62,19 @@ impl Delivered {
     }
 }
 
+/// What sends and takes TCP at the two hosts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Senders {
+    /// One thread at each host for all flows, as iperf3 before 3.16 and many servers have it
+    #[default]
+    Thread,
+    /// A thread at each end of each flow: hosts that take all processors that routers leave
+    Threads,
+    /// The program of that name, in whole seconds
+    Iperf3,
+}
+
 /// Octets of one write and one read: as much as other measuring programs take.
 const CHUNK: usize = 128 << 10;
 /// How long a connection may take to come about.
@@ -72,17 +88,28 @@ const RECEIVE_BUFFER: usize = 8 << 20;
 ///
 /// # Errors
 /// When no connection comes about, one breaks, or we are interrupted.
-pub fn tcp(ends: Ends<'_>, flows: usize, times: Times) -> anyhow::Result<Delivered> {
+pub fn tcp(ends: Ends<'_>, flows: usize, times: Times, senders: Senders) -> anyhow::Result<Delivered> {
+    if senders == Senders::Iperf3 {
+        return iperf3::tcp(ends, flows, times);
+    }
     let (source, destination) = (ends.source, ends.destination);
     let listener = ends.to.run(move || listen(destination))?.context("cannot listen")?;
     let there = listener.local_addr()?;
+    let mut flows = (0..flows)
+        .map(|_| {
+            let sender = ends.from.run(move || connect(source, there))?.context("no connection")?;
+            let receiver = listener.accept().context("no connection")?.0;
+            sender.set_nonblocking(true)?;
+            receiver.set_nonblocking(true)?;
+            Ok((sender, receiver))
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let mut load = Load::default();
-    for _ in 0..flows {
-        let sender = ends.from.run(move || connect(source, there))?.context("no connection")?;
-        let receiver = listener.accept().context("no connection")?.0;
-        receiver.set_read_timeout(Some(NAP))?;
-        load.start(move |shared| push(sender, shared))?;
-        load.start(move |shared| pull(receiver, shared))?;
+    let together = if senders == Senders::Thread { flows.len().max(1) } else { 1 };
+    while !flows.is_empty() {
+        let (sending, receiving) = flows.drain(..together).unzip();
+        load.start(move |shared| at_once(sending, |stream| push(stream, shared)))?;
+        load.start(move |shared| at_once(receiving, |stream| pull(stream, shared)))?;
     }
     load.measure(times)
 }
@@ -234,7 +261,6 @@ fn connect(source: IpAddr, there: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(there), Type::STREAM, None)?;
     socket.bind(&SocketAddr::new(source, 0).into())?;
     socket.connect_timeout(&there.into(), CONNECT_TIME)?;
-    socket.set_write_timeout(Some(NAP))?;
     // What is still to be sent in the end is thrown away, and does not run into what is measured next.
     socket.set_linger(Some(Duration::ZERO))?;
     Ok(socket.into())
@@ -245,32 +271,41 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
-fn push(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
+/// Does the same with each of these, in this thread.
+fn at_once<W: Future<Output = io::Result<()>>>(
+    streams: Vec<TcpStream>,
+    work: impl Fn(tokio::net::TcpStream) -> W,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let streams = streams.into_iter().map(tokio::net::TcpStream::from_std).collect::<io::Result<Vec<_>>>()?;
+        try_join_all(streams.into_iter().map(work)).await.map(drop)
+    })
+}
+
+async fn push(stream: tokio::net::TcpStream, shared: &Shared) -> io::Result<()> {
     let chunk = vec![0x5a; CHUNK];
     while !shared.is_over() {
-        match stream.write(&chunk) {
-            Ok(_) => {}
-            // The other end was the first to stop.
-            Err(_) if shared.is_over() => {}
-            Err(error) if !is_timeout(&error) => return Err(error),
-            Err(_) => {}
-        }
+        let _ = tokio::time::timeout(NAP, stream.writable()).await;
+        let sent = stream.try_write(&chunk).map(drop);
+        sent.or_else(|error| passes(error, shared))?;
     }
     Ok(())
 }
 
-fn pull(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
+async fn pull(stream: tokio::net::TcpStream, shared: &Shared) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK];
     while !shared.is_over() {
-        match stream.read(&mut buffer) {
-            Ok(octets) => shared.add(octets),
-            // The other end has thrown the rest away.
-            Err(_) if shared.is_over() => {}
-            Err(error) if !is_timeout(&error) => return Err(error),
-            Err(_) => {}
-        }
+        let _ = tokio::time::timeout(NAP, stream.readable()).await;
+        let came = stream.try_read(&mut buffer).map(|octets| shared.add(octets));
+        came.or_else(|error| passes(error, shared))?;
     }
     Ok(())
+}
+
+/// There may be nothing to do yet, and whichever end is the last to stop finds the other one gone.
+fn passes(error: io::Error, shared: &Shared) -> io::Result<()> {
+    if shared.is_over() || is_timeout(&error) { Ok(()) } else { Err(error) }
 }
 
 /// Two ends for datagrams, the sender's connected.

@@ -5,6 +5,7 @@ pub mod capture;
 pub mod counters;
 pub mod crossing;
 pub mod datagrams;
+pub mod iperf3;
 pub mod load;
 pub mod ping;
 pub mod tcp;

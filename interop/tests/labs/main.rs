@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod alone;
+mod booted;
 mod hold;
 mod interwork;
 mod lispsec;

@@ -18,7 +18,7 @@ use crate::lab::{Lab, Namespace, netlink, offload, process};
 use crate::limits::POLL;
 use crate::peers::oor;
 use crate::probe::counters;
-use crate::probe::load::{self, Ends, Times};
+use crate::probe::load::{self, Ends, Senders, Times};
 use crate::probe::ping::{Ping, ping, round_trips};
 use crate::sites::{Between, CORE, CORE_PORT, Family, Place, Routers, SECRET, SITES, Site, describe};
 
@@ -67,6 +67,7 @@ pub(super) struct Lane {
     lab: Lab,
     source: IpAddr,
     destination: IpAddr,
+    senders: Senders,
 }
 
 impl Lane {
@@ -80,8 +81,8 @@ impl Lane {
         let between = if kit.design == Design::Plain { Between::Routes } else { Between::Tunnels };
         let lab = Lab::build(&describe(between).with_offloads())?;
         let (source, destination) = (SITES[0].address(options.inner)?, SITES[1].address(options.inner)?);
-        let mut lane =
-            Self { design: kit.design, routers: Routers::default(), bare: Vec::new(), lab, source, destination };
+        let (design, routers, bare, senders) = (kit.design, Routers::default(), Vec::new(), options.senders);
+        let mut lane = Self { design, routers, bare, lab, source, destination, senders };
         let built = lane.start(&kit, options.outer, binaries, workspace).and_then(|()| lane.await_crossing());
         built.with_context(|| format!("{}\n{}", kit.design, lane.routers.last_words().join("\n")))?;
         Ok(lane)
@@ -142,7 +143,7 @@ impl Lane {
             ensure!(Instant::now() < deadline, "no ping crosses after {CROSSING_TIME:?}");
             interrupt::sleep(POLL)?;
         }
-        load::tcp(self.ends()?, 1, Times { warm_up: Duration::ZERO, measured: WARM_UP })?;
+        load::tcp(self.ends()?, 1, Times { warm_up: Duration::ZERO, measured: WARM_UP }, Senders::default())?;
         Ok(())
     }
 
@@ -179,9 +180,9 @@ impl Lane {
         let (ends, times) = (self.ends()?, Times { warm_up: WARM_UP.min(time), measured: time });
         let again = counters::retransmissions(ends.from)?;
         let delivered = match test {
-            Test::Tcp4 => load::tcp(ends, 4, times),
+            Test::Tcp4 => load::tcp(ends, 4, times, self.senders),
             Test::Udp64 => load::flood(ends, &PAYLOAD, times),
-            _ => load::tcp(ends, 1, times),
+            _ => load::tcp(ends, 1, times, self.senders),
         };
         let rate = delivered.with_context(|| format!("{test} by {}", self.design))?.per_second();
         // Mbit of octets.

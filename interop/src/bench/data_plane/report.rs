@@ -8,6 +8,7 @@ use super::design::{Design, Skipped, Test, Underlay};
 use super::{Options, promises};
 use crate::bench::Line;
 use crate::bench::disturbed::Disturbed;
+use crate::probe::load::Senders;
 use crate::sites::Family;
 
 /// A turn of a test whose figure is a rate.
@@ -143,6 +144,8 @@ pub struct Report {
     pub inner: Family,
     /// Family of the tunnels.
     pub outer: Family,
+    /// What sent and took TCP.
+    pub senders: Senders,
     /// Turns of each design at each test.
     pub rounds: usize,
     /// Measured seconds of each.
@@ -177,6 +180,7 @@ impl Report {
             machine,
             inner: options.inner,
             outer: options.outer,
+            senders: options.senders,
             rounds: options.rounds,
             seconds: options.turn.as_secs_f64(),
             results,
@@ -245,7 +249,12 @@ impl Report {
 
     /// How all of it was measured.
     pub(super) fn conditions(&self) -> String {
-        format!("{} in {}, {} rounds of {} s", self.inner, self.outer, self.rounds, self.seconds)
+        let senders = match self.senders {
+            Senders::Thread => "a thread at each host",
+            Senders::Threads => "a thread at each end of a flow",
+            Senders::Iperf3 => "iperf3",
+        };
+        format!("{} in {}, TCP of {senders}, {} rounds of {} s", self.inner, self.outer, self.rounds, self.seconds)
     }
 }
 

@@ -95,6 +95,26 @@ fn other_families_cross_in_a_user_namespace_and_filters_hold() {
 }
 
 #[test]
+fn iperf3_sends_and_takes_tcp_where_it_is_asked_to() {
+    if Command::new("iperf3").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "CI is set, and this test needs iperf3");
+        return println!("SKIP: needs iperf3");
+    }
+    let _alone = support::alone();
+    let filters = ["--test", "tcp1", "--test", "tcp4", "--underlay", "wire-like", "--design", "plain"];
+    let flags = ["--senders", "iperf3", "--user-namespace", "--quick", "--json"];
+    let output = bench(&[&filters[..], &flags, &["--bin-dir", support::built_programs()]].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    if support::refused_or_not(output.status.code(), &said) {
+        return;
+    }
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+    assert_eq!((&report["senders"], report["results"].as_array().unwrap().len()), (&"iperf3".into(), 2), "{report}");
+    // Megabits.
+    assert!(report["results"].as_array().unwrap().iter().all(|it| it["median"].as_f64().unwrap() > 10.0), "{report}");
+}
+
+#[test]
 fn where_no_design_of_ours_is_measured_it_is_said_that_nothing_is_seen_of_locators_that_fail() {
     let _alone = support::alone();
     // Before programs are built or looked for.

@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Installs both services as the heads of their units say, and has systemd start, reload, watch and stop them. What is found stands in
+# /report, a file each; `end` is the last of them.
+set -euo pipefail
+exec >/report/log 2>&1
+set -x
+
+# Waits until a command succeeds.
+await() { for _ in $(seq 300); do "$@" && return; sleep 0.2; done; false; }
+# The value of a property of a unit.
+of() { systemctl show --property "$2" --value "$1"; }
+# Commands in the head of a unit, up to the one that tries the configuration, or from it on.
+head_of() { sed -n 's/^#   //p' "/sources/$2/systemd/$1.service" | sed "$3"; }
+
+ip addr add 192.0.2.1/32 dev lo
+ip addr add 192.0.2.2/32 dev lo
+mkdir -p /tmp/sources/target
+ln -s /sources/mapsys /sources/xtr /tmp/sources
+ln -s /programs /tmp/sources/target/release
+cd /tmp/sources
+eval "$(head_of lisp-mapsys mapsys '/^runuser/,$d')"
+eval "$(head_of lisp-xtr xtr '/^runuser/,$d')"
+
+cat >/etc/lisp-mapsys/lisp-mapsys.toml <<'TOML'
+listen = ["192.0.2.2"]
+[[site]]
+name = "a"
+eid-prefix = ["2001:db8:a::/48", "2001:db8:b::/48"]
+key = [{ key-id = 1, algorithm = "hkdf-sha256", secret = "secret of a site" }]
+TOML
+printf '%s\n' 'algorithm = "hkdf-sha256"' 'key-id = 1' 'secret = "secret of a site"' >key.toml
+install -g lisp-xtr -m 0640 key.toml /etc/lisp-xtr/
+configure() {
+    cat >/etc/lisp-xtr/lisp-xtr.toml <<TOML
+eid-prefix = ["$1"]
+rloc = ["192.0.2.1"]
+map-server = ["192.0.2.2"]
+map-resolver = ["192.0.2.2"]
+key-file = ["/etc/lisp-xtr/key.toml"]
+TOML
+}
+configure 2001:db8:a::/48
+# So long nobody waits here for a watchdog.
+mkdir /etc/systemd/system/lisp-mapsys.service.d
+printf '[Service]\nWatchdogSec=4\n' >/etc/systemd/system/lisp-mapsys.service.d/soon.conf
+eval "$(head_of lisp-mapsys mapsys '/^runuser/,$!d')"
+eval "$(head_of lisp-xtr xtr '/^runuser/,$!d')"
+
+leads() { ip -6 rule | grep -q "from $1"; }
+registered() { lisp-mapsys show registrations --json | grep -q "\"$1\""; }
+await registered 2001:db8:a::/48
+grep -hE '^(CapEff|CapAmb|NoNewPrivs|Seccomp|Uid):' /proc/"$(of lisp-xtr MainPID)"/task/*/status | sort -u >/report/xtr-status
+grep -hE '^(CapEff|CapAmb|NoNewPrivs|Seccomp|Uid):' /proc/"$(of lisp-mapsys MainPID)"/task/*/status | sort -u >/report/mapsys-status
+id -u lisp-xtr >/report/xtr-user
+id -u lisp-mapsys >/report/mapsys-user
+
+configure 2001:db8:b::/48
+systemctl reload lisp-xtr lisp-mapsys
+await registered 2001:db8:b::/48
+await leads 2001:db8:b::/48
+
+# Whoever is killed is started again, and finds what it had left.
+ip -6 rule >/report/rules-before
+killed=$(of lisp-xtr MainPID)
+kill -9 "$killed"
+# Between the end of one and the start of the next there is none.
+restarted() {
+    local running
+    running=$(of "$1" MainPID)
+    [ "$running" != 0 ] && [ "$running" != "$2" ] && [ "$(of "$1" ActiveState)" = active ]
+}
+await restarted lisp-xtr "$killed"
+ip -6 rule >/report/rules-after
+lisp-xtr show locators >/report/locators
+
+# So is whoever shows no life.
+silent=$(of lisp-mapsys MainPID)
+kill -STOP "$silent"
+await restarted lisp-mapsys "$silent"
+lisp-mapsys show registrations --json >/report/kept
+
+systemctl stop lisp-xtr
+of lisp-xtr Result >/report/xtr-result
+ip -6 rule >/report/rules-stopped
+lisp-mapsys show registrations --json >/report/withdrawn
+systemctl stop lisp-mapsys
+of lisp-mapsys Result >/report/mapsys-result
+
+# What nobody can run is not tried again and again.
+echo 'no-such-setting = 1' >>/etc/lisp-xtr/lisp-xtr.toml
+systemctl start lisp-xtr && exit 1
+sleep 5
+of lisp-xtr ActiveState >/report/wrong-state
+of lisp-xtr NRestarts >/report/wrong-restarts
+
+journalctl --no-pager --unit lisp-xtr --unit lisp-mapsys >/report/journal
+touch /report/end
