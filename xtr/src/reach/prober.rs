@@ -364,6 +364,11 @@ impl Prober {
         self.targets.get(&rloc).is_some_and(|target| target.answered.is_some())
     }
 
+    /// All that are probed, and have answered once.
+    pub fn answered(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.targets.iter().filter(|(_, target)| target.answered.is_some()).map(|(rloc, _)| *rloc)
+    }
+
     /// The locator of ours that packets there leave from, if that is not the preferred one.
     pub fn source(&self, rloc: IpAddr) -> Option<IpAddr> {
         self.targets.get(&rloc)?.from

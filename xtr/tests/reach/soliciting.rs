@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use wire::control::auth::{self, Algorithm, TagForm};
-use wire::control::{ControlMessage, MapNotify, MapRequest, Nonce};
+use wire::control::{ControlMessage, MapNotify, MapReply, MapRequest, Nonce};
 use xtr::database::OwnLocator;
 use xtr::engine::Input;
 use xtr::map_cache::{Event, Forwarding};
@@ -15,7 +15,7 @@ use xtr::transport::MapSystem;
 
 use crate::double::{self, Node, RLOC, prefix, reply_to, secs};
 use crate::lab::Lab;
-use crate::{PEER, ask, ip, next_probe, own};
+use crate::{PEER, SITE, answer_from, ask, ip, map, next_probe, own};
 
 fn solicited(node: &mut Node) -> Vec<(String, String)> {
     let smr = |(_, remote, smr): (IpAddr, SocketAddr, MapRequest)| {
@@ -167,6 +167,27 @@ fn an_itr_is_solicited_from_the_locator_of_ours_that_it_is_reached_from() {
     assert_eq!(count(&told, stranger, first), prefixes, "its way may be another");
 }
 
+/// RFC 9301, section 6.1: an ETR may send SMRs to all locators that it has in its map-cache. Who has sent to us is forgotten by then.
+#[test]
+fn after_a_sleep_the_locators_in_the_map_cache_that_answer_probes_hear_of_another_one_of_ours() {
+    let mut node = Node::plain();
+    map(&mut node, "2001:db8:b::2/128", SITE);
+    let probe = next_probe(&mut node);
+    answer_from(&mut node, PEER, MapReply { probe: true, ..reply_to(&probe, &[(SITE, 1440)]) });
+    let (_, request) = node.miss("10.9.0.1/32");
+    let mut silent = reply_to(&request, &[("10.9.0.0/24", 1440)]);
+    silent.records[0].locators[0].rloc = ip("198.51.100.9").into();
+    node.reply(&silent);
+    node.now += secs(120);
+    node.input(Input::Slept);
+    node.input(Input::PacketsFrom(&[]));
+    node.input(Input::Locators(vec![own("192.0.2.77")]));
+    assert_eq!(node.smrs.len(), 1, "at once");
+    node.advance(secs(60));
+    let told: Vec<_> = node.smrs.iter().map(|(from, to, _)| (to.ip(), *from)).collect();
+    assert_eq!(told, [(ip(PEER), ip("192.0.2.77")); 4], "of each of two EID-prefixes, twice");
+}
+
 /// As long as it does the former locator is not closed.
 #[test]
 fn a_site_of_many_eid_prefixes_solicits_until_the_last_of_them_is_told() {
@@ -215,5 +236,6 @@ fn a_flood_of_invented_itrs_keeps_none_out_that_answers_probes_or_sends_packets(
     assert_eq!(first, [PEER, "203.0.113.7", "203.0.113.8"].map(ip), "they are told, and first");
     node.advance(secs(60));
     let told: BTreeSet<IpAddr> = node.smrs.iter().map(|(_, to, _)| to.ip()).collect();
-    assert_eq!(told.len(), 3 + limits::UNPROVEN_ITRS);
+    assert!(told.contains(&ip("203.0.113.1")), "the other locator of its site, which is in the map-cache");
+    assert_eq!(told.len(), 4 + limits::UNPROVEN_ITRS);
 }
