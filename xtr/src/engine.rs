@@ -153,7 +153,7 @@ impl Control {
             Input::Event(event) => self.on_event(now, event),
             Input::Locators(locators) => self.on_locators(now, locators, Vec::new()),
             Input::Reached { locators, unreachable } => self.on_locators(now, locators, unreachable),
-            Input::PacketsFrom(rlocs) => self.on_packets_from(now, rlocs),
+            Input::PacketsFrom(senders) => self.on_packets_from(now, senders),
             Input::Senders { about, senders } => {
                 senders.iter().for_each(|(rloc, times)| self.solicitor.solicit_one(now, *rloc, about, *times));
             }

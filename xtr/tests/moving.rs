@@ -94,7 +94,7 @@ fn what_another_xtr_has_registered_is_left_to_it_and_taken_back_when_it_is_free(
         node.notify(&register, |notify| notify);
     }
     node.smrs.clear();
-    node.input(Input::PacketsFrom(&[ip(ITR)]));
+    node.packets_from(&[ip(ITR)]);
     says(&mut node, 2, nobodys("10.1.0.0/16"));
     let (_, register) = node.register();
     assert_eq!(eids(&register), ["10.1.0.0/16", "2001:db8:a::/48"]);
@@ -521,7 +521,7 @@ fn doubting() -> (Node, MapRequest) {
     node.advance(secs(1));
     let request = asked(&mut node).remove(0);
     assert_eq!(request.records[0].eid, prefix("10.1.0.0/16").into());
-    node.input(Input::PacketsFrom(&[ip(ITR)]));
+    node.packets_from(&[ip(ITR)]);
     node.smrs.clear();
     (node, request)
 }
