@@ -195,7 +195,10 @@ impl Control {
         while let Some(output) = self.resolver.poll() {
             match output {
                 resolve::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
-                resolve::Output::Update(update) => self.on_update(now, update),
+                resolve::Output::Update(update) => {
+                    self.on_update(now, update);
+                    self.follow_registrar(now);
+                }
             }
         }
     }
@@ -219,9 +222,14 @@ impl Control {
         }
     }
 
-    /// What the registrar has to do, and what follows from what it has heard.
+    /// What the registrar has to do, and what follows from that.
     fn send_registrations(&mut self, now: Instant) {
         self.registrar.handle_timeout(now);
+        self.follow_registrar(now);
+    }
+
+    /// What follows from what the registrar has heard, from Map-Servers, and of the mapping system about EID-prefixes that have moved.
+    fn follow_registrar(&mut self, now: Instant) {
         while let Some(output) = self.registrar.poll() {
             match output {
                 register::Output::PersistNonce(nonce) => self.outputs.push_back(Output::PersistNonce(nonce)),
