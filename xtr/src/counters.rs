@@ -319,8 +319,8 @@ impl Counters {
         self.bound_senders.to_hear(now, bound, about)
     }
 
-    /// The RLOCs that packets have come from within the last minute.
-    pub fn senders_lately(&self, now: Instant) -> Vec<IpAddr> {
+    /// The RLOCs that packets have come from within the last minute, and when they last came, to a second.
+    pub fn senders_lately(&self, now: Instant) -> Vec<(IpAddr, Instant)> {
         self.senders.lately(now)
     }
 

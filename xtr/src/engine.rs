@@ -153,7 +153,7 @@ impl Control {
             Input::Event(event) => self.on_event(now, event),
             Input::Locators(locators) => self.on_locators(now, locators, Vec::new()),
             Input::Reached { locators, unreachable } => self.on_locators(now, locators, unreachable),
-            Input::PacketsFrom(rlocs) => self.on_packets_from(now, rlocs),
+            Input::PacketsFrom(senders) => self.on_packets_from(now, senders),
             Input::Senders { about, senders } => {
                 senders.iter().for_each(|(rloc, times)| self.solicitor.solicit_one(now, *rloc, about, *times));
             }
@@ -195,7 +195,10 @@ impl Control {
         while let Some(output) = self.resolver.poll() {
             match output {
                 resolve::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
-                resolve::Output::Update(update) => self.on_update(now, update),
+                resolve::Output::Update(update) => {
+                    self.on_update(now, update);
+                    self.follow_registrar(now);
+                }
             }
         }
     }
@@ -219,9 +222,14 @@ impl Control {
         }
     }
 
-    /// What the registrar has to do, and what follows from what it has heard.
+    /// What the registrar has to do, and what follows from that.
     fn send_registrations(&mut self, now: Instant) {
         self.registrar.handle_timeout(now);
+        self.follow_registrar(now);
+    }
+
+    /// What follows from what the registrar has heard, from Map-Servers, and of the mapping system about EID-prefixes that have moved.
+    fn follow_registrar(&mut self, now: Instant) {
         while let Some(output) = self.registrar.poll() {
             match output {
                 register::Output::PersistNonce(nonce) => self.outputs.push_back(Output::PersistNonce(nonce)),

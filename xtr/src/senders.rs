@@ -43,14 +43,14 @@ impl Senders {
         table.rlocs.insert(rloc, now);
     }
 
-    /// Those of the last minute.
-    pub(crate) fn lately(&self, now: Instant) -> Vec<IpAddr> {
+    /// Those of the last minute, and when packets last came from each.
+    pub(crate) fn lately(&self, now: Instant) -> Vec<(IpAddr, Instant)> {
         let table = match self.0.lock() {
             Ok(table) => table,
             Err(poisoned) => poisoned.into_inner(),
         };
         let recent = table.rlocs.iter().filter(|(_, at)| now.saturating_duration_since(**at) < limits::SENDER_RECENT);
-        recent.map(|(rloc, _)| *rloc).collect()
+        recent.map(|(rloc, at)| (*rloc, *at)).collect()
     }
 }
 
@@ -146,7 +146,7 @@ mod tests {
         let (senders, now) = (Senders::default(), Instant::now());
         senders.note(now, rloc(1));
         senders.note(now + Duration::from_secs(30), rloc(2));
-        assert_eq!(senders.lately(now + Duration::from_secs(61)), [rloc(2)]);
+        assert_eq!(senders.lately(now + Duration::from_secs(61)), [(rloc(2), now + Duration::from_secs(30))]);
     }
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(senders.lately(now).len(), limits::SENDERS);
         let later = now + limits::SENDER_RECENT;
         senders.note(later, rloc(20_000));
-        assert_eq!(senders.lately(later), [rloc(20_000)]);
+        assert_eq!(senders.lately(later), [(rloc(20_000), later)]);
     }
 
     fn prefix(number: u8) -> EidPrefix {

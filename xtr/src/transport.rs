@@ -112,6 +112,11 @@ pub fn turned(rlocs: &[IpAddr], turn: usize) -> Vec<IpAddr> {
     [of_family(true), of_family(false)].concat()
 }
 
+/// The turn in which [`turned`] has this locator as the first of its family.
+pub fn turn_of(rlocs: &[IpAddr], rloc: IpAddr) -> Option<usize> {
+    rlocs.iter().filter(|other| other.is_ipv4() == rloc.is_ipv4()).position(|other| *other == rloc)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -131,5 +136,7 @@ mod tests {
         assert_eq!(turned(&[a, b, c], 1), [b, a, c]);
         assert_eq!(turned(&[a, b, c], 2), [a, b, c]);
         assert_eq!(turned(&[], 7), Vec::<IpAddr>::new());
+        assert_eq!([a, b, c].map(|rloc| turn_of(&[a, b, c], rloc)), [Some(0), Some(1), Some(0)]);
+        assert_eq!(turn_of(&[a, c], b), None);
     }
 }

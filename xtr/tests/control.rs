@@ -831,6 +831,35 @@ fn a_change_of_locators_is_registered_at_once() {
 }
 
 #[test]
+fn what_a_map_server_has_confirmed_otherwise_than_it_is_now_is_said_to_be_changing() {
+    let mut node = Node::registering(Algorithm::HkdfSha256, TagForm::Truncated);
+    let changing = |node: &Node| {
+        let row = node.control.registrations(node.now).next().unwrap();
+        row.confirmed_ago.map(|_| row.changing)
+    };
+    assert_eq!(changing(&node), None, "there is nothing that could change");
+    let confirms = |node: &mut Node| {
+        let (_, register) = node.register();
+        node.notify(&register, |notify| notify);
+    };
+    confirms(&mut node);
+    assert_eq!(changing(&node), Some(false));
+    let another = OwnLocator::new("192.0.2.77".parse().unwrap(), 1, 100);
+    for change in [Input::Locators(vec![another]), Input::AddEid(prefix("10.9.0.0/16"))] {
+        node.input(change);
+        assert_eq!(changing(&node), Some(true));
+        let (_, register) = node.register();
+        node.notify(&register, |notify| MapNotify { records: notify.records[..1].to_vec(), ..notify });
+        assert_eq!(changing(&node), Some(true), "not all of it");
+        node.advance(limits::FIRST_RETRY);
+        confirms(&mut node);
+        assert_eq!(changing(&node), Some(false));
+    }
+    node.advance(limits::REFRESH);
+    assert_eq!(changing(&node), Some(false), "a Map-Register that is to be confirmed again says nothing new");
+}
+
+#[test]
 fn many_prefixes_are_split_over_packets_of_576_octets() {
     let prefixes: Vec<String> = (0..50).map(|n| format!("10.{n}.0.0/16")).collect();
     let mut node = Node::registering_prefixes(&prefixes.iter().map(String::as_str).collect::<Vec<_>>());

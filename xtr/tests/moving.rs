@@ -94,7 +94,7 @@ fn what_another_xtr_has_registered_is_left_to_it_and_taken_back_when_it_is_free(
         node.notify(&register, |notify| notify);
     }
     node.smrs.clear();
-    node.input(Input::PacketsFrom(&[ip(ITR)]));
+    node.packets_from(&[ip(ITR)]);
     says(&mut node, 2, nobodys("10.1.0.0/16"));
     let (_, register) = node.register();
     assert_eq!(eids(&register), ["10.1.0.0/16", "2001:db8:a::/48"]);
@@ -389,6 +389,23 @@ fn an_answer_that_leads_back_is_not_kept_and_believed_of_a_part_when_the_move_is
     assert_eq!(node.control.all_moved(), [], "it came back, and nobody said so");
 }
 
+#[test]
+fn that_a_part_has_come_back_is_passed_on_at_once() {
+    let mut node = left_behind(&["10.1.2.3/32"]);
+    node.advance(limits::MOVE_SETTLES);
+    node.packets_from(&[ip(ITR)]);
+    node.sent.clear();
+    let (_, request) = node.miss("10.1.2.3/32");
+    let mut reply = reply_to(&request, &[("10.1.0.0/16", 1440)]);
+    reply.records[0].locators[0].rloc = ip(RLOC).into();
+    (_, _) = (moved(&mut node), solicited(&mut node));
+    node.reply(&reply);
+    let updates = node.updates_pending().to_vec();
+    assert!(updates.contains(&Update::Remove { prefix: prefix("10.1.2.3/32") }), "it is delivered here: {updates:?}");
+    assert_eq!(moved(&mut node), Some(vec![]), "packets of our hosts to it stay here");
+    assert_eq!(solicited(&mut node), ["10.1.2.3/32"], "who sends to us asks who has it");
+}
+
 /// A Map-Register that is on its way when the other's comes takes the EID-prefix from it again.
 #[test]
 fn of_two_parts_that_move_at_once_each_is_heard_in_whatever_order_and_of_one_nothing_older() {
@@ -521,7 +538,7 @@ fn doubting() -> (Node, MapRequest) {
     node.advance(secs(1));
     let request = asked(&mut node).remove(0);
     assert_eq!(request.records[0].eid, prefix("10.1.0.0/16").into());
-    node.input(Input::PacketsFrom(&[ip(ITR)]));
+    node.packets_from(&[ip(ITR)]);
     node.smrs.clear();
     (node, request)
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use ipnet::IpNet;
 use wire::address::EidPrefix;
@@ -61,9 +62,9 @@ pub enum Input<'a> {
         /// The addresses of those that cannot be reached now.
         unreachable: Vec<IpAddr>,
     },
-    /// Packets came from these RLOCs and were decapsulated: they hear of our changes for the next minute. The answer to
+    /// Packets came from these RLOCs, last at these times, and were decapsulated: they hear of our changes for the next minute. The answer to
     /// [`Output::WantAllSenders`], also if there are none.
-    PacketsFrom(&'a [IpAddr]),
+    PacketsFrom(&'a [(IpAddr, Instant)]),
     /// The answer to [`Output::WantSenders`]: RLOCs that packets came from within the last minute, and how often each is to hear.
     Senders {
         /// What they hear of.

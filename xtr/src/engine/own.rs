@@ -24,6 +24,8 @@ impl Control {
         }
         self.own.changed(now, &self.database, &database);
         self.database = database;
+        // After a sleep, or without an uplink for a while, nobody has sent to us lately.
+        self.solicitor.cached(now, self.prober.answered());
         self.solicitor.changed(now, self.database.prefixes().to_vec());
         self.prober.set_rlocs(now, self.database.preferred_rlocs());
         self.resolver.handle(now, resolve::Input::Locators(self.database.rlocs()));

@@ -63,16 +63,16 @@ impl Control {
         self.naming.asked.filter(|_| self.naming.waits()).map(|asked| asked + limits::SENDERS_NAMED)
     }
 
-    pub(super) fn on_packets_from(&mut self, now: Instant, rlocs: &[IpAddr]) {
+    pub(super) fn on_packets_from(&mut self, now: Instant, senders: &[(IpAddr, Instant)]) {
         let mut late = std::mem::take(&mut self.naming.late);
         // An ITR is told of no more out of turn: all are told once more then.
         if late.len() > reach::limits::PREFIXES_PER_ITR {
             self.naming.changed.extend(std::mem::take(&mut late));
         }
-        for rloc in rlocs {
+        for (rloc, at) in senders {
             let is_late = !self.solicitor.knows(*rloc);
             self.solicitor.heard(now, *rloc, &[], true);
-            self.prober.heard_data(now, *rloc);
+            self.prober.heard_data(now, *rloc, *at);
             for prefix in late.iter().filter(|_| is_late) {
                 self.solicitor.solicit_one(now, *rloc, *prefix, reach::limits::TIMES_TOLD);
             }

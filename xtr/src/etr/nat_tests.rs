@@ -173,7 +173,7 @@ fn an_rtr_remembers_for_each_binding_who_sent_to_it() {
     sends(&mut etr, 1, NAT, BOUND, FAR);
     assert_eq!(counters.senders_to(now, &other, &other), []);
     assert_eq!(counters.senders_to(now, &bound, &bound), [(ip(PEER), 2)], "in two seconds, and not from behind it");
-    assert_eq!(counters.senders_lately(now), Vec::<IpAddr>::new(), "none of them sends to this node");
+    assert_eq!(counters.senders_lately(now), [], "none of them sends to this node");
     sends(&mut etr, 2, PEER, FAR, "2001:db8:c::1");
     assert_eq!(counters.senders_to(now, &other, &other), [(ip(PEER), 1)]);
 }

@@ -116,13 +116,14 @@ fn who_sends_is_written_down_for_the_changes_to_come_and_nobody_who_is_dropped()
     bench.come("2001:db8:a::1", PEER);
     bench.say(SITE, OTHER, SourceVerdict::Elsewhere);
     bench.come("2001:db8:a::1", OTHER);
-    assert_eq!(bench.counters.senders_lately(bench.now), [ip(PEER)]);
+    assert_eq!(bench.counters.senders_lately(bench.now), [(ip(PEER), bench.now)]);
     bench.wait(Duration::from_secs(30));
     bench.come("2001:db8:a::1", PEER);
+    let last = bench.now;
     bench.wait(Duration::from_secs(59));
-    assert_eq!(bench.counters.senders_lately(bench.now), [ip(PEER)]);
+    assert_eq!(bench.counters.senders_lately(bench.now), [(ip(PEER), last)]);
     bench.wait(Duration::from_secs(1));
-    assert_eq!(bench.counters.senders_lately(bench.now), Vec::<IpAddr>::new());
+    assert_eq!(bench.counters.senders_lately(bench.now), []);
 }
 
 #[test]

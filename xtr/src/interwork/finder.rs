@@ -25,7 +25,7 @@ use wire::record::{Action, MappingRecord};
 use super::limits;
 use crate::refusal::Refusal;
 use crate::resolve::{LispSec, Secured, asking};
-use crate::transport::{MapSystem, Outgoing};
+use crate::transport::{MapSystem, Outgoing, turned};
 
 /// An aggregate, and the sites in it that the last whole walk found, ascending.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub enum Sites {
 pub struct Finder {
     resolvers: Vec<MapSystem>,
     rlocs: Vec<IpAddr>,
+    /// The turn of our locators in which something was answered last.
+    uplink: usize,
     aggregates: Vec<Aggregate>,
     random: StdRng,
     secured: Secured,
@@ -99,6 +101,7 @@ impl Finder {
         Some(Self {
             resolvers,
             rlocs: Vec::new(),
+            uplink: 0,
             aggregates: aggregates.into_iter().map(empty).collect(),
             random: StdRng::from_seed(seed),
             secured: Secured::default(),
@@ -194,6 +197,7 @@ impl Finder {
             self.due = now + limits::PACE;
             return Ok(true);
         }
+        self.uplink += self.turns(self.walk.tries.saturating_sub(1));
         let within = self.secured.open_within(&asked).filter(|within| prefix.covers(within));
         self.learn(now, within.unwrap_or(prefix), record);
         Ok(true)
@@ -210,6 +214,7 @@ impl Finder {
     fn ask(&mut self, now: Instant) {
         let asked = self.asked();
         let turn = self.walk.tries as usize;
+        let rlocs = turned(&self.rlocs, self.uplink + self.turns(self.walk.tries));
         let resolver = self.resolvers.get(turn.checked_rem(self.resolvers.len()).unwrap_or(0)).copied();
         self.walk.tries += 1;
         self.due = now + limits::PATIENCE;
@@ -226,7 +231,13 @@ impl Finder {
         });
         let Ok(security) = security.transpose() else { return };
         self.walk.nonces.extend(kept.is_none().then_some(nonce));
-        self.outputs.extend(asking(asked, nonce, resolver, &self.rlocs, security).map(Sites::Ask));
+        self.outputs.extend(asking(asked, nonce, resolver, &rlocs, security).map(Sites::Ask));
+    }
+
+    /// How many of our locators have had their turn after so many tries: when all resolvers have been asked in vain it may be our own way
+    /// to them.
+    fn turns(&self, tries: u32) -> usize {
+        (tries as usize).checked_div(self.resolvers.len()).unwrap_or(0)
     }
 
     /// Nothing answers what was asked.
@@ -257,6 +268,8 @@ impl Finder {
         tracing::debug!(%at, "the map system does not say what site there is");
         self.walk.silent += 1;
         self.walk.silences += 1;
+        // Of many resolvers not all were asked: from the next locator then.
+        self.uplink += self.turns(self.walk.tries).max(1);
         // Waiting costs nobody anything.
         self.begun += limits::PATIENCE * limits::TRIES;
         if self.walk.silences >= limits::SILENCES {
@@ -348,6 +361,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    use crate::transport::Destination;
     use proptest::prelude::*;
     use wire::address::InstanceId;
     use wire::control::{ControlMessage, MapRequest};
@@ -408,6 +422,8 @@ mod tests {
                         let Ok(ControlMessage::MapRequest(request)) = ControlMessage::decode(&ecm.message) else {
                             panic!()
                         };
+                        let Destination::Socket { local, .. } = outgoing.to else { panic!() };
+                        assert_eq!(request.itr_rlocs[0].ip(), Some(local), "it is answered where it comes from");
                         asked = Some(request);
                     }
                 }
@@ -490,6 +506,30 @@ mod tests {
         let mut bench = Bench::new(&["10.0.0.0/8"]);
         bench.walk(|_| Some(record(prefix("0.0.0.0/0"), Action::NoAction, Some("198.51.100.1"))));
         assert_eq!(bench.found(), ["10.0.0.0/8"]);
+    }
+
+    #[test]
+    fn what_is_not_answered_is_asked_from_the_next_uplink_and_the_next_question_from_the_one_that_is() {
+        let uplinks: [IpAddr; 2] = ["192.0.2.1", "192.0.2.129"].map(|uplink| uplink.parse().unwrap());
+        let mut bench = Bench::new(&["10.0.0.0/8"]);
+        bench.finder.set_rlocs(uplinks.to_vec());
+        let sites = ["10.1.0.0/16", "10.2.0.0/16"].map(prefix);
+        let (mut from_dead, mut asked) = (0, 0);
+        // One round of the walk, as if nothing got anywhere from the first uplink.
+        while bench.changes == 0 {
+            let Some(request) = bench.question() else { continue };
+            asked += 1;
+            assert!(asked < 100, "only the first uplink is asked from, or nothing ends");
+            if request.itr_rlocs[0].ip() == Some(uplinks[0]) {
+                from_dead += 1;
+                continue;
+            }
+            let host = request.records[0].eid.ip_prefix().unwrap();
+            let records = vec![answer(&sites, host)];
+            let reply = MapReply { nonce: request.nonce, records, ..MapReply::default() };
+            assert_eq!(bench.finder.answer(bench.now, &reply, &[]), Ok(true));
+        }
+        assert_eq!((bench.found(), from_dead), (sites.map(|site| site.to_string()).to_vec(), 1));
     }
 
     #[test]

@@ -223,11 +223,11 @@ impl Prober {
         }
     }
 
-    /// Packets came from this RLOC, as [`Self::heard`]; one that has never answered a probe is in use again. That proves as little
-    /// as silence does, and is refuted by the next silence.
-    pub fn heard_data(&mut self, now: Instant, rloc: IpAddr) {
+    /// Packets came from this RLOC, last at `at`, as [`Self::heard`]; one that has never answered a probe is in use again, if they came since
+    /// it was left. That proves as little as silence does, and is refuted by the next silence.
+    pub fn heard_data(&mut self, now: Instant, rloc: IpAddr, at: Instant) {
         let mut is_back = false;
-        self.reschedule(rloc, |target| is_back = target.heard_data(now));
+        self.reschedule(rloc, |target| is_back = target.heard_data(now, at));
         if is_back {
             tracing::info!(%rloc, "packets come from the locator again");
             self.outputs.push_back(Output::Update(Update::Reachable { rloc, reachable: true }));
@@ -362,6 +362,11 @@ impl Prober {
     /// Whether it is probed, and has answered once.
     pub fn has_answered(&self, rloc: IpAddr) -> bool {
         self.targets.get(&rloc).is_some_and(|target| target.answered.is_some())
+    }
+
+    /// All that are probed, and have answered once.
+    pub fn answered(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.targets.iter().filter(|(_, target)| target.answered.is_some()).map(|(rloc, _)| *rloc)
     }
 
     /// The locator of ours that packets there leave from, if that is not the preferred one.

@@ -7,6 +7,9 @@
 //! MUST put one record into a Map-Request (RFC 9301, section 5.2); each ITR goes through the changes at its own pace. An ITR hears of
 //! all of them, as a Map-Server may have answered for us, and first of those that it is known to have asked for.
 //!
+//! Who has sent nothing for a minute and a half is forgotten, and that is everybody after a sleep, or without an uplink for so long. So of
+//! other locators of ours those in our map-cache hear too, behind the others: where we have sent to they have as a rule sent from.
+//!
 //! Nobody answers an SMR, so that none shows whether the way from the locator of ours that it leaves from works: what is said once more
 //! leaves from the next one, unless probes have shown that the ITR is reached from another than the preferred one.
 
@@ -39,7 +42,7 @@ pub struct Solicitor {
     next: u64,
     /// When the table was last searched for those that may be forgotten.
     swept: Option<Instant>,
-    /// ITRs that are to be sent something, and when; at one time those that are proven come first.
+    /// ITRs that are to be sent something, and when.
     schedule: BTreeSet<(Due, IpAddr)>,
     change: Option<Change>,
     budget: Budget,
@@ -51,8 +54,19 @@ pub struct Solicitor {
 /// What is told, and how often it was told to everybody before.
 type News = (EidPrefix, usize);
 
-/// When an ITR is due, and whether it is unproven.
-type Due = (Instant, bool);
+/// When an ITR is due, and who comes first at that time.
+type Due = (Instant, Turn);
+
+/// Who comes first of those that are due at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    /// Who has sent something lately, and is proven to be there.
+    Heard,
+    /// Who is in the map-cache, and has answered probes.
+    Cached,
+    /// Who was merely named in a request.
+    Unproven,
+}
 
 /// What an ITR is told of before its turn.
 #[derive(Debug)]
@@ -76,6 +90,8 @@ struct Itr {
     heard: Instant,
     /// It has sent packets, or has answered a probe of ours.
     proven: bool,
+    /// It has been heard, and is not known by the map-cache alone.
+    is_heard: bool,
     /// What it is known to have asked for, the newest last.
     asked: Vec<EidPrefix>,
     /// What it is told of before its turn.
@@ -87,6 +103,20 @@ struct Itr {
 }
 
 impl Itr {
+    fn due_at(&self, at: Instant) -> Due {
+        let turn = match (self.proven, self.is_heard) {
+            (false, _) => Turn::Unproven,
+            (true, false) => Turn::Cached,
+            (true, true) => Turn::Heard,
+        };
+        (at, turn)
+    }
+
+    /// As soon as it may be told again.
+    fn due_next(&self, now: Instant) -> Due {
+        self.due_at(self.told.map_or(now, |told| now.max(told + limits::SMR_INTERVAL)))
+    }
+
     /// What it is told next, and how often it was told so before.
     fn next(&mut self, news: &BTreeMap<u64, News>) -> Option<News> {
         let to_be_told = self.first.iter_mut().filter(|first| first.times > 0);
@@ -151,10 +181,10 @@ impl Solicitor {
         }
         let cursor = self.next;
         let (asked, first) = (Vec::new(), Vec::new());
-        let new = || Itr { heard: now, proven: is_proven, asked, first, cursor, due: None, told: None };
+        let new = || Itr { heard: now, proven: is_proven, is_heard: true, asked, first, cursor, due: None, told: None };
         let itr = self.itrs.entry(rloc).or_insert_with(new);
         if itr.proven { &mut self.proven } else { &mut self.unproven }.remove(&(itr.heard, rloc));
-        itr.heard = now;
+        (itr.heard, itr.is_heard) = (now, true);
         itr.proven |= is_proven;
         if itr.proven { &mut self.proven } else { &mut self.unproven }.insert((now, rloc));
         for prefix in prefixes.iter().take(limits::PREFIXES_PER_ITR) {
@@ -163,6 +193,24 @@ impl Solicitor {
                 itr.asked.remove(0);
             }
             itr.asked.push(*prefix);
+        }
+    }
+
+    /// These locators are in the map-cache, and have answered probes of ours: they hear of the change that is told next too (RFC 9301, section
+    /// 6.1), as far as there is room for them beside those that were heard lately.
+    pub fn cached(&mut self, now: Instant, rlocs: impl Iterator<Item = IpAddr>) {
+        self.sweep(now);
+        for rloc in rlocs {
+            let is_heard = self.itrs.get(&rloc).is_some_and(|itr| itr.is_heard);
+            let has_room = self.itrs.len() < limits::ITRS || !self.unproven.is_empty();
+            if !self.knows(rloc) && !has_room {
+                self.tally.count(Refusal::ItrTableFull);
+                continue;
+            }
+            self.heard(now, rloc, &[], true);
+            if let Some(itr) = self.itrs.get_mut(&rloc) {
+                itr.is_heard = is_heard;
+            }
         }
     }
 
@@ -240,7 +288,7 @@ impl Solicitor {
     fn hurry(&mut self, now: Instant, rloc: IpAddr) {
         let Some(itr) = self.itrs.get_mut(&rloc) else { return };
         if itr.due.is_none() {
-            let due = (itr.told.map_or(now, |told| now.max(told + limits::SMR_INTERVAL)), !itr.proven);
+            let due = itr.due_next(now);
             itr.due = Some(due);
             self.schedule.insert((due, rloc));
         }
@@ -336,9 +384,9 @@ impl Solicitor {
             let asked = itr.asked.iter().filter(|asked| prefixes.contains(asked));
             itr.first.extend(asked.take(room).copied().map(First::new));
             if itr.due.is_none() {
-                let at = itr.told.map_or(now, |told| now.max(told + limits::SMR_INTERVAL));
-                itr.due = Some((at, !itr.proven));
-                self.schedule.insert(((at, !itr.proven), *rloc));
+                let due = itr.due_next(now);
+                itr.due = Some(due);
+                self.schedule.insert((due, *rloc));
             }
         }
     }
@@ -349,7 +397,7 @@ impl Solicitor {
         let Some((prefix, before)) = itr.next(&self.news) else { return };
         itr.told = Some(now);
         if itr.has_more(&self.news) {
-            let due = (now + limits::SMR_INTERVAL, !itr.proven);
+            let due = itr.due_at(now + limits::SMR_INTERVAL);
             itr.due = Some(due);
             self.schedule.insert((due, rloc));
         }
@@ -552,6 +600,29 @@ mod tests {
         solicitor.changed(later, [prefix("10.1.0.0/16")]);
         solicitor.handle_timeout(later, true, ways);
         assert_eq!(sent(&mut solicitor), [(address(2), prefix("10.1.0.0/16"))]);
+    }
+
+    #[test]
+    fn who_is_in_the_map_cache_alone_hears_behind_those_that_send_and_displaces_none() {
+        let now = Instant::now();
+        let mut solicitor = solicitor(now);
+        solicitor.heard(now, address(9), &[], false);
+        solicitor.heard(now, address(8), &[], true);
+        solicitor.heard(now, address(3), &[], true);
+        solicitor.cached(now, (1..=3).map(address));
+        solicitor.changed(now, [prefix("10.1.0.0/16")]);
+        solicitor.handle_timeout(now, true, ways);
+        let order: Vec<IpAddr> = sent(&mut solicitor).into_iter().map(|(rloc, _)| rloc).collect();
+        assert_eq!(order, [3, 8, 1, 2, 9].map(address));
+        told(&mut solicitor, now);
+        let later = now + limits::RECENT;
+        let itrs = u32::try_from(limits::ITRS).unwrap();
+        (10..itrs + 8).for_each(|number| solicitor.heard(later, address(number), &[], true));
+        solicitor.cached(later, [1, 2, 8, 9].map(address).into_iter());
+        assert_eq!((solicitor.itrs.len(), solicitor.tally().get(Refusal::ItrTableFull)), (limits::ITRS, 2));
+        assert!((10..itrs + 8).all(|number| solicitor.knows(address(number))), "those that were heard stay");
+        solicitor.heard(later, address(itrs + 8), &[], true);
+        assert!(solicitor.knows(address(itrs + 8)), "and whoever sends finds room");
     }
 
     #[test]

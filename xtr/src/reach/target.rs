@@ -199,9 +199,12 @@ impl Target {
         }
     }
 
-    /// Packets came from there. Whether that brings the locator back: who has never answered a probe can show in no other way
-    /// that he lives.
-    pub(super) fn heard_data(&mut self, now: Instant) -> bool {
+    /// Packets came from there, last at `at`. Whether that brings the locator back: who has never answered a probe can show in no other
+    /// way that he lives. What came before it was left shows nothing.
+    pub(super) fn heard_data(&mut self, now: Instant, at: Instant) -> bool {
+        if at <= self.since {
+            return false;
+        }
         self.heard(now);
         let is_back = self.standing == Standing::Down && self.answered.is_none() && !self.is_mute;
         if is_back {

@@ -137,6 +137,8 @@ pub struct Registration {
     pub prefixes: Vec<EidPrefix>,
     /// Time since the last Map-Notify, if one ever came.
     pub confirmed_ago: Option<Duration>,
+    /// Whether the message says something else since then: the Map-Server has other locators, or not all of the prefixes.
+    pub changing: bool,
     /// Map-Registers sent since then.
     pub unanswered: u32,
     /// The last answer since then that confirmed nothing.
@@ -363,6 +365,7 @@ impl Registrar {
             server: self.servers[batch.server].to,
             prefixes: batch.prefixes.clone(),
             confirmed_ago: batch.confirmed.map(|at| now.saturating_duration_since(at)),
+            changing: batch.is_news,
             unanswered: batch.unanswered,
             last_refused: batch.refused,
             withdrawing: batch.withdrawing,

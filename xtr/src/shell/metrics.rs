@@ -195,7 +195,7 @@ impl Figures for RouterFigures {
 fn fault(answer: &Value) -> Option<String> {
     let states = answer["registrations"].as_array()?.iter().map(registration_state);
     let mut wanted = states.filter(|state| !matches!(*state, "withdrawing" | "moved")).peekable();
-    let is_lost = wanted.peek().is_some() && !wanted.any(|state| state == "registered");
+    let is_lost = wanted.peek().is_some() && !wanted.any(|state| matches!(state, "registered" | "changing"));
     is_lost.then(|| format!("no Map-Server has confirmed a registration within {} s", FORGOTTEN.as_secs()))
 }
 
@@ -436,11 +436,14 @@ mod tests {
 
     #[test]
     fn a_router_whose_registrations_nobody_confirms_is_at_fault() {
-        let row = |ago: Value| json!({ "confirmed_ago": ago, "withdrawing": false, "moved": false });
+        let row = |ago: Value| json!({ "confirmed_ago": ago, "withdrawing": false, "moved": false, "changing": false });
         let is_at_fault = |rows: &[Value]| fault(&json!({ "registrations": rows })).is_some();
         assert!(!is_at_fault(&[]), "it registers nothing");
         assert!(is_at_fault(&[row(Value::Null)]) && is_at_fault(&[row(json!(180))]));
         assert!(!is_at_fault(&[row(json!(179))]) && !is_at_fault(&[row(Value::Null), row(json!(5))]));
+        let mut changing = row(json!(5));
+        changing["changing"] = json!(true);
+        assert!(!is_at_fault(&[changing]), "it is found as it was");
         let mut moved = row(Value::Null);
         moved["moved"] = json!(true);
         assert!(!is_at_fault(&[moved]), "another xTR has the prefix");

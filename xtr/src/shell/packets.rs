@@ -116,8 +116,8 @@ impl Packets {
         self.thread.counters().snapshot().into_iter().map(|(key, value)| (key, Value::from(value))).collect()
     }
 
-    /// The RLOCs that have sent to us within the last minute.
-    pub fn senders(&self, now: Instant) -> Vec<IpAddr> {
+    /// The RLOCs that have sent to us within the last minute, and when they last did, to a second.
+    pub fn senders(&self, now: Instant) -> Vec<(IpAddr, Instant)> {
         self.thread.counters().senders_lately(now)
     }
 

@@ -117,6 +117,7 @@ pub(super) fn registrations(control: &Control, now: Instant) -> Vec<Value> {
             "server": registration.server.to_string(),
             "prefixes": registration.prefixes.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "confirmed_ago": registration.confirmed_ago.map(|ago| ago.as_secs()),
+            "changing": registration.changing,
             "unanswered": registration.unanswered,
             "last_refused": registration.last_refused.map(|last| refused(last, now)),
             "withdrawing": registration.withdrawing,
@@ -308,15 +309,17 @@ fn registrations_table(rows: Option<&Vec<Value>>) -> String {
 }
 
 /// All that [`registration_state`] says.
-pub(super) const REGISTRATION_STATES: [&str; 4] = ["moved", "registered", "unconfirmed", "withdrawing"];
+pub(super) const REGISTRATION_STATES: [&str; 5] = ["changing", "moved", "registered", "unconfirmed", "withdrawing"];
 
 /// In one word, of a row of `show registrations`: `moved` is left to another xTR, `withdrawing` is taken back, of `unconfirmed` no answer
-/// has come within the life of a registration (RFC 9301, section 8.2).
+/// has come within the life of a registration (RFC 9301, section 8.2), and what is `changing` was confirmed otherwise than it is now: with
+/// other locators, or without an EID-prefix that has come since.
 pub(super) fn registration_state(row: &Value) -> &'static str {
     let is_held = row["confirmed_ago"].as_u64().is_some_and(|ago| ago < FORGOTTEN.as_secs());
     match (&row["moved"], &row["withdrawing"]) {
         (Value::Bool(true), _) => "moved",
         (_, Value::Bool(true)) => "withdrawing",
+        _ if is_held && row["changing"] == true => "changing",
         _ if is_held => "registered",
         _ => "unconfirmed",
     }
@@ -449,7 +452,11 @@ mod tests {
     fn registrations_say_whether_they_are_held_taken_back_or_left_to_others() {
         let row = |prefix: &str, ago: Value, withdrawing: bool, moved: bool| {
             json!({ "server": "203.0.113.10", "prefixes": [prefix], "confirmed_ago": ago, "unanswered": 0,
-                    "last_refused": null, "withdrawing": withdrawing, "moved": moved })
+                    "last_refused": null, "withdrawing": withdrawing, "moved": moved, "changing": false })
+        };
+        let changing = |mut row: Value| {
+            row["changing"] = json!(true);
+            row
         };
         let rows = [
             row("10.1.0.0/16", json!(179), false, false),
@@ -457,6 +464,9 @@ mod tests {
             row("10.3.0.0/16", Value::Null, false, false),
             row("10.4.0.0/16", json!(3), true, false),
             row("10.5.0.0/16", Value::Null, false, true),
+            changing(row("10.6.0.0/16", json!(3), false, false)),
+            changing(row("10.7.0.0/16", Value::Null, false, false)),
+            changing(row("10.8.0.0/16", json!(3), true, false)),
         ];
         let text = table(Table::Registrations, &json!({ "registrations": rows }));
         let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().skip(2).collect()).collect();
@@ -466,6 +476,9 @@ mod tests {
         assert_eq!(lines[3], ["unconfirmed", "never", "0"], "{text}");
         assert_eq!(lines[4], ["withdrawing", "3", "0"], "{text}");
         assert_eq!(lines[5], ["moved", "-", "-"], "nobody is asked to confirm it: {text}");
+        assert_eq!(lines[6], ["changing", "3", "0"], "something else was confirmed: {text}");
+        assert_eq!(lines[7], ["unconfirmed", "never", "0"], "nothing ever was: {text}");
+        assert_eq!(lines[8], ["withdrawing", "3", "0"], "{text}");
     }
 
     #[test]

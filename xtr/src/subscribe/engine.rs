@@ -27,7 +27,7 @@ use crate::pause::Pause;
 use crate::reach::Budget;
 use crate::refusal::{Refusal, Tally};
 use crate::resolve::sec_refusal;
-use crate::transport::{Destination, Outgoing, Via};
+use crate::transport::{Destination, Outgoing, Via, turned};
 pub(super) use told::ACCEPTED;
 
 /// What the engine is made of.
@@ -73,12 +73,24 @@ pub enum Output {
     Poll(EidPrefix),
 }
 
+/// How a Map-Request is sent.
+#[derive(Debug)]
+struct Way {
+    /// By which association.
+    by: usize,
+    to: Destination,
+    /// Where Map-Notifies can be sent: first to the locator that it leaves from.
+    rlocs: Vec<IpAddr>,
+}
+
 /// Subscribes to mappings in use.
 #[derive(Debug)]
 pub struct Subscriber {
     identity: XtrIdentity,
     associations: Vec<Association>,
     rlocs: Vec<IpAddr>,
+    /// The turn of our locators in which a subscription was confirmed last.
+    uplink: usize,
     own: Vec<EidPrefix>,
     table: Table,
     /// Whose Map-Request had which nonce.
@@ -105,6 +117,7 @@ impl Subscriber {
             identity,
             associations,
             rlocs,
+            uplink: 0,
             own,
             table: Table::default(),
             asked: BTreeMap::new(),
@@ -396,15 +409,19 @@ impl Subscriber {
     }
 
     /// The association that is asked next, and where. Whoever tells of changes is asked as long as he does: of another it would be a second
-    /// subscription. Else all take turns to which there is a way.
-    fn way(&self, subscription: &Subscription) -> Option<(usize, Destination)> {
-        let to = |index: usize| Some((index, self.associations.get(index)?.resolver.destination(&self.rlocs)?));
-        if subscription.is_live() || subscription.state == State::Leaving {
-            return to(subscription.association);
-        }
-        let next = subscription.asked_last() + usize::from(subscription.tries > 0);
-        let count = self.associations.len();
-        (0..count).find_map(|turn| to((next + turn) % count))
+    /// subscription. Else all take turns to which there is a way. When all have been asked in vain it may be our own way to them.
+    fn way(&self, subscription: &Subscription) -> Option<Way> {
+        let is_one = subscription.is_live() || subscription.state == State::Leaving;
+        let count = if is_one { 1 } else { self.associations.len() };
+        let tries = subscription.tries as usize;
+        let rlocs = turned(&self.rlocs, self.uplink + tries.checked_div(count)?);
+        let to = |by: usize| Some((by, self.associations.get(by)?.resolver.destination(&rlocs)?));
+        let next = subscription.asked_last() + usize::from(tries > 0);
+        let (by, to) = match is_one {
+            true => to(subscription.association)?,
+            false => (0..count).find_map(|turn| to((next + turn) % count))?,
+        };
+        Some(Way { by, to, rlocs })
     }
 
     /// Sends the Map-Request. Each try has a nonce of its own, since a Map-Server drops what is not above the last in silence; the
@@ -414,7 +431,7 @@ impl Subscriber {
         now: Instant,
         prefix: EidPrefix,
         subscription: &mut Subscription,
-        (by, to): (usize, Destination),
+        Way { by, to, rlocs }: Way,
     ) -> Result<(), Refusal> {
         // That there is one was looked at before.
         self.budget.take(now);
@@ -440,7 +457,7 @@ impl Subscriber {
         });
         subscription.sent(now, nonce, by, one_time.clone());
         let is_leaving = subscription.state == State::Leaving;
-        let wish = Wish { prefix, nonce, identity: self.identity, rlocs: &self.rlocs, is_leaving };
+        let wish = Wish { prefix, nonce, identity: self.identity, rlocs: &rlocs, is_leaving };
         let security = match (&association.security, one_time) {
             (Security::OneTime(wrapping), Some(key)) => Some(key.authentication(wrapping, nonce)),
             _ => None,

@@ -141,6 +141,17 @@ impl Node {
         self.collect();
     }
 
+    /// Packets come from these RLOCs now.
+    pub fn packets_from(&mut self, rlocs: &[IpAddr]) {
+        self.hears(rlocs);
+        self.collect();
+    }
+
+    fn hears(&mut self, rlocs: &[IpAddr]) {
+        let senders: Vec<_> = rlocs.iter().map(|rloc| (*rloc, self.now)).collect();
+        self.control.handle(self.now, Input::PacketsFrom(&senders));
+    }
+
     pub fn event(&mut self, event: Event) {
         self.input(Input::Event(event));
     }
@@ -212,7 +223,7 @@ impl Node {
                 Output::WantAllSenders => {
                     self.named += 1;
                     let senders = self.senders.clone();
-                    self.control.handle(self.now, Input::PacketsFrom(&senders));
+                    self.hears(&senders);
                 }
                 Output::WantSenders { .. } => panic!("it is no RTR"),
                 Output::Update(update) => self.updates.push(update),

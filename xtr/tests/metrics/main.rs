@@ -110,7 +110,7 @@ fn a_plain_xtr_tells_what_it_sends_to_each_locator() {
         assert_eq!(now(&before, "lisp_xtr_map_cache_entries", positive), 0.0);
         assert_eq!(now(&before, "lisp_xtr_own_locators", ("state", "up")), 1.0);
         assert_eq!(before["lisp_xtr_waiting_packets"].series[&Labels::new()], 0.0, "none has come");
-        for state in ["moved", "registered", "unconfirmed", "withdrawing"] {
+        for state in ["changing", "moved", "registered", "unconfirmed", "withdrawing"] {
             assert_eq!(now(&before, "lisp_xtr_registrations", ("state", state)), 0.0, "it registers nowhere");
         }
         for name in ["lisp_xtr_control", "lisp_xtr_packets"] {

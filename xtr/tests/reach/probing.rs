@@ -202,7 +202,22 @@ fn who_never_answers_is_used_again_when_packets_come_from_it() {
     node.event(Event::Silent { rloc: ip(PEER) });
     node.advance(secs(3));
     assert_eq!(node.updates(), reachable(false));
-    node.input(Input::PacketsFrom(&[ip(PEER)]));
+    node.packets_from(&[ip(PEER)]);
+    assert_eq!((node.updates(), standing(&node)), (reachable(true), Standing::Unproven));
+}
+
+/// Whenever a Map-Server confirms something they are named, a minute long.
+#[test]
+fn packets_that_came_before_a_locator_was_left_do_not_bring_it_back() {
+    let (mut node, _) = node_with_mapping();
+    let last = node.now;
+    node.event(Event::Silent { rloc: ip(PEER) });
+    node.advance(secs(5));
+    assert_eq!(node.updates(), reachable(false));
+    node.probes.clear();
+    node.input(Input::PacketsFrom(&[(ip(PEER), last)]));
+    assert_eq!((node.updates(), standing(&node), node.probes.len()), (vec![], Standing::Down, 0));
+    node.packets_from(&[ip(PEER)]);
     assert_eq!((node.updates(), standing(&node)), (reachable(true), Standing::Unproven));
 }
 
@@ -219,7 +234,7 @@ fn one_out_of_use_from_which_a_probe_or_packets_come_is_probed_at_once() {
         node.probes.clear();
         for _ in 0..5 {
             if packets {
-                node.input(Input::PacketsFrom(&[ip(PEER)]));
+                node.packets_from(&[ip(PEER)]);
             } else {
                 node.datagram("198.51.100.1:4342", &request.clone().into());
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use wire::control::auth::{self, Algorithm, TagForm};
-use wire::control::{ControlMessage, MapNotify, MapRequest, Nonce};
+use wire::control::{ControlMessage, MapNotify, MapReply, MapRequest, Nonce};
 use xtr::database::OwnLocator;
 use xtr::engine::Input;
 use xtr::map_cache::{Event, Forwarding};
@@ -15,7 +15,7 @@ use xtr::transport::MapSystem;
 
 use crate::double::{self, Node, RLOC, prefix, reply_to, secs};
 use crate::lab::Lab;
-use crate::{PEER, ask, ip, next_probe, own};
+use crate::{PEER, SITE, answer_from, ask, ip, map, next_probe, own};
 
 fn solicited(node: &mut Node) -> Vec<(String, String)> {
     let smr = |(_, remote, smr): (IpAddr, SocketAddr, MapRequest)| {
@@ -34,7 +34,7 @@ fn who_asked_or_sent_lately_is_solicited_once_the_map_server_knows_the_new_locat
     ask(&mut node, "198.51.100.7", "10.1.2.3/32");
     node.sent.clear();
     node.advance(secs(20));
-    node.input(Input::PacketsFrom(&[ip("198.51.100.8"), ip("127.0.0.1")]));
+    node.packets_from(&[ip("198.51.100.8"), ip("127.0.0.1")]);
     node.input(Input::Locators(vec![own("192.0.2.77")]));
     assert_eq!(solicited(&mut node), []);
     let (_, register) = node.register();
@@ -148,7 +148,7 @@ fn an_itr_is_solicited_from_the_locator_of_ours_that_it_is_reached_from() {
     let (first, second, stranger) = (ip("192.0.2.1"), ip("192.0.2.129"), ip("198.51.100.7"));
     let mut lab = Lab::with_uplinks(&["192.0.2.1", "192.0.2.129"]);
     lab.run(secs(5));
-    lab.near.input(Input::PacketsFrom(&[ip(PEER), stranger]));
+    lab.near.packets_from(&[ip(PEER), stranger]);
     let told = solicited_from(&mut lab.near);
     let prefixes = lab.near.control.database().prefixes().len();
     let count = |told: &[(IpAddr, IpAddr)], to, from| told.iter().filter(|one| **one == (to, from)).count();
@@ -159,12 +159,33 @@ fn an_itr_is_solicited_from_the_locator_of_ours_that_it_is_reached_from() {
     }
     lab.dead_uplink = Some(first);
     lab.run(secs(10));
-    lab.near.input(Input::PacketsFrom(&[ip(PEER), stranger]));
+    lab.near.packets_from(&[ip(PEER), stranger]);
     let told = solicited_from(&mut lab.near);
     let from = [first, second].map(|from| count(&told, ip(PEER), from));
     assert_eq!(from, [0, 2 * prefixes], "it is reached from the second one only: {told:?}");
     assert_eq!(told.iter().find(|(to, _)| *to == stranger).unwrap().1, second, "from which others are reached");
     assert_eq!(count(&told, stranger, first), prefixes, "its way may be another");
+}
+
+/// RFC 9301, section 6.1: an ETR may send SMRs to all locators that it has in its map-cache. Who has sent to us is forgotten by then.
+#[test]
+fn after_a_sleep_the_locators_in_the_map_cache_that_answer_probes_hear_of_another_one_of_ours() {
+    let mut node = Node::plain();
+    map(&mut node, "2001:db8:b::2/128", SITE);
+    let probe = next_probe(&mut node);
+    answer_from(&mut node, PEER, MapReply { probe: true, ..reply_to(&probe, &[(SITE, 1440)]) });
+    let (_, request) = node.miss("10.9.0.1/32");
+    let mut silent = reply_to(&request, &[("10.9.0.0/24", 1440)]);
+    silent.records[0].locators[0].rloc = ip("198.51.100.9").into();
+    node.reply(&silent);
+    node.now += secs(120);
+    node.input(Input::Slept);
+    node.packets_from(&[]);
+    node.input(Input::Locators(vec![own("192.0.2.77")]));
+    assert_eq!(node.smrs.len(), 1, "at once");
+    node.advance(secs(60));
+    let told: Vec<_> = node.smrs.iter().map(|(from, to, _)| (to.ip(), *from)).collect();
+    assert_eq!(told, [(ip(PEER), ip("192.0.2.77")); 4], "of each of two EID-prefixes, twice");
 }
 
 /// As long as it does the former locator is not closed.
@@ -173,7 +194,7 @@ fn a_site_of_many_eid_prefixes_solicits_until_the_last_of_them_is_told() {
     let prefixes: Vec<String> = (1..=6).map(|site| format!("10.{site}.0.0/16")).collect();
     let prefixes: Vec<&str> = prefixes.iter().map(String::as_str).collect();
     let mut node = Node::new(&prefixes, &[RLOC], vec![], vec![]);
-    node.input(Input::PacketsFrom(&[ip(PEER)]));
+    node.packets_from(&[ip(PEER)]);
     assert!(!node.control.is_soliciting());
     node.input(Input::Locators(vec![own("192.0.2.77")]));
     let times = prefixes.len() * limits::TIMES_TOLD;
@@ -187,7 +208,7 @@ fn a_site_of_many_eid_prefixes_solicits_until_the_last_of_them_is_told() {
 #[test]
 fn of_an_uplink_that_is_removed_the_other_tells() {
     let mut node = Node::new(&["10.1.0.0/16"], &["192.0.2.1", "192.0.2.129"], vec![], vec![]);
-    node.input(Input::PacketsFrom(&[ip("198.51.100.7")]));
+    node.packets_from(&[ip("198.51.100.7")]);
     let locators = node.control.database().locators().to_vec();
     node.input(Input::Reached { locators, unreachable: vec![ip("192.0.2.1")] });
     node.advance(secs(10));
@@ -201,13 +222,13 @@ fn a_flood_of_invented_itrs_keeps_none_out_that_answers_probes_or_sends_packets(
     let mut lab = Lab::new();
     lab.run(secs(5));
     let node = &mut lab.near;
-    node.input(Input::PacketsFrom(&[ip("203.0.113.7")]));
+    node.packets_from(&[ip("203.0.113.7")]);
     ask(node, PEER, "10.1.2.3/32");
     for number in 0..5000u16 {
         let [high, low] = number.to_be_bytes();
         ask(node, &IpAddr::from([198, 18, high, low]).to_string(), "10.1.2.3/32");
     }
-    node.input(Input::PacketsFrom(&[ip("203.0.113.8")]));
+    node.packets_from(&[ip("203.0.113.8")]);
     node.smrs.clear();
     node.input(Input::Locators(vec![own("192.0.2.77")]));
     node.advance(secs(1));
@@ -215,5 +236,6 @@ fn a_flood_of_invented_itrs_keeps_none_out_that_answers_probes_or_sends_packets(
     assert_eq!(first, [PEER, "203.0.113.7", "203.0.113.8"].map(ip), "they are told, and first");
     node.advance(secs(60));
     let told: BTreeSet<IpAddr> = node.smrs.iter().map(|(_, to, _)| to.ip()).collect();
-    assert_eq!(told.len(), 3 + limits::UNPROVEN_ITRS);
+    assert!(told.contains(&ip("203.0.113.1")), "the other locator of its site, which is in the map-cache");
+    assert_eq!(told.len(), 4 + limits::UNPROVEN_ITRS);
 }

@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Subscriptions begin, and changes are told (RFC 9437, sections 5 and 6).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use wire::address::Address;
 use wire::control::auth::{AlgorithmId, AuthKey, Authentication, Secret};
-use wire::control::{MapNotify, MapReply, XtrIdentity};
+use wire::control::{ControlMessage, MapNotify, MapReply, MapRequest, XtrIdentity};
 use wire::record::Action;
 use xtr::map_cache::{Event, Forwarding, Update};
 use xtr::refusal::Refusal;
-use xtr::subscribe::{State, limits};
+use xtr::subscribe::{Config, State, limits};
+use xtr::transport::MapSystem;
 
 use crate::double::{Node, RESOLVER, RLOC, WithNegative as _, prefix, reply_to, secs};
 use crate::node::*;
+
+const UPLINKS: [&str; 2] = ["192.0.2.1", "192.0.2.129"];
 
 #[test]
 fn a_mapping_in_use_is_subscribed_to_with_the_n_bit_xtr_id_and_site_id() {
@@ -72,6 +75,68 @@ fn holes_are_not_subscribed_to_and_without_a_setting_nothing_is() {
     assert_eq!(requests(&mut node), []);
     tell(&mut node, &notify(1 << 62, vec![record(SITE, &[SECOND])]));
     assert_eq!(node.refused(Refusal::NotifyUnasked), 1);
+}
+
+/// The same with two uplinks.
+fn subscribing_from_two(config: Config) -> Node {
+    let resolvers = vec![MapSystem::Node(RESOLVER.parse().unwrap())];
+    let mut node = Node::new(&["2001:db8:a::/48"], &UPLINKS, vec![], resolvers);
+    let plain = std::mem::replace(&mut node.control, Node::plain().control);
+    node.control = plain.subscribing(node.now, config);
+    node
+}
+
+/// The Map-Requests with the N-bit that were sent, from where, and to whom. Map-Notifies are to come first to where they came from.
+fn asked_from(node: &mut Node) -> Vec<(IpAddr, IpAddr, MapRequest)> {
+    let mut asked = Vec::new();
+    for (from, to, bytes) in std::mem::take(&mut node.sent) {
+        let ControlMessage::Ecm(ecm) = ControlMessage::decode(&bytes).unwrap() else { continue };
+        let request = MapRequest::decode(&ecm.message).unwrap();
+        if request.records[0].notify {
+            assert_eq!((request.itr_rlocs.len(), request.itr_rlocs[0].ip()), (2, Some(from)));
+            asked.push((from, to.ip(), request));
+        }
+    }
+    asked
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_subscription_that_is_not_answered_is_asked_for_from_the_next_uplink_and_others_from_the_one_that_is() {
+    let mut node = subscribing_from_two(config());
+    let (_, request) = node.miss("2001:db8:b::2/128");
+    node.reply(&reply_to(&request, &[(SITE, 1440)]));
+    assert_eq!(asked_from(&mut node)[0].0, ip(UPLINKS[0]));
+    node.advance(limits::FIRST_RETRY);
+    let (from, _, again) = asked_from(&mut node).remove(0);
+    assert_eq!(from, ip(UPLINKS[1]));
+    let confirmation = notify(again.nonce.0, vec![record(SITE, &[FIRST])]);
+    node.bytes_at(SocketAddr::new(from, 4342), SERVER, &sealed(&confirmation, &shared()));
+    assert_eq!((state(&node), acknowledged(&mut node)), (Some(State::Subscribed), vec![again.nonce.0]));
+    let (_, request) = node.miss("2001:db8:c::2/128");
+    node.reply(&reply_to(&request, &[("2001:db8:c::/48", 1440)]));
+    assert_eq!(asked_from(&mut node)[0].0, ip(UPLINKS[1]), "by the one that was answered");
+    node.advance(limits::RENEW + limits::RENEW / 10);
+    let of_site: Vec<_> =
+        asked_from(&mut node).into_iter().filter(|(.., of)| of.records[0].eid == again.records[0].eid).collect();
+    let from: Vec<_> = of_site.iter().take(2).map(|(from, ..)| *from).collect();
+    assert_eq!(from, [UPLINKS[1], UPLINKS[0]].map(ip), "who tells of changes too");
+}
+
+#[test]
+fn each_map_resolver_is_asked_from_each_uplink() {
+    let other = "203.0.113.54";
+    let associations = vec![association(RESOLVER), association(other)];
+    let mut node = subscribing_from_two(Config { associations, ..config() });
+    let (_, request) = node.miss("2001:db8:b::2/128");
+    node.reply(&reply_to(&request, &[(SITE, 1440)]));
+    node.advance(secs(5));
+    let ways: Vec<_> = asked_from(&mut node).into_iter().map(|(from, to, _)| (from, to)).collect();
+    let way = |uplink: usize, resolver| (ip(UPLINKS[uplink]), ip(resolver));
+    assert_eq!(ways, [way(0, RESOLVER), way(0, other), way(1, RESOLVER), way(1, other)]);
 }
 
 #[test]

@@ -164,6 +164,7 @@ impl Registrar {
             server: self.servers[*server].to,
             prefixes: vec![*prefix],
             confirmed_ago: None,
+            changing: false,
             unanswered: 0,
             last_refused: None,
             withdrawing: false,

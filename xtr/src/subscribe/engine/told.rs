@@ -13,7 +13,7 @@ use super::{Association, Output, Subscriber};
 use crate::refusal::Refusal;
 use crate::subscribe::limits;
 use crate::subscribe::subscription::{Order, State, Subscription, is_farewell};
-use crate::transport::{Destination, Outgoing, Via};
+use crate::transport::{Destination, Outgoing, Via, turn_of};
 
 /// Deployed Map-Servers send the whole HMAC. It covers all that is said, or counts as none.
 pub(in crate::subscribe) const ACCEPTED: Accept = Accept { untruncated: true, narrow_coverage: false };
@@ -162,7 +162,8 @@ impl Subscriber {
         };
         let records: Vec<MappingRecord> = message.records.iter().filter(is_newer).cloned().collect();
         let renew = self.renewal(now);
-        let Via::Socket { remote, .. } = via else { return };
+        let Via::Socket { local, remote } = via else { return };
+        self.uplink = turn_of(&self.rlocs, local.ip()).unwrap_or(self.uplink);
         subscription.confirm(now, nonce, renew, remote);
         let extends = std::mem::take(&mut subscription.is_used);
         if first != asked && first.covers(&asked) {
