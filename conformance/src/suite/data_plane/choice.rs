@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wire::address::EidPrefix;
 use wire::record::{MappingRecord, Ttl};
@@ -71,9 +71,13 @@ fn missed(rig: &Rig, count: u16, outer: Family) -> Result<Vec<u16>, Fault> {
         let data = packet.inner.get(28..30)?;
         (packet.destination == flow.rloc).then(|| u16::from_be_bytes([data[0], data[1]]))
     };
-    let least = usize::from(count.min(20));
     let read = |came: &Came| Encapsulated::read(&came.octets).and_then(number);
-    rig.core.port.wait(packets, least, PATIENCE, read);
+    if is_ours() {
+        let last = |came: &Came| read(came).filter(|number| number + 1 == count);
+        rig.core.port.wait(packets, 1, PATIENCE, last);
+    } else {
+        rig.core.port.wait(packets, usize::from(count.min(20)), PATIENCE, read);
+    }
     Ok(rig.core.port.wait(packets, usize::MAX, Duration::from_millis(100), read))
 }
 
@@ -242,9 +246,10 @@ fn removed(tier: &Tier) -> Judgement {
     rig.core.first(mark, PATIENCE, "an SMR-invoked Map-Request", |heard| {
         heard.asks_about(flow.peer) && heard.question().is_some_and(|question| question.smr_invoked)
     })?;
-    std::thread::sleep(Duration::from_millis(100));
-    let mark = rig.core.mark();
+    let (mark, begun) = (rig.core.mark(), Instant::now());
     rig.core.unmap(flow.prefix);
+    // The answer may be on its way still.
+    while !rig.leave_not(&[flow.leaving(b"gone").octets()])?.is_empty() && begun.elapsed() < PATIENCE {}
     nothing("encapsulated", &rig.leave_not(&[flow.leaving(b"gone").octets()])?)?;
     rig.core.first(mark, PATIENCE, "a Map-Request", |heard| {
         heard.asks_about(flow.peer) && heard.question().is_some_and(|question| !question.smr_invoked)

@@ -286,13 +286,19 @@ fn rate(tier: &Tier) -> Judgement {
     let rig = tier.rig()?;
     let flow = rig.flow(Family::V6, Family::V4);
     rig.leave(&flow.leaving(b"known").octets())?;
-    let mark = rig.site.mark();
+    let (mark, begun) = (rig.site.mark(), Instant::now());
     let packet = datagram(&flow, CORE_MTU);
     for _ in 0..300 {
         rig.site.send(&packet)?;
     }
+    rig.icmp_to(mark, flow.host, too_big(Family::V6), 1, PATIENCE);
     let errors = rig.icmp_to(mark, flow.host, too_big(Family::V6), usize::MAX, Duration::from_millis(500)).len();
-    // RFC 4443, section 2.4 (f): some, and not one for each.
+    // RFC 4443, section 2.4 (f): some, and not one for each, nor more than ten in each second that a busy machine takes for it.
     let found = format!("{errors} errors");
-    if (1..=40).contains(&errors) { Ok("some, and far fewer than datagrams".into()) } else { expect(false, found) }
+    let most = begun.elapsed().as_secs().saturating_mul(10).clamp(40, 150);
+    if (1..=most).contains(&(errors as u64)) {
+        Ok("some, and far fewer than datagrams".into())
+    } else {
+        expect(false, found)
+    }
 }

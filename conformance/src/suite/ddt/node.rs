@@ -10,6 +10,7 @@ use wire::control::{ControlMessage, Referral, ReferralAction};
 
 use super::hall::{Hall, eid, eid_in};
 use super::needs;
+use super::party::PATIENCE;
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must, should};
 use crate::target::Lack;
 
@@ -198,7 +199,7 @@ fn forwarded(hall: &Hall) -> Judgement {
         ),
         _ => false,
     };
-    let came = hall.etr.wait(Duration::from_secs(5), is_it).is_some();
+    let came = hall.etr.wait(PATIENCE, is_it).is_some();
     let found = format!("{:?}; the ETR has the ITR's Map-Request: {came}", referral.action);
     expect(referral.action == ReferralAction::MsAck && came, found)
 }
@@ -265,9 +266,11 @@ fn amplification(hall: &Hall) -> Judgement {
     }
     let mut came = 0;
     let is_it = |message: &ControlMessage| matches!(message, ControlMessage::MapReferral(it) if it.nonce == first);
-    while let Some(answer) = hall.client.wait(Duration::from_millis(300), is_it) {
+    let mut next = hall.client.wait(PATIENCE, is_it);
+    while let Some(answer) = next {
         came += answer.bytes.len();
         count += 1;
+        next = hall.client.wait(Duration::from_millis(300), is_it);
     }
     expect(count > 0 && came <= 3 * sent, format!("{sent} octets sent, {came} came in {count} Map-Referrals"))
 }

@@ -97,7 +97,12 @@ impl Party {
 
     /// Nothing for `eid` comes.
     pub(super) fn is_left_alone(&self, eid: &EidPrefix) -> bool {
-        self.wait(SILENCE, |message| request_of(message, eid).is_some()).is_none()
+        self.is_left_alone_for(SILENCE, eid)
+    }
+
+    /// The same for a time.
+    pub(super) fn is_left_alone_for(&self, time: Duration, eid: &EidPrefix) -> bool {
+        self.wait(time, |message| request_of(message, eid).is_some()).is_none()
     }
 
     /// The Map-Reply with this nonce.

@@ -8,7 +8,7 @@ use wire::address::Address;
 use wire::control::{ControlMessage, MapReply, Nonce};
 use wire::record::MappingRecord;
 
-use super::Room;
+use super::{Room, are_apart};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, equal, expect, must, nothing};
 use crate::suite::xtr::{Family, Flow, GRACE, Heard, PATIENCE, Rig, SERVER, families, is_ours};
 
@@ -89,21 +89,28 @@ fn nonces(room: &Room) -> Judgement {
     expect(nonces.len() == 64 && !is_near, "far from each other")
 }
 
+/// Between two questions about one EID-prefix.
+const INTERVAL: Duration = Duration::from_secs(1);
+
 fn rate(room: &Room) -> Judgement {
     let rig = room.rig()?;
-    let (flow, mark) = (rig.unmapped(Family::V4, Family::V4), rig.core.mark());
+    let (flow, mark, begun) = (rig.unmapped(Family::V4, Family::V4), rig.core.mark(), Instant::now());
     for _ in 0..100 {
         rig.site.send(&flow.leaving(b"miss").octets())?;
         std::thread::sleep(Duration::from_millis(20));
     }
-    let asked = rig.core.wait(mark, usize::MAX, Duration::ZERO, |heard| heard.asks_about(flow.peer));
-    let is_slow = asked.windows(2).all(|two| two[1].at - two[0].at > Duration::from_millis(950));
-    let count = asked.len();
-    if !is_ours() && is_slow && (1..=3).contains(&count) {
-        // It may be one who gives up.
-        return Ok(format!("{count}, a second or more between them"));
+    if is_ours() {
+        // Others may give up.
+        rig.core.wait(mark, 2, PATIENCE, |heard| heard.asks_about(flow.peer));
     }
-    if is_slow && (2..=3).contains(&count) { Ok("one in a second".into()) } else { Err(broken(format!("{count}"))) }
+    let asked = rig.core.wait(mark, usize::MAX, Duration::ZERO, |heard| heard.asks_about(flow.peer));
+    let times: Vec<_> = asked.iter().map(|heard| heard.at - begun).collect();
+    let least = if is_ours() { 2 } else { 1 };
+    if times.len() < least || !are_apart(&times, INTERVAL) {
+        return Err(broken(format!("{} questions, at {times:.2?}", times.len())));
+    }
+    let told = if is_ours() { "one in a second".into() } else { format!("{} a second or more apart", times.len()) };
+    Ok(told)
 }
 
 /// A question a second, which is as many as may be, would be more than a question and ten retransmissions by then.

@@ -12,6 +12,7 @@ mod soliciting;
 
 use std::net::IpAddr;
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -68,4 +69,25 @@ fn shown(rig: &Rig, rloc: IpAddr) -> Result<Value, Fault> {
     let shown = rig.dut.show("locators")?;
     let rows = shown["remote"].as_array().ok_or_else(|| broken(&shown))?;
     Ok(rows.iter().find(|row| row["address"] == rloc.to_string()).cloned().unwrap_or_default())
+}
+
+/// Whether messages keep an interval, by when they came since some time before the first could be sent. One that is sent late, because its
+/// sender had no processor, is nearer to the next than that by as much: counted is from the beginning on, with a twentieth for coarse clocks.
+fn are_apart(times: &[Duration], interval: Duration) -> bool {
+    times.iter().zip(0..).all(|(time, before)| *time >= before * interval * 19 / 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_is_kept_by_what_comes_late_and_not_by_what_comes_early() {
+        let are_apart = |millis: &[u64]| {
+            let times: Vec<_> = millis.iter().map(|millis| Duration::from_millis(*millis)).collect();
+            super::are_apart(&times, Duration::from_secs(1))
+        };
+        assert!(are_apart(&[3, 1003, 2003]) && are_apart(&[700, 1000, 2000]) && are_apart(&[]));
+        assert!(!are_apart(&[3, 503]) && !are_apart(&[3, 1003, 1503]) && !are_apart(&[3, 4, 5]));
+    }
 }

@@ -2,7 +2,7 @@
 //! Answers of an ETR to probes and to Map-Requests (RFC 9301, sections 5.2, 5.4 and 7.1).
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::{ControlMessage, Ecm, EidRequest, MapReply, MapRequest, Nonce};
@@ -173,19 +173,23 @@ fn enclosed(room: &Room) -> Judgement {
 fn rate(room: &Room) -> Judgement {
     let rig = room.rig()?;
     let (itr, own, host) = (rig.rloc(Family::V4), rig.own(Family::V4), rig.host(Family::V4));
-    let mark = rig.core.mark();
+    let (mark, begun) = (rig.core.mark(), Instant::now());
     for number in 0..100 {
         rig.core.send(itr, own, &ControlMessage::from(probe(0x4a7e_0000 | number, itr, host)))?;
     }
-    let count = rig
-        .core
-        .wait(mark, usize::MAX, Duration::from_millis(400), |heard| {
-            heard.destination.ip() == itr && matches!(heard.message, ControlMessage::MapReply(_))
-        })
-        .len();
+    let is_answer =
+        |heard: &Heard| heard.destination.ip() == itr && matches!(heard.message, ControlMessage::MapReply(_));
+    rig.core.wait(mark, 1, PATIENCE, is_answer);
+    let count = rig.core.wait(mark, usize::MAX, Duration::from_millis(400), is_answer).len();
     if !is_ours() {
         // How many is for an implementation to say; that all are answered is not.
         return expect((1..100).contains(&count), format!("{count} answers to 100 probes"));
     }
-    if (1..=8).contains(&count) { Ok("some, eight at most".into()) } else { Err(broken(format!("{count}"))) }
+    // As many again in each three seconds that a busy machine takes for it.
+    let most = 8 * (1 + begun.elapsed().as_secs() / 3);
+    if (1..=most).contains(&(count as u64)) {
+        Ok("some, eight at most".into())
+    } else {
+        Err(broken(format!("{count}")))
+    }
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use wire::control::{ControlMessage, MapRequest};
 
 use super::Room;
-use crate::suite::probe::{Fault, Judgement, Probe, broken, equal, must, should};
-use crate::suite::xtr::{Family, Flow, GRACE, Heard, PATIENCE, Rig, SERVER, is_ours};
+use crate::suite::probe::{Fault, Judgement, Probe, broken, equal, expect, must, should};
+use crate::suite::xtr::{Family, Flow, GRACE, Heard, PATIENCE, Rig, SERVER};
 
 pub(super) const PROBES: &[Probe<Room>] = &[
     must(
@@ -17,7 +17,7 @@ pub(super) const PROBES: &[Probe<Room>] = &[
         "an SMR about a mapping in use: a Map-Request with s, in an ECM, to the map system",
         invoked,
     ),
-    must("CP-135.2", "9301 6.1", "an SMR after a change: packets go to the new locator within a second", moved),
+    must("CP-135.2", "9301 6.1", "an SMR after a change: packets go to the new locator", moved),
     must(
         "CP-135.3",
         "9301 6.1",
@@ -28,6 +28,9 @@ pub(super) const PROBES: &[Probe<Room>] = &[
     should("CP-136.1", "9301 6.1", "ten SMRs in a second about one EID-prefix: Map-Requests", rate),
     should("CP-137.1", "9301 6.1", "an SMR about what is not cached: no Map-Request", unknown),
 ];
+
+/// How soon packets go to a new locator, our own promise: it is shown, and not judged, as a busy machine takes longer.
+const PROMISED: Duration = Duration::from_secs(1);
 
 /// A mapping is not in use before its first packet has left.
 fn in_use(rig: &Rig) -> Result<Flow, Fault> {
@@ -55,22 +58,23 @@ fn invoked(room: &Room) -> Judgement {
 
 fn moved(room: &Room) -> Judgement {
     let rig = room.rig()?;
+    let mut longest = Duration::ZERO;
     for outer in [Family::V4, Family::V6] {
         let (flow, new) = (in_use(rig)?, rig.rloc(outer));
         rig.core.map(flow.record_of(&[(new, 1, 100)]));
         equal("locator before the SMR", rig.leave(&flow.leaving(b"before").octets())?.destination, flow.rloc)?;
-        rig.core.send(flow.rloc, flow.own, &flow.solicit())?;
-        std::thread::sleep(Duration::from_secs(1));
         let (begun, where_to) = (Instant::now(), || rig.leave(&flow.leaving(b"after").octets()));
+        rig.core.send(flow.rloc, flow.own, &flow.solicit())?;
         let mut after = where_to()?.destination;
-        // The second is our own promise.
-        while !is_ours() && after != new && begun.elapsed() < PATIENCE {
+        while after != new && begun.elapsed() < PATIENCE {
             std::thread::sleep(GRACE);
             after = where_to()?.destination;
         }
         equal("locator after it", after, new)?;
+        longest = longest.max(begun.elapsed());
     }
-    Ok("so they do, over both families".into())
+    let within = if longest <= PROMISED { "a second".into() } else { format!("{longest:.1?} on this machine") };
+    Ok(format!("so they do, over both families, within {within}"))
 }
 
 fn forged(room: &Room) -> Judgement {
@@ -101,14 +105,15 @@ fn unanswered(room: &Room) -> Judgement {
 
 fn rate(room: &Room) -> Judgement {
     let rig = room.rig()?;
-    let (flow, mark) = (in_use(rig)?, rig.core.mark());
+    let (flow, mark, begun) = (in_use(rig)?, rig.core.mark(), Instant::now());
     for _ in 0..10 {
         rig.core.send(flow.rloc, flow.own, &flow.solicit())?;
         std::thread::sleep(Duration::from_millis(100));
     }
     let invoked = rig.core.wait(mark, usize::MAX, Duration::from_millis(1500), |heard| is_invoked(heard, &flow));
-    equal("Map-Requests", invoked.len(), 1)?;
-    Ok("one".into())
+    // Behind it, one in three seconds of all that it took.
+    let most = 1 + begun.elapsed().as_secs() / 3;
+    expect((1..=most).contains(&(invoked.len() as u64)), format!("{} where {most} may be", invoked.len()))
 }
 
 fn unknown(room: &Room) -> Judgement {

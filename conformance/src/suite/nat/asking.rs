@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Info-Requests (sections 4.1, 4.2 and 5.2 of the draft).
 
+use std::time::Duration;
+
 use wire::control::Info;
 use wire::control::auth::{self, Accept, Algorithm};
 
@@ -84,7 +86,7 @@ fn forged(room: &Room) -> Judgement {
     let key = auth::AuthKey { id: 1, ..of_rtr() };
     node.ask_in_vain(&sealed(info(1, 4)?, &key)?)?;
     node.ask_in_vain(&info(1, 4)?.encode().map_err(broken)?)?;
-    let counted = room.counted("info-bad-tag")? - before;
+    let counted = room.counted_since("info-bad-tag", before, 1)?;
     expect(counted == 1, format!("silent; info-bad-tag counted {counted} times"))
 }
 
@@ -92,7 +94,7 @@ fn of_nobody(room: &Room) -> Judgement {
     let (node, before) = (room.node(NAT, 0)?, room.counted("info-unknown-site")?);
     node.ask_in_vain(&sealed(info(0xff, 5)?, &of_site(Algorithm::HmacSha256))?)?;
     node.ask_in_vain(&sealed(Info::default(), &of_site(Algorithm::HmacSha256))?)?;
-    let counted = room.counted("info-unknown-site")? - before;
+    let counted = room.counted_since("info-unknown-site", before, 2)?;
     expect(counted == 2, format!("silent; counted {counted} times"))
 }
 
@@ -108,15 +110,24 @@ fn bounded(room: &Room) -> Judgement {
     expect(reply.len() <= 3 * request.len(), format!("{} octets for {}", reply.len(), request.len()))
 }
 
+/// In which Info-Requests of one address are counted, and half as much.
+const WINDOW: Duration = Duration::from_millis(1500);
+
+/// An Info-Request is answered again when what was sent before it has been dealt with, which takes a busy machine longer.
+fn answered_later(room: &Room, nonce: u64) -> Result<(), Fault> {
+    let ask = |nonce| asked(room, Algorithm::HmacSha256, nonce).map(drop);
+    ask(nonce).or_else(|_| ask(nonce + 100))
+}
+
 fn rated(room: &Room) -> Judgement {
     let node = room.node(NAT, 0)?;
     let before = room.counted("info-rate")?;
     let request = sealed(info(1, 8)?, &of_site(Algorithm::HmacSha256))?;
     (0..500).try_for_each(|_| node.send(&request))?;
     // What is answered of them is in the queue of the socket, and not looked at.
-    std::thread::sleep(std::time::Duration::from_millis(1500));
-    let refused = room.counted("info-rate")? - before;
-    asked(room, Algorithm::HmacSha256, 9)?;
+    std::thread::sleep(WINDOW);
+    let refused = room.counted_since("info-rate", before, 1)?;
+    answered_later(room, 9)?;
     expect(refused > 0, format!("{refused} of 500 refused; answered again a moment later"))
 }
 
@@ -132,7 +143,7 @@ fn mutated(room: &Room) -> Judgement {
         node.send(&changed)?;
     }
     node.ask_in_vain(&whole[..8])?;
-    std::thread::sleep(std::time::Duration::from_secs(1));
-    asked(room, Algorithm::HmacSha256, 11)?;
+    std::thread::sleep(WINDOW);
+    answered_later(room, 11)?;
     Ok(format!("silent to {} of them, and answers the next whole one", 2 * whole.len()))
 }

@@ -155,8 +155,8 @@ pub(super) fn data_map_notify(ecm: &Ecm, register: &MapRegister, key: &AuthKey) 
 
 /// Those outside, as they are used to answer.
 fn answers(habits: Arc<Mutex<Habits>>) -> Hook {
-    Box::new(move |octets, mouth| {
-        let Some(came) = Datagram::read(octets).filter(|came| came.source.ip() == PRIVATE) else { return };
+    Box::new(move |packet, mouth| {
+        let Some(came) = Datagram::read(&packet.octets).filter(|came| came.source.ip() == PRIVATE) else { return };
         let habits = lock(&habits).clone();
         if let Some(payload) = answer(&habits, &came) {
             // A cable that is gone shows in what does not come.

@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tempfile::TempDir;
@@ -71,6 +71,18 @@ impl Room {
         exchange::read("show counters", String::from_utf8_lossy(&output.stdout));
         let shown: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(broken)?;
         shown["refusals"][name].as_u64().ok_or_else(|| broken(format!("no counter {name}: {shown}")))
+    }
+
+    /// How often since it had counted so many: as soon as it is `least` times, or what there is when that does not come.
+    pub(super) fn counted_since(&self, name: &str, before: u64, least: u64) -> Result<u64, Fault> {
+        let begun = Instant::now();
+        loop {
+            let counted = self.counted(name)?.saturating_sub(before);
+            if counted >= least || begun.elapsed() > PATIENCE {
+                return Ok(counted);
+            }
+            std::thread::sleep(SILENCE);
+        }
     }
 }
 

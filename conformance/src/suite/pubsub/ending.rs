@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Subscriptions end.
 
-use std::time::Duration;
-
 use wire::control::MapRequest;
 use wire::record::Action;
 
-use super::office::{Office, end, host, says};
+use super::office::{Office, PATIENCE, end, host, says};
 use crate::suite::probe::{Judgement, Probe, expect, must, should};
-
-/// Time for an answer.
-const SOON: Duration = Duration::from_secs(3);
 
 pub(super) const PROBES: &[Probe<Office>] = &[
     must("PS-04.03", "9437 5", "an end with a nonce that is not above the last", replayed_end),
@@ -34,7 +29,7 @@ fn replayed_end(office: &Office) -> Judgement {
 fn after_the_end(office: &Office) -> Judgement {
     let (xtr, part) = (office.xtr()?, office.registered(1)?);
     let first = xtr.send(&xtr.request(10, &[host(part)])?)?;
-    let (notify, _) = xtr.notify(SOON)?;
+    let (notify, _) = xtr.notify(PATIENCE)?;
     xtr.ack(&notify)?;
     end(&xtr, 11, part)?;
     xtr.send_octets(&first)?;

@@ -2,12 +2,12 @@
 //! What outlives the process, what is shown, and what another dissector makes of the octets.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pcap_file::DataLink;
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
 
-use super::office::{Office, host, says};
+use super::office::{Office, PATIENCE, host, says};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, missing, must};
 
 pub(super) const PROBES: &[Probe<Office>] = &[
@@ -22,7 +22,7 @@ fn killed(office: &Office) -> Judgement {
     office.site.register(server.address, part, Some(1))?;
     let xtr = office.xtr_of(1, server.address)?;
     let first = xtr.send(&xtr.request(50, &[host(part)])?)?;
-    let (notify, _) = xtr.notify(Duration::from_secs(3))?;
+    let (notify, _) = xtr.notify(PATIENCE)?;
     xtr.ack(&notify)?;
     office.site.register(server.address, part, Some(2))?;
     let change = xtr.change()?;
@@ -47,7 +47,8 @@ fn killed(office: &Office) -> Judgement {
 
 /// The last acknowledgement has been taken and written: nothing of it is on its way.
 fn wait_for_proof(office: &Office, server: &super::office::Server) -> Result<(), Fault> {
-    for _ in 0..60 {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
         if office.show(server, "counters")?["publications_unacknowledged"] == 0 {
             std::thread::sleep(Duration::from_millis(300));
             return Ok(());
@@ -77,7 +78,7 @@ fn witnessed(office: &Office) -> Judgement {
     let (xtr, part) = (office.xtr()?, office.registered(1)?);
     let request = xtr.request(0x00ab_cdef, &[host(part)])?.encode().map_err(broken)?;
     xtr.send_octets(&xtr.ecm(&request)?)?;
-    let (notify, octets) = xtr.notify(Duration::from_secs(3))?;
+    let (notify, octets) = xtr.notify(PATIENCE)?;
     let ack = super::office::sealed_ack(&notify, &xtr.key)?;
     xtr.send_octets(&ack)?;
     let file = tempfile::NamedTempFile::new().map_err(missing)?;

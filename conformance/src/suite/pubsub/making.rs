@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Security associations that LISP-SEC makes where no key is shared beforehand.
 
-use std::time::Duration;
-
 use wire::control::auth::Secret;
 use wire::control::lispsec::{EcmAd, EidAd, HmacAlgorithm, Kdf, OneTimeKey, PubSubKey, WrapId};
 use wire::control::{Ecm, MapRequest, Nonce};
 use wire::record::Action;
 
-use super::office::{MAKERS, Office, Xtr, host, says};
+use super::office::{MAKERS, Office, PATIENCE, Xtr, host, says};
 use super::settings::{ITR_KEY_ID, ITR_SECRET};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must};
-
-/// Time for an answer.
-const SOON: Duration = Duration::from_secs(3);
 
 pub(super) const PROBES: &[Probe<Office>] = &[
     must("PS-06.01", "9437 7.1", "N and a one-time key, without a key that is shared beforehand", made),
@@ -49,7 +44,7 @@ fn under(xtr: Xtr, nonce: Nonce, number: u8) -> Xtr {
 fn subscribed(xtr: Xtr, request: &MapRequest, number: u8) -> Result<Xtr, Fault> {
     send(&xtr, request, number)?;
     let xtr = under(xtr, request.nonce, number);
-    let (notify, _) = xtr.notify(SOON)?;
+    let (notify, _) = xtr.notify(PATIENCE)?;
     if notify.nonce != request.nonce {
         return Err(broken(format!("expected nonce {}; came {}", request.nonce, notify.nonce)));
     }

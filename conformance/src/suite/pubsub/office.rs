@@ -38,8 +38,10 @@ pub(super) const ELSEWHERE: u8 = 201;
 pub(super) const MAKERS: [u8; 3] = [150, 151, 152];
 /// One that nobody has configured.
 pub(super) const STRANGER: u8 = 255;
-/// How long an answer may take on loopback.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long an answer may take on loopback, whatever else the machine does.
+pub(super) const PATIENCE: Duration = Duration::from_secs(8);
+/// How long a change may take to be told, or told again: there are three seconds between two Map-Notifies of a receiver.
+pub(super) const TOLD: Duration = Duration::from_secs(15);
 /// How long silence is listened to.
 pub(super) const SILENCE: Duration = Duration::from_millis(200);
 
@@ -421,9 +423,9 @@ impl Xtr {
         Ok(notify)
     }
 
-    /// The Map-Notify of a change, within the interval in which a receiver is told once; acknowledged.
+    /// The Map-Notify of a change; acknowledged.
     pub(super) fn change(&self) -> Result<MapNotify, Fault> {
-        let (notify, _) = self.notify(Duration::from_secs(4))?;
+        let (notify, _) = self.notify(TOLD)?;
         self.ack(&notify)?;
         Ok(notify)
     }

@@ -17,7 +17,7 @@ use wire::record::{LocatorRecord, MappingRecord, Ttl};
 
 use super::inbox::{InPacket, Inbox, MOST, lock};
 use super::packet::Packet;
-use super::port::{Mouth, Port};
+use super::port::{Came, Mouth, Port};
 use crate::suite::probe::{Fault, broken, missing};
 
 /// What the map system shares with those who register.
@@ -126,7 +126,7 @@ impl Core {
         });
         let hook = {
             let state = state.clone();
-            Box::new(move |octets: &[u8], mouth: &Arc<Mouth>| state.hear(octets, mouth))
+            Box::new(move |came: &Came, mouth: &Arc<Mouth>| state.hear(came, mouth))
         };
         Ok(Self { port: Port::open(namespace, Some(hook))?, state, _quiet: quiet })
     }
@@ -212,8 +212,8 @@ impl State {
         best.map(|(_, record)| record.clone())
     }
 
-    fn hear(&self, octets: &[u8], mouth: &Arc<Mouth>) {
-        let Some((heard, payload)) = read(octets) else { return };
+    fn hear(&self, came: &Came, mouth: &Arc<Mouth>) {
+        let Some((heard, payload)) = read(came) else { return };
         let (source, destination) = (heard.source, heard.destination);
         let is_server = self.servers.contains(&destination.ip());
         let answer = match &heard.message {
@@ -302,8 +302,8 @@ fn is_of(record: &MappingRecord, rloc: IpAddr) -> bool {
 }
 
 /// The control message of a packet, if it is one, and the UDP payload.
-fn read(octets: &[u8]) -> Option<(Heard, Vec<u8>)> {
-    let packet = IpPacket::parse(octets).ok()?;
+fn read(came: &Came) -> Option<(Heard, Vec<u8>)> {
+    let packet = IpPacket::parse(&came.octets).ok()?;
     let (number, segment) = packet.transport()?;
     let (udp, payload) = UdpHeader::parse(segment).ok().filter(|_| number == protocol::UDP)?;
     if udp.destination != wire::CONTROL_PORT {
@@ -316,7 +316,7 @@ fn read(octets: &[u8]) -> Option<(Heard, Vec<u8>)> {
     };
     let source = SocketAddr::new(packet.source(), udp.source);
     let destination = SocketAddr::new(packet.destination(), udp.destination);
-    let heard = Heard { at: Instant::now(), source, destination, enclosed, message, octets: octets.into() };
+    let heard = Heard { at: came.at, source, destination, enclosed, message, octets: came.octets.clone() };
     Some((heard, payload.to_vec()))
 }
 

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The end of a cable: IP packets out as octets, whatever they say, and in as they came.
 
-use std::io::ErrorKind;
+use std::io::IoSliceMut;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use interop::lab::Namespace;
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::inbox::{InPacket, Inbox, MOST};
@@ -52,7 +57,7 @@ impl Mouth {
     }
 }
 
-/// A packet that came, and when.
+/// A packet that came, and when the kernel took it from the cable.
 #[derive(Debug, Clone)]
 pub(in crate::suite) struct Came {
     pub(in crate::suite) at: Instant,
@@ -66,7 +71,7 @@ impl InPacket for Came {
 }
 
 /// What is done with each packet as it comes.
-pub(in crate::suite) type Hook = Box<dyn Fn(&[u8], &Arc<Mouth>) + Send + Sync>;
+pub(in crate::suite) type Hook = Box<dyn Fn(&Came, &Arc<Mouth>) + Send + Sync>;
 
 /// The end of the only cable of a namespace.
 pub(in crate::suite) struct Port {
@@ -92,6 +97,7 @@ impl Port {
             let ear = |kind: u16| {
                 let ear = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(i32::from(kind.to_be()))))?;
                 ear.set_read_timeout(Some(LOOK))?;
+                setsockopt(&ear, sockopt::ReceiveTimestampns, &true)?;
                 // A smaller buffer than asked for is no reason to fail.
                 let _ = ear.set_recv_buffer_size(BUFFER);
                 Ok(ear)
@@ -106,7 +112,7 @@ impl Port {
             let (inbox, done) = (port.inbox.clone(), port.done.clone());
             let (hook, mouth) = (hook.clone(), port.mouth.clone());
             let listen = move || {
-                let tell = |octets: &[u8]| hook.iter().for_each(|hook| hook(octets, &mouth));
+                let tell = |came: &Came| hook.iter().for_each(|hook| hook(came, &mouth));
                 listen(&ear, &inbox, &done, tell);
             };
             port.threads.push(std::thread::spawn(listen));
@@ -150,19 +156,30 @@ impl Port {
     }
 }
 
-fn listen(ear: &Socket, inbox: &Inbox<Came>, done: &AtomicBool, tell: impl Fn(&[u8])) {
-    use std::io::Read as _;
+fn listen(ear: &Socket, inbox: &Inbox<Came>, done: &AtomicBool, tell: impl Fn(&Came)) {
     let mut octets = vec![0; LONGEST];
     while !done.load(Ordering::Relaxed) {
-        match (&mut &*ear).read(&mut octets) {
-            Ok(length) => {
-                let packet = Came { at: Instant::now(), octets: octets[..length].into() };
-                tell(&packet.octets);
+        match receive(ear, &mut octets) {
+            Ok((length, at)) => {
+                let packet = Came { at, octets: octets[..length].into() };
+                tell(&packet);
                 inbox.push(packet);
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
             // The cable is gone, or down: what else comes is heard again.
             Err(_) => std::thread::sleep(LOOK),
         }
     }
+}
+
+/// The next packet, its length in octets and when the kernel took it: on a busy machine the thread that reads it may do so much later.
+fn receive(ear: &Socket, octets: &mut [u8]) -> nix::Result<(usize, Instant)> {
+    let (mut parts, mut stamp) = ([IoSliceMut::new(octets)], cmsg_space!(TimeSpec));
+    let came = recvmsg::<()>(ear.as_raw_fd(), &mut parts, Some(&mut stamp), MsgFlags::empty())?;
+    let at = came.cmsgs()?.find_map(|message| match message {
+        ControlMessageOwned::ScmTimestampns(at) => Some(UNIX_EPOCH + Duration::from(at)),
+        _ => None,
+    });
+    let (age, now) = (at.and_then(|at| at.elapsed().ok()).unwrap_or_default(), Instant::now());
+    Ok((came.bytes, now.checked_sub(age).unwrap_or(now)))
 }

@@ -408,6 +408,17 @@ impl Rig {
         Ok(self.site.wait(mark, usize::MAX, GRACE, read))
     }
 
+    /// Sends packets from the core that enter until the router has learnt better, two at a time, and until neither does.
+    pub(in crate::suite) fn enter_no_more(&self, flow: &Flow, outer: &[u8]) -> Result<(), Fault> {
+        let begun = Instant::now();
+        while !self.enter_not(flow, &vec![outer.to_vec(); 2], flow.inwards())?.is_empty() {
+            if begun.elapsed() > PATIENCE {
+                return Err(broken("packets that must be dropped enter, and go on to"));
+            }
+        }
+        Ok(())
+    }
+
     /// ICMP messages of a type and code that come to a host of the site.
     pub(in crate::suite) fn icmp_to(
         &self,
