@@ -37,7 +37,8 @@ pub enum Refusal {
     RequestPaused,
     /// An SMR for an EID that is not cached (RFC 9301, section 6.1).
     SmrNotCached,
-    /// An SMR within three seconds of another for the same EID-prefix.
+    /// An SMR within three seconds of a question about the same EID-prefix that another one has already made be asked again then, or no room to
+    /// note it.
     SmrRateLimited,
     /// A Map-Notify whose nonce is not that of an outstanding Map-Register.
     NotifyUnasked,

@@ -299,29 +299,58 @@ fn a_refresh_asks_for_the_cached_prefix_and_names_no_source() {
     );
 }
 
-#[test]
-fn an_smr_only_makes_us_ask_about_what_is_cached_once_in_three_seconds() {
-    let mut node = Node::plain();
-    let smr = |source: &str| MapRequest {
+fn smr(source: &str) -> ControlMessage {
+    ControlMessage::from(MapRequest {
         smr: true,
         source_eid: source.parse::<std::net::IpAddr>().unwrap().into(),
         itr_rlocs: vec!["198.51.100.1".parse::<std::net::IpAddr>().unwrap().into()],
         records: vec![wire::control::EidRequest { notify: false, eid: prefix("2001:db8:a::/48").into() }],
         ..MapRequest::default()
-    };
-    node.datagram("198.51.100.1:4342", &ControlMessage::from(smr("2001:db8:b::2")));
+    })
+}
+
+#[test]
+fn an_smr_only_makes_us_ask_about_what_is_cached_once_in_three_seconds() {
+    let mut node = Node::plain();
+    node.datagram("198.51.100.1:4342", &smr("2001:db8:b::2"));
     assert_eq!(node.refused(Refusal::SmrNotCached), 1);
     let (_, request) = node.miss(EID);
     node.reply(&reply_to(&request, &[("2001:db8:b::/48", 1440)]));
     node.updates();
     for _ in 0..10 {
-        node.datagram("198.51.100.1:4342", &ControlMessage::from(smr("2001:db8:b::2")));
+        node.datagram("198.51.100.1:4342", &smr("2001:db8:b::2"));
     }
     let requests = node.requests();
     assert_eq!(requests.len(), 1);
     assert!(requests[0].1.smr_invoked);
     assert_eq!(requests[0].1.records[0].eid.ip_prefix(), Some(prefix("2001:db8:b::/48")));
-    assert_eq!(node.refused(Refusal::SmrRateLimited), 9);
+    assert_eq!(node.refused(Refusal::SmrRateLimited), 8, "one is asked about later");
+}
+
+/// RFC 9301, section 6.1: once in three seconds. What has changed since the first answer is heard at the end of them, and not for ever.
+#[test]
+fn an_smr_within_three_seconds_of_another_is_asked_about_when_they_are_over() {
+    let mut node = Node::plain();
+    let (_, request) = node.miss(EID);
+    node.reply(&reply_to(&request, &[("2001:db8:b::/48", 1440)]));
+    node.advance(secs(10));
+    node.updates();
+    let start = node.now;
+    let mut asked = Vec::new();
+    for tenth in 0..100 {
+        // Two that come 2.9 s apart, and one more about which nobody has been asked for three seconds.
+        if [0, 29, 70].contains(&tenth) {
+            node.datagram("198.51.100.1:4342", &smr("2001:db8:b::2"));
+        }
+        for (_, request) in node.requests() {
+            assert!(request.smr_invoked);
+            asked.push((node.now - start).as_millis());
+            node.reply(&reply_to(&request, &[("2001:db8:b::/48", 1440)]));
+        }
+        node.advance(Duration::from_millis(100));
+    }
+    assert_eq!(asked, [0, 3000, 7000]);
+    assert_eq!(node.refused(Refusal::SmrRateLimited), 0);
 }
 
 /// RFC 9301, sections 5.5 and 6.1: nobody has the cached prefix any more, and so nobody can answer for the whole of it.

@@ -7,7 +7,7 @@ mod published;
 mod rest;
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -132,6 +132,8 @@ pub struct Resolver {
     nonces: HashMap<Nonce, EidPrefix>,
     mirror: Mirror,
     smrs: RateTable<EidPrefix>,
+    /// What was said to have changed again within [`limits::SMR_INTERVAL`], and when that is over.
+    said_again: BTreeSet<(Instant, EidPrefix)>,
     /// What is said to have changed, and waits for room.
     doubted: VecDeque<EidPrefix>,
     /// Prefixes about which packets say that there is a newer version.
@@ -158,6 +160,7 @@ impl Resolver {
             nonces: HashMap::new(),
             mirror: Mirror::default(),
             smrs: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_TRACKED),
+            said_again: BTreeSet::new(),
             doubted: VecDeque::new(),
             newer: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_TRACKED),
             sources: Sources::default(),
@@ -223,6 +226,7 @@ impl Resolver {
 
     /// Sends and forgets what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.doubt_what_was_said_again(now);
         self.ask_what_is_due(now);
         if self.ask_about_doubted(now) {
             self.ask_what_is_due(now);
@@ -247,7 +251,8 @@ impl Resolver {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.conversations.values().map(Conversation::deadline).min()
+        let said_again = self.said_again.first().map(|(at, _)| *at);
+        self.conversations.values().map(Conversation::deadline).chain(said_again).min()
     }
 
     /// What was refused.

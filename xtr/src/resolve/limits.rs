@@ -48,7 +48,7 @@ pub const SMR_INTERVAL: Duration = Duration::from_secs(3);
 /// Records of one SMR that are looked at.
 pub const SMR_RECORDS: usize = 32;
 
-/// EID-prefixes whose SMRs are counted at once.
+/// EID-prefixes whose SMRs are counted at once, each of which may have a question that waits for the end of [`SMR_INTERVAL`].
 pub const SMR_TRACKED: usize = 1024;
 
 /// Least time between Map-Requests for one EID-prefix because the answer to a probe disagrees with its mapping: a map system

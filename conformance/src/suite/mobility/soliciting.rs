@@ -106,7 +106,7 @@ fn rate(room: &Room) -> Judgement {
         rig.core.send(flow.rloc, flow.own, &flow.solicit())?;
         std::thread::sleep(Duration::from_millis(100));
     }
-    let invoked = rig.core.wait(mark, usize::MAX, Duration::from_millis(1500), |heard| is_invoked(heard, &flow));
+    let invoked = rig.core.wait(mark, usize::MAX, Duration::from_millis(1000), |heard| is_invoked(heard, &flow));
     equal("Map-Requests", invoked.len(), 1)?;
     Ok("one".into())
 }
