@@ -42,6 +42,8 @@ pub enum Refusal {
     SmrRateLimited,
     /// A Map-Notify whose nonce is not that of an outstanding Map-Register.
     NotifyUnasked,
+    /// The first Map-Notify of the Map-Server to a Map-Register whose repetition it has confirmed already, or that says what has changed since.
+    NotifyLate,
     /// A Map-Notify whose tag does not verify.
     NotifyBadTag,
     /// A Map-Notify that does not contain every prefix that was registered, with its locators, or ours still where they were withdrawn.
@@ -146,7 +148,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 68] = [
+    pub const ALL: [Self; 69] = [
         Self::Malformed,
         Self::UnknownType,
         Self::NotForXtr,
@@ -165,6 +167,7 @@ impl Refusal {
         Self::SmrNotCached,
         Self::SmrRateLimited,
         Self::NotifyUnasked,
+        Self::NotifyLate,
         Self::NotifyBadTag,
         Self::NotifyIncomplete,
         Self::MovedTableFull,
@@ -238,6 +241,7 @@ impl Refusal {
             Self::SmrNotCached => "smr-not-cached",
             Self::SmrRateLimited => "smr-rate-limited",
             Self::NotifyUnasked => "notify-unasked",
+            Self::NotifyLate => "notify-late",
             Self::NotifyBadTag => "notify-bad-tag",
             Self::NotifyIncomplete => "notify-incomplete",
             Self::MovedTableFull => "moved-table-full",

@@ -820,6 +820,42 @@ fn forged_and_foreign_notifies_change_nothing() {
     assert_eq!(node.refused(Refusal::NotifyUnasked), 2, "once");
 }
 
+/// A Map-Server that takes longer than a second answers each of two Map-Registers, and one that has changed meanwhile.
+#[test]
+fn answers_that_come_late_are_not_taken_for_unasked_ones_and_each_counts_once() {
+    let mut node = Node::registering(Algorithm::HmacSha256, TagForm::Truncated);
+    let (_, first) = node.register();
+    node.advance(secs(1));
+    let (_, second) = node.register();
+    let count = |node: &Node| [Refusal::NotifyLate, Refusal::NotifyUnasked].map(|refusal| node.refused(refusal));
+    node.notify(&first, |notify| notify);
+    assert_eq!(count(&node), [0, 0]);
+    node.notify_with(
+        &second,
+        &auth::AuthKey { secret: auth::Secret::new("wrongkey"), ..key(Algorithm::HmacSha256) },
+        |n| n,
+    );
+    assert_eq!(count(&node), [0, 1], "anybody says so");
+    node.notify(&second, |notify| notify);
+    assert_eq!(count(&node), [1, 1]);
+    node.notify(&second, |notify| notify);
+    node.notify(&first, |notify| notify);
+    assert_eq!(count(&node), [1, 3], "somebody says it again");
+    node.advance(secs(60));
+    let (_, before) = node.register();
+    let locators = vec![OwnLocator::new("192.0.2.77".parse().unwrap(), 1, 100)];
+    node.input(Input::Locators(locators));
+    let (_, after) = node.register();
+    node.notify(&before, |notify| notify);
+    assert_eq!(count(&node), [2, 3]);
+    let is_confirmed = |node: &Node| node.control.registrations(node.now).all(|row| row.unanswered == 0);
+    assert!(!is_confirmed(&node), "that of the former locators");
+    node.notify(&after, |notify| notify);
+    assert!(is_confirmed(&node) && node.sent.is_empty(), "late ones are not acknowledged");
+}
+
+}
+
 #[test]
 fn a_nonce_is_on_disk_before_it_is_used() {
     let mut node = Node::registering(Algorithm::HkdfSha256, TagForm::Truncated);

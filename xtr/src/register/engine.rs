@@ -556,6 +556,7 @@ impl Registrar {
             self.batches[index].refused = Some(Refused { refusal, prefix, at: now });
             return Err(refusal);
         }
+        self.nonce.answer(message.nonce);
         // A way without a locator of ours of the server's family has taken none.
         let taken = self.through.paths(self.servers[self.batches[index].server].to, &self.database.rlocs());
         let batch = &mut self.batches[index];
@@ -605,10 +606,13 @@ impl Registrar {
         message: &MapNotify,
         payload: &[u8],
     ) -> Result<(), Refusal> {
-        let is_late = self.nonce.has_used(message.nonce);
         let verifies = |server: &Server| auth::verify(payload, &server.key, server.accepted()).is_ok();
         let by_it = |server: &Server| server.to == from && verifies(server);
-        let index = self.servers.iter().position(by_it).filter(|_| !is_late).ok_or(Refusal::NotifyUnasked)?;
+        let index = self.servers.iter().position(by_it).ok_or(Refusal::NotifyUnasked)?;
+        if self.nonce.has_used(message.nonce) {
+            let is_late = self.nonce.answer(message.nonce);
+            return Err(if is_late { Refusal::NotifyLate } else { Refusal::NotifyUnasked });
+        }
         let last = self.heard.last(from, &message.records);
         if message.nonce < last || message.nonce == Nonce(0) {
             return Err(Refusal::NotifyUnasked);
