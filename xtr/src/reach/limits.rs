@@ -146,6 +146,10 @@ pub const LONG_TRIES: u32 = 3;
 /// Wait after an answer before a longer one is tried: ETRs do not answer any number of probes a second.
 pub const SEARCH_GAP: Duration = Duration::from_millis(1500);
 
+/// Wait before a longer one is tried once more, where nothing was answered while it was tried: what stands still for some seconds, a machine or
+/// a way, goes on by then as a rule.
+pub const STOOD_STILL: Duration = Duration::from_secs(15);
+
 /// Octets between what gets there and what does not that are not worth a probe.
 pub const SEARCH_STEP: u16 = 8;
 
