@@ -35,6 +35,8 @@ pub enum Refusal {
     RequestShareFull,
     /// A packet missed while its EID rests after ten unanswered requests, or after a request a moment ago.
     RequestPaused,
+    /// The source of a packet from the core whose RLOC, or all of which together, have as many questions to the mapping system as they may.
+    SourceRateLimited,
     /// An SMR for an EID that is not cached (RFC 9301, section 6.1).
     SmrNotCached,
     /// An SMR within three seconds of a question about the same EID-prefix that another one has already made be asked again then, or no room to
@@ -148,7 +150,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 69] = [
+    pub const ALL: [Self; 70] = [
         Self::Malformed,
         Self::UnknownType,
         Self::NotForXtr,
@@ -164,6 +166,7 @@ impl Refusal {
         Self::RequestTableFull,
         Self::RequestShareFull,
         Self::RequestPaused,
+        Self::SourceRateLimited,
         Self::SmrNotCached,
         Self::SmrRateLimited,
         Self::NotifyUnasked,
@@ -238,6 +241,7 @@ impl Refusal {
             Self::RequestTableFull => "request-table-full",
             Self::RequestShareFull => "request-share-full",
             Self::RequestPaused => "request-paused",
+            Self::SourceRateLimited => "source-rate-limited",
             Self::SmrNotCached => "smr-not-cached",
             Self::SmrRateLimited => "smr-rate-limited",
             Self::NotifyUnasked => "notify-unasked",

@@ -663,7 +663,7 @@ fn what_is_said_to_have_changed_and_nobody_answers_for_makes_room_and_is_asked_a
     tell(&mut node);
     let full = node.refused(Refusal::RequestTableFull);
     let (eid, rloc) = (prefix("10.200.0.1/32"), "203.0.113.66".parse().unwrap());
-    node.event(Event::Source { eid, rloc });
+    node.event(Event::Source { eid, rloc, is_known: false });
     assert_eq!(node.refused(Refusal::RequestTableFull), full);
     node.requests();
     let mut asked = std::collections::BTreeSet::new();

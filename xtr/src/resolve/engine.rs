@@ -5,6 +5,7 @@ mod doubt;
 mod proof;
 mod published;
 mod rest;
+mod source;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -26,8 +27,7 @@ use super::policy::{Accepted, Answer, Policy};
 use super::request::{self, Question};
 use super::secured::Secured;
 use super::sources::{Sources, verdict};
-use crate::limits as both;
-use crate::map_cache::{SourceVerdict, Update};
+use crate::map_cache::Update;
 use crate::refusal::{Refusal, Tally};
 use crate::reply::RateTable;
 use crate::transport::{MapSystem, Outgoing, Via, turned};
@@ -64,6 +64,8 @@ pub enum Input<'a> {
         eid: EidPrefix,
         /// Their outer source.
         rloc: IpAddr,
+        /// Whether they may until there is another answer.
+        is_known: bool,
     },
     /// A Map-Reply came.
     Reply {
@@ -177,7 +179,7 @@ impl Resolver {
         let result = match input {
             Input::Miss { eid, source } => self.want(now, eid, Cause::Miss { source }),
             Input::Refresh { prefix } => self.want(now, prefix, Cause::Refresh),
-            Input::Source { eid, rloc } => self.on_source(now, eid, rloc),
+            Input::Source { eid, rloc, is_known } => self.on_source(now, (eid, rloc), is_known),
             Input::Reply { via, message, payload } => self.on_reply(now, via, message, payload),
             Input::Smr(message) => self.on_smr(now, message),
             Input::Probed { prefix, records } => self.on_probed(now, prefix, records),
@@ -514,34 +516,6 @@ impl Resolver {
             return Err(Refusal::RequestPaused);
         }
         self.want(now, prefix, Cause::Refresh)
-    }
-
-    /// What is cached says that packets may come from there, or the mapping system is asked: what else is cached may be old.
-    fn on_source(&mut self, now: Instant, eid: EidPrefix, rloc: IpAddr) -> Result<(), Refusal> {
-        if self.config.policy.is_own(&eid) {
-            // Nobody elsewhere speaks as one of ours.
-            self.say_source(now, (eid, eid), rloc, SourceVerdict::Elsewhere);
-            return Ok(());
-        }
-        let cached = self.mirror.positive_round(now, &eid);
-        let locators = cached.and_then(|prefix| self.mirror.get(now, &prefix)).map(|installed| &installed.locators);
-        let is_here = locators.is_some_and(|locators| locators.iter().any(|(address, _)| *address == rloc));
-        if let Some(prefix) = cached.filter(|_| is_here) {
-            self.say_source(now, (prefix, eid), rloc, SourceVerdict::Here);
-            return Ok(());
-        }
-        if !self.sources.wait(now, eid, rloc) {
-            return Err(Refusal::RequestTableFull);
-        }
-        self.want(now, cached.unwrap_or(eid), Cause::Source)
-    }
-
-    /// Says it of the whole prefix, unless part of that has a mapping of its own.
-    fn say_source(&mut self, now: Instant, of: (EidPrefix, EidPrefix), rloc: IpAddr, verdict: SourceVerdict) {
-        let (prefix, eid) = of;
-        let prefix = if self.mirror.has_inside(&prefix) { eid } else { prefix };
-        let life = if verdict == SourceVerdict::Here { both::SOURCE_HERE } else { both::SOURCE_NOT_HERE };
-        self.outputs.push_back(Output::Update(Update::Source { eid, prefix, rloc, verdict, ask: now + life }));
     }
 
     /// How far an answer without proof is believed. The map system in this process checks coverage against signed delegations; an ETR

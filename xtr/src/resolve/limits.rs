@@ -88,7 +88,14 @@ pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Locators of one record that are used.
 pub const LOCATORS: usize = 32;
 
-/// Sources of packets from the core that wait for an answer at once: those of five seconds, at the rate of the ETR.
+/// Sources of packets from the core that the mapping system is asked about in a [`crate::limits::SOURCES_WINDOW`], for all RLOCs: a fifth of what
+/// resolution bears.
+pub const SOURCES_ASKED: u32 = 200;
+
+/// The same for one RLOC: a site has fewer prefixes, and whoever invents sources sees most of them dropped.
+pub const SOURCES_ASKED_EACH: u32 = 20;
+
+/// Sources of packets from the core that wait for an answer at once: those of five seconds, at that rate.
 pub const SOURCES: usize = 1024;
 
 /// RLOCs that one of them is waited for from: who invents more hears later.
