@@ -854,6 +854,25 @@ fn answers_that_come_late_are_not_taken_for_unasked_ones_and_each_counts_once() 
     assert!(is_confirmed(&node) && node.sent.is_empty(), "late ones are not acknowledged");
 }
 
+#[test]
+fn what_is_added_to_a_registration_is_unconfirmed_until_the_map_server_has_confirmed_it() {
+    let mut node = Node::registering(Algorithm::HmacSha256, TagForm::Truncated);
+    let (_, register) = node.register();
+    node.notify(&register, |notify| notify);
+    let rows = |node: &Node| -> Vec<(Vec<String>, bool)> {
+        let rows = node.control.registrations(node.now);
+        rows.map(|row| (row.prefixes.iter().map(ToString::to_string).collect(), row.confirmed_ago.is_some())).collect()
+    };
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let before = names(&["2001:db8:a::/48", "10.1.0.0/16"]);
+    assert_eq!(rows(&node), [(before, true)]);
+    node.input(Input::AddEid(prefix("10.9.0.0/16")));
+    let held = names(&["10.1.0.0/16", "2001:db8:a::/48"]);
+    assert_eq!(rows(&node), [(held, true), (names(&["10.9.0.0/16"]), false)]);
+    let (_, register) = node.register();
+    assert_eq!(register.records.len(), 3, "one message");
+    node.notify(&register, |notify| notify);
+    assert_eq!(rows(&node), [(names(&["10.1.0.0/16", "10.9.0.0/16", "2001:db8:a::/48"]), true)]);
 }
 
 #[test]

@@ -128,7 +128,7 @@ pub enum Output {
     AllMoved(Vec<EidPrefix>),
 }
 
-/// State of one registration message, for `show registrations`.
+/// State of one registration message, for `show registrations`, or of those of its prefixes that were added to it after it was last confirmed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
     /// The Map-Server.
@@ -359,15 +359,18 @@ impl Registrar {
 
     /// The state of every registration.
     pub fn registrations(&self, now: Instant) -> impl Iterator<Item = Registration> + '_ {
-        let registered = self.batches.iter().map(move |batch| Registration {
-            server: self.servers[batch.server].to,
-            prefixes: batch.prefixes.clone(),
-            confirmed_ago: batch.confirmed.map(|at| now.saturating_duration_since(at)),
-            unanswered: batch.unanswered,
-            last_refused: batch.refused,
-            withdrawing: batch.withdrawing,
-            moved: false,
-            asks_in: None,
+        let registered = self.batches.iter().flat_map(move |batch| {
+            let row = move |(prefixes, confirmed): (Vec<EidPrefix>, Option<Instant>)| Registration {
+                server: self.servers[batch.server].to,
+                prefixes,
+                confirmed_ago: confirmed.map(|at| now.saturating_duration_since(at)),
+                unanswered: batch.unanswered,
+                last_refused: batch.refused,
+                withdrawing: batch.withdrawing,
+                moved: false,
+                asks_in: None,
+            };
+            batch.by_confirmation().into_iter().filter(|(prefixes, _)| !prefixes.is_empty()).map(row)
         });
         registered.chain(self.moved(now))
     }
@@ -662,6 +665,13 @@ impl Batch {
     fn drop_prefix(&mut self, prefix: &EidPrefix) {
         self.prefixes.retain(|other| other != prefix);
         self.joined.retain(|other| other != prefix);
+    }
+
+    /// The prefixes that were last confirmed at the same time: those that came after that were not.
+    fn by_confirmation(&self) -> [(Vec<EidPrefix>, Option<Instant>); 2] {
+        let has_joined = |prefix: &EidPrefix| self.confirmed.is_some() && self.joined.contains(prefix);
+        let (joined, others) = self.prefixes.iter().copied().partition(has_joined);
+        [(others, self.confirmed), (joined, None)]
     }
 
     /// Until when its Map-Server has an EID-prefix from us, if it has confirmed nothing since.
