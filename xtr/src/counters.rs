@@ -103,7 +103,7 @@ table! {
         CoreSourceUnmapped = "core-source-unmapped",
         /// From the core: whether the inner source maps to where it came from was not known in time, and has to be.
         CoreSourceUnknown = "core-source-unknown",
-        /// From the core: the inner source is unknown, and too many were asked about.
+        /// From the core: the inner source is unknown, and too many were asked about, or nobody has answered of late.
         CoreSourceRate = "core-source-rate",
         /// From a trusted peer: map-versions, and our mapping has none (RFC 9302, section 6.1).
         CoreVersionUnused = "core-version-unused",

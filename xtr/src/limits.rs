@@ -151,11 +151,13 @@ pub const SOURCE_MEMOS: usize = 1024;
 /// ([`SOURCE_HERE`], [`SOURCE_UNANSWERED`]), roughly. About 110 octets each: 14 MB when full. A full table is searched once a second, in a
 /// millisecond; with as many as the map-cache has entries packets would wait for ten.
 pub const SOURCE_VERDICTS: usize = 131_072;
-/// Questions about sources in a [`SOURCES_WINDOW`], for all RLOCs: a fifth of what resolution bears.
-pub const SOURCES_ASKED: u32 = 200;
-/// The same for one RLOC: a site has fewer prefixes, and whoever invents sources sees most of them dropped.
-pub const SOURCES_ASKED_EACH: u32 = 20;
-/// Questions about pairs that are known to be right, which are due once in [`SOURCE_HERE`]: most are answered from what is cached.
+/// Questions about sources to control in a [`SOURCES_WINDOW`], for all RLOCs: each is a look into its map-cache. What it has to ask the mapping
+/// system about has a bound of its own ([`crate::resolve::limits::SOURCES_ASKED`]).
+pub const SOURCES_NAMED: u32 = 2_000;
+/// The same for one RLOC: of 2,000 that send from behind it all are known after four seconds, and whoever invents sources there leaves three
+/// quarters to others.
+pub const SOURCES_NAMED_EACH: u32 = 500;
+/// Questions about pairs that are known to be right, about which the mapping system is asked without another bound, and which are due once in [`SOURCE_HERE`]: most are answered from what is cached.
 pub const SOURCES_ASKED_AGAIN: u32 = 500;
 /// Time that these count in.
 pub const SOURCES_WINDOW: Duration = Duration::from_secs(1);

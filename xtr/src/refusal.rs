@@ -35,12 +35,17 @@ pub enum Refusal {
     RequestShareFull,
     /// A packet missed while its EID rests after ten unanswered requests, or after a request a moment ago.
     RequestPaused,
+    /// The source of a packet from the core whose RLOC, or all of which together, have as many questions to the mapping system as they may.
+    SourceRateLimited,
     /// An SMR for an EID that is not cached (RFC 9301, section 6.1).
     SmrNotCached,
-    /// An SMR within three seconds of another for the same EID-prefix.
+    /// An SMR within three seconds of a question about the same EID-prefix that another one has already made be asked again then, or no room to
+    /// note it.
     SmrRateLimited,
     /// A Map-Notify whose nonce is not that of an outstanding Map-Register.
     NotifyUnasked,
+    /// The first Map-Notify of the Map-Server to a Map-Register whose repetition it has confirmed already, or that says what has changed since.
+    NotifyLate,
     /// A Map-Notify whose tag does not verify.
     NotifyBadTag,
     /// A Map-Notify that does not contain every prefix that was registered, with its locators, or ours still where they were withdrawn.
@@ -145,7 +150,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 68] = [
+    pub const ALL: [Self; 70] = [
         Self::Malformed,
         Self::UnknownType,
         Self::NotForXtr,
@@ -161,9 +166,11 @@ impl Refusal {
         Self::RequestTableFull,
         Self::RequestShareFull,
         Self::RequestPaused,
+        Self::SourceRateLimited,
         Self::SmrNotCached,
         Self::SmrRateLimited,
         Self::NotifyUnasked,
+        Self::NotifyLate,
         Self::NotifyBadTag,
         Self::NotifyIncomplete,
         Self::MovedTableFull,
@@ -234,9 +241,11 @@ impl Refusal {
             Self::RequestTableFull => "request-table-full",
             Self::RequestShareFull => "request-share-full",
             Self::RequestPaused => "request-paused",
+            Self::SourceRateLimited => "source-rate-limited",
             Self::SmrNotCached => "smr-not-cached",
             Self::SmrRateLimited => "smr-rate-limited",
             Self::NotifyUnasked => "notify-unasked",
+            Self::NotifyLate => "notify-late",
             Self::NotifyBadTag => "notify-bad-tag",
             Self::NotifyIncomplete => "notify-incomplete",
             Self::MovedTableFull => "moved-table-full",

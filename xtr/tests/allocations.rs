@@ -202,7 +202,7 @@ fn to_decapsulate_a_packet_takes_no_memory() {
             let mut first = [&LispHeader::default().emit(), inner.as_slice()].concat();
             let _ = etr.receive(&outer, &mut first);
             while let Some(event) = etr.poll_event() {
-                let Event::Source { eid, rloc } = event else { continue };
+                let Event::Source { eid, rloc, .. } = event else { continue };
                 let (verdict, ask) = (SourceVerdict::Here, now + Duration::from_secs(86_400));
                 etr.update(&Update::Source { eid, prefix: eid, rloc, verdict, ask });
             }

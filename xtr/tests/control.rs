@@ -299,29 +299,58 @@ fn a_refresh_asks_for_the_cached_prefix_and_names_no_source() {
     );
 }
 
-#[test]
-fn an_smr_only_makes_us_ask_about_what_is_cached_once_in_three_seconds() {
-    let mut node = Node::plain();
-    let smr = |source: &str| MapRequest {
+fn smr(source: &str) -> ControlMessage {
+    ControlMessage::from(MapRequest {
         smr: true,
         source_eid: source.parse::<std::net::IpAddr>().unwrap().into(),
         itr_rlocs: vec!["198.51.100.1".parse::<std::net::IpAddr>().unwrap().into()],
         records: vec![wire::control::EidRequest { notify: false, eid: prefix("2001:db8:a::/48").into() }],
         ..MapRequest::default()
-    };
-    node.datagram("198.51.100.1:4342", &ControlMessage::from(smr("2001:db8:b::2")));
+    })
+}
+
+#[test]
+fn an_smr_only_makes_us_ask_about_what_is_cached_once_in_three_seconds() {
+    let mut node = Node::plain();
+    node.datagram("198.51.100.1:4342", &smr("2001:db8:b::2"));
     assert_eq!(node.refused(Refusal::SmrNotCached), 1);
     let (_, request) = node.miss(EID);
     node.reply(&reply_to(&request, &[("2001:db8:b::/48", 1440)]));
     node.updates();
     for _ in 0..10 {
-        node.datagram("198.51.100.1:4342", &ControlMessage::from(smr("2001:db8:b::2")));
+        node.datagram("198.51.100.1:4342", &smr("2001:db8:b::2"));
     }
     let requests = node.requests();
     assert_eq!(requests.len(), 1);
     assert!(requests[0].1.smr_invoked);
     assert_eq!(requests[0].1.records[0].eid.ip_prefix(), Some(prefix("2001:db8:b::/48")));
-    assert_eq!(node.refused(Refusal::SmrRateLimited), 9);
+    assert_eq!(node.refused(Refusal::SmrRateLimited), 8, "one is asked about later");
+}
+
+/// RFC 9301, section 6.1: once in three seconds. What has changed since the first answer is heard at the end of them, and not for ever.
+#[test]
+fn an_smr_within_three_seconds_of_another_is_asked_about_when_they_are_over() {
+    let mut node = Node::plain();
+    let (_, request) = node.miss(EID);
+    node.reply(&reply_to(&request, &[("2001:db8:b::/48", 1440)]));
+    node.advance(secs(10));
+    node.updates();
+    let start = node.now;
+    let mut asked = Vec::new();
+    for tenth in 0..100 {
+        // Two that come 2.9 s apart, and one more about which nobody has been asked for three seconds.
+        if [0, 29, 70].contains(&tenth) {
+            node.datagram("198.51.100.1:4342", &smr("2001:db8:b::2"));
+        }
+        for (_, request) in node.requests() {
+            assert!(request.smr_invoked);
+            asked.push((node.now - start).as_millis());
+            node.reply(&reply_to(&request, &[("2001:db8:b::/48", 1440)]));
+        }
+        node.advance(Duration::from_millis(100));
+    }
+    assert_eq!(asked, [0, 3000, 7000]);
+    assert_eq!(node.refused(Refusal::SmrRateLimited), 0);
 }
 
 /// RFC 9301, sections 5.5 and 6.1: nobody has the cached prefix any more, and so nobody can answer for the whole of it.
@@ -634,7 +663,7 @@ fn what_is_said_to_have_changed_and_nobody_answers_for_makes_room_and_is_asked_a
     tell(&mut node);
     let full = node.refused(Refusal::RequestTableFull);
     let (eid, rloc) = (prefix("10.200.0.1/32"), "203.0.113.66".parse().unwrap());
-    node.event(Event::Source { eid, rloc });
+    node.event(Event::Source { eid, rloc, is_known: false });
     assert_eq!(node.refused(Refusal::RequestTableFull), full);
     node.requests();
     let mut asked = std::collections::BTreeSet::new();
@@ -789,6 +818,61 @@ fn forged_and_foreign_notifies_change_nothing() {
     assert!(node.registers().is_empty(), "the answer to the first try confirms too");
     node.notify(&register, |notify| notify);
     assert_eq!(node.refused(Refusal::NotifyUnasked), 2, "once");
+}
+
+/// A Map-Server that takes longer than a second answers each of two Map-Registers, and one that has changed meanwhile.
+#[test]
+fn answers_that_come_late_are_not_taken_for_unasked_ones_and_each_counts_once() {
+    let mut node = Node::registering(Algorithm::HmacSha256, TagForm::Truncated);
+    let (_, first) = node.register();
+    node.advance(secs(1));
+    let (_, second) = node.register();
+    let count = |node: &Node| [Refusal::NotifyLate, Refusal::NotifyUnasked].map(|refusal| node.refused(refusal));
+    node.notify(&first, |notify| notify);
+    assert_eq!(count(&node), [0, 0]);
+    node.notify_with(
+        &second,
+        &auth::AuthKey { secret: auth::Secret::new("wrongkey"), ..key(Algorithm::HmacSha256) },
+        |n| n,
+    );
+    assert_eq!(count(&node), [0, 1], "anybody says so");
+    node.notify(&second, |notify| notify);
+    assert_eq!(count(&node), [1, 1]);
+    node.notify(&second, |notify| notify);
+    node.notify(&first, |notify| notify);
+    assert_eq!(count(&node), [1, 3], "somebody says it again");
+    node.advance(secs(60));
+    let (_, before) = node.register();
+    let locators = vec![OwnLocator::new("192.0.2.77".parse().unwrap(), 1, 100)];
+    node.input(Input::Locators(locators));
+    let (_, after) = node.register();
+    node.notify(&before, |notify| notify);
+    assert_eq!(count(&node), [2, 3]);
+    let is_confirmed = |node: &Node| node.control.registrations(node.now).all(|row| row.unanswered == 0);
+    assert!(!is_confirmed(&node), "that of the former locators");
+    node.notify(&after, |notify| notify);
+    assert!(is_confirmed(&node) && node.sent.is_empty(), "late ones are not acknowledged");
+}
+
+#[test]
+fn what_is_added_to_a_registration_is_unconfirmed_until_the_map_server_has_confirmed_it() {
+    let mut node = Node::registering(Algorithm::HmacSha256, TagForm::Truncated);
+    let (_, register) = node.register();
+    node.notify(&register, |notify| notify);
+    let rows = |node: &Node| -> Vec<(Vec<String>, bool)> {
+        let rows = node.control.registrations(node.now);
+        rows.map(|row| (row.prefixes.iter().map(ToString::to_string).collect(), row.confirmed_ago.is_some())).collect()
+    };
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let before = names(&["2001:db8:a::/48", "10.1.0.0/16"]);
+    assert_eq!(rows(&node), [(before, true)]);
+    node.input(Input::AddEid(prefix("10.9.0.0/16")));
+    let held = names(&["10.1.0.0/16", "2001:db8:a::/48"]);
+    assert_eq!(rows(&node), [(held, true), (names(&["10.9.0.0/16"]), false)]);
+    let (_, register) = node.register();
+    assert_eq!(register.records.len(), 3, "one message");
+    node.notify(&register, |notify| notify);
+    assert_eq!(rows(&node), [(names(&["10.1.0.0/16", "10.9.0.0/16", "2001:db8:a::/48"]), true)]);
 }
 
 #[test]

@@ -352,7 +352,7 @@ fn a_mapping_of_what_has_moved_is_taken_as_far_as_it_has_and_its_packets_may_com
     node.reply(&reply_to(&request, &[("10.1.2.0/24", 1440)]));
     assert_eq!(node.upsert().0, prefix("10.1.2.0/24"));
     let come = |node: &mut Node, eid: &str, rloc: &str| {
-        node.event(Event::Source { eid: prefix(eid), rloc: ip(rloc) });
+        node.event(Event::Source { eid: prefix(eid), rloc: ip(rloc), is_known: false });
         match node.updates().as_slice() {
             [Update::Source { verdict, .. }] => *verdict,
             other => panic!("{other:?}"),

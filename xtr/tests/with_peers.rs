@@ -166,7 +166,7 @@ fn has_cause(node: &mut Node, request: &MapRequest, told: &MappingRecord) {
     let asked = request.records[0].eid.ip_prefix().unwrap();
     let eid = EidPrefix::host(asked.iid, asked.net.addr());
     node.event(match request.source_eid {
-        Address::None => Event::Source { eid, rloc: told.locators[0].rloc.ip().unwrap() },
+        Address::None => Event::Source { eid, rloc: told.locators[0].rloc.ip().unwrap(), is_known: false },
         _ => Event::Miss { eid, source: request.source_eid.ip().unwrap() },
     });
 }

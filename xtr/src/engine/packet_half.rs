@@ -24,7 +24,9 @@ impl Control {
             Event::Silent { rloc } => self.prober.suspect(now, rloc),
             Event::PathMtu { rloc, mtu } => self.prober.learned_mtu(now, rloc, mtu),
             Event::MtuReported { rloc, mtu } => self.prober.reported_mtu(now, rloc, mtu),
-            Event::Source { eid, rloc } => self.resolver.handle(now, resolve::Input::Source { eid, rloc }),
+            Event::Source { eid, rloc, is_known } => {
+                self.resolver.handle(now, resolve::Input::Source { eid, rloc, is_known });
+            }
             Event::EchoAsked { rloc, nonce } => self.echo.asked(now, rloc, nonce),
             Event::Echoed { rloc, nonce } => self.echo.echoed(now, rloc, nonce),
             Event::EchoEnded { rloc, is_proven } => self.echo.ended(now, rloc, is_proven),

@@ -83,7 +83,7 @@ impl Bench {
 
     fn questions(&mut self) -> Vec<(String, String)> {
         let event = |event| match event {
-            Event::Source { eid, rloc } => (eid.to_string(), rloc.to_string()),
+            Event::Source { eid, rloc, .. } => (eid.to_string(), rloc.to_string()),
             other => (format!("{other:?}"), String::new()),
         };
         std::iter::from_fn(|| self.etr.poll_event()).map(event).collect()
@@ -98,6 +98,12 @@ impl Bench {
         let life = if verdict == SourceVerdict::Here { limits::SOURCE_HERE } else { limits::SOURCE_NOT_HERE };
         let (eid, prefix, rloc, ask) = (prefix(eid), prefix(net), ip(rloc), self.now + life);
         self.etr.update(&Update::Source { eid, prefix, rloc, verdict, ask });
+    }
+
+    /// For a second.
+    fn put_off(&mut self, eid: &str, rloc: &str) {
+        let ask = self.now + limits::SOURCES_WINDOW;
+        self.etr.update(&Update::SourcePutOff { eid: prefix(eid), rloc: ip(rloc), ask });
     }
 
     fn wait(&mut self, time: Duration) {
@@ -258,31 +264,73 @@ fn a_pitr_need_not_send_from_eids_and_costs_no_questions() {
 }
 
 #[test]
-fn an_rloc_costs_twenty_questions_a_second_and_all_together_two_hundred_and_loose_lets_enter_what_is_not_asked_about() {
-    for (mode, dropped, unasked) in [(SourceMode::Strict, 80, 0), (SourceMode::Loose, 0, 80)] {
+fn an_rloc_costs_a_share_of_the_questions_a_second_to_control_and_loose_lets_enter_what_is_not_asked_about() {
+    for (mode, dropped, unasked) in [(SourceMode::Strict, 100, 0), (SourceMode::Loose, 0, 100)] {
         let mut bench = Bench::new(mode);
         bench.say(SITE, PEER, SourceVerdict::Here);
-        let became: Vec<_> = (0..100).map(|host| bench.come(&format!("2001:db9::{host:x}"), OTHER)).collect();
-        assert_eq!(became.iter().all(|became| *became == Became::Entered), mode == SourceMode::Loose, "{became:?}");
-        assert_eq!(bench.questions().len(), 20);
+        let (mut asked, each) = (0, limits::SOURCES_NAMED_EACH as usize);
+        for host in 0..each + 100 {
+            let became = bench.come(&format!("2001:db9::{host:x}"), OTHER);
+            assert_eq!(became == Became::Entered, mode == SourceMode::Loose, "{became:?}");
+            asked += bench.questions().len();
+        }
+        assert_eq!(asked, each);
         assert_eq!(bench.counters.dropped(DropReason::CoreSourceRate), dropped);
         assert_eq!(bench.counters.get(Count::SourceUnasked), unasked);
-        all_together(&mut bench);
+        all_together(&mut bench, asked);
     }
 }
 
-/// Behind the 20 questions about one RLOC.
-fn all_together(bench: &mut Bench) {
-    let mut asked = 20;
-    for rloc in 0..1000 {
-        bench.come("2001:db9::1", &format!("198.18.{}.{}", rloc / 250, rloc % 250 + 1));
+/// Behind those about one RLOC.
+fn all_together(bench: &mut Bench, mut asked: usize) {
+    for number in 0..3000 {
+        let rloc = number % 1000;
+        bench.come(&format!("2001:db9::{}", number / 1000), &format!("198.18.{}.{}", rloc / 250, rloc % 250 + 1));
         asked += bench.questions().len();
     }
-    assert_eq!(asked, 200);
+    assert_eq!(asked, limits::SOURCES_NAMED as usize);
     assert_eq!(bench.come("2001:db8:a::1", PEER), Became::Entered, "who is known does not feel it");
     bench.wait(Duration::from_secs(1));
-    bench.come("2001:db9::63", OTHER);
+    bench.come(&format!("2001:db9::{:x}", limits::SOURCES_NAMED_EACH + 99), OTHER);
     assert_eq!(bench.questions().len(), 1, "what was not asked about is");
+}
+
+/// Control says so where the mapping system would have to be asked about too many.
+#[test]
+fn what_control_puts_off_waits_for_nothing_and_is_asked_about_again_when_it_may_be() {
+    for (mode, dropped) in [(SourceMode::Strict, 2), (SourceMode::Loose, 0)] {
+        let mut bench = Bench::new(mode);
+        let is_strict = mode == SourceMode::Strict;
+        let meanwhile = if is_strict { Became::Dropped(DropReason::CoreSourceRate) } else { Became::Entered };
+        (0..2).for_each(|_| drop(bench.come("2001:db8:a::1", PEER)));
+        assert_eq!(bench.questions().len(), 1);
+        bench.put_off("2001:db8:a::1/128", PEER);
+        assert_eq!((bench.released(), bench.counters.dropped(DropReason::CoreSourceRate)), (0, dropped));
+        assert_eq!(bench.counters.get(Count::SourceUnasked), u64::from(!is_strict));
+        assert_eq!(bench.come("2001:db8:a::1", PEER), meanwhile);
+        assert_eq!(bench.questions(), []);
+        bench.wait(limits::SOURCES_WINDOW);
+        assert_eq!(bench.come("2001:db8:a::1", PEER) == Became::Waits, is_strict);
+        assert_eq!(bench.questions().len(), 1);
+        bench.say(SITE, PEER, SourceVerdict::Here);
+        assert_eq!(bench.released(), usize::from(is_strict));
+        assert_eq!(bench.come("2001:db8:a::1", PEER), Became::Entered);
+    }
+}
+
+#[test]
+fn a_verdict_that_is_asked_about_again_and_put_off_stands_and_is_asked_about_when_it_may_be() {
+    let mut bench = Bench::new(SourceMode::Strict);
+    bench.say(SITE, OTHER, SourceVerdict::Elsewhere);
+    bench.wait(limits::SOURCE_NOT_HERE_FIRST);
+    for _ in 0..3 {
+        assert_eq!(bench.come("2001:db8:a::1", OTHER), Became::Dropped(DropReason::CoreSourceElsewhere));
+        assert_eq!(bench.questions().len(), 1);
+        bench.put_off("2001:db8:a::1/128", OTHER);
+        assert_eq!(bench.come("2001:db8:a::1", OTHER), Became::Dropped(DropReason::CoreSourceElsewhere));
+        assert_eq!(bench.questions(), []);
+        bench.wait(limits::SOURCES_WINDOW);
+    }
 }
 
 /// More than there are in a group of four digits.

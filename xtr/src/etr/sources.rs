@@ -12,8 +12,9 @@
 //! * Nothing is known yet, or nobody answers: packets enter (loose), or wait for the answer (strict). CGEIDs are always strict:
 //!   their mappings are signed, so whoever has one can be told from whoever says so.
 //!
-//! Questions have a rate for each RLOC and for all. Above it packets from unknown pairs are dropped (strict), or enter unasked for a
-//! second (loose): whoever invents sources costs the mapping system no more than that, and the pairs that are known do not feel it. What is known is asked about again before it
+//! Questions have a rate for each RLOC and for all, here and, of what control has to ask the mapping system, a lower one there. Above it packets
+//! from unknown pairs are dropped (strict), or enter unasked for a second (loose): whoever invents sources costs control and the mapping system
+//! no more than that, and the pairs that are known do not feel it. What is known is asked about again before it
 //! is forgotten. Who may send goes on doing so for a while although nobody answers: what crosses must not end with the mapping system.
 
 use std::collections::{HashMap, VecDeque};
@@ -79,13 +80,13 @@ struct Open {
     packets: Vec<Vec<u8>>,
 }
 
-/// The verdict on the last pair that fell into a place.
+/// The judgement on the last pair that fell into a place.
 #[derive(Debug, Clone, Copy)]
 struct Memo {
     iid: InstanceId,
     source: IpAddr,
     rloc: IpAddr,
-    verdict: SourceVerdict,
+    judgement: Judgement,
     until: Instant,
 }
 
@@ -104,10 +105,10 @@ pub(super) struct Sources {
     lengths: [[u32; 129]; 2],
     swept: Option<Instant>,
     open: HashMap<Pair, Open>,
+    /// When each of them ends, in that order. Some have been answered since.
+    closing: VecDeque<(Instant, Pair)>,
     /// Octets that wait.
     waiting: usize,
-    /// When the first open question ends.
-    deadline: Option<Instant>,
     each: RateTable<IpAddr>,
     all: RateTable<()>,
     /// Of pairs that are known to be right, of which strangers can make none.
@@ -131,10 +132,10 @@ impl Sources {
             lengths: [[0; 129]; 2],
             swept: None,
             open: HashMap::new(),
+            closing: VecDeque::new(),
             waiting: 0,
-            deadline: None,
-            each: RateTable::new(limits::SOURCES_ASKED_EACH, limits::SOURCES_WINDOW, limits::SOURCE_RLOCS),
-            all: RateTable::new(limits::SOURCES_ASKED, limits::SOURCES_WINDOW, 1),
+            each: RateTable::new(limits::SOURCES_NAMED_EACH, limits::SOURCES_WINDOW, limits::SOURCE_RLOCS),
+            all: RateTable::new(limits::SOURCES_NAMED, limits::SOURCES_WINDOW, 1),
             again: RateTable::new(limits::SOURCES_ASKED_AGAIN, limits::SOURCES_WINDOW, 1),
             events: VecDeque::new(),
             released: VecDeque::new(),
@@ -157,13 +158,11 @@ impl Sources {
     /// Tells the time. Until it has been told nobody is asked.
     pub(super) fn advance(&mut self, now: Instant) {
         self.now = Some(now);
-        if self.deadline.is_some_and(|deadline| deadline <= now) {
-            self.close(now);
-        }
+        self.close(now);
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.closing.front().map(|(ends, _)| *ends)
     }
 
     /// What control is to be asked.
@@ -195,7 +194,7 @@ impl Sources {
         let place = self.place(iid, source, rloc);
         match &self.memos[place] {
             Some(memo) if memo.source == source && memo.rloc == rloc && memo.iid == iid && now < memo.until => {
-                decide(memo.verdict)
+                memo.judgement
             }
             _ => self.judge_anew(now, place, EidPrefix::host(iid, source), rloc),
         }
@@ -226,7 +225,7 @@ impl Sources {
         if self.is_own(host.iid, host.net.addr()) {
             return decide(SourceVerdict::Elsewhere);
         }
-        let memo = |verdict, until| Some(Memo { iid: host.iid, source: host.net.addr(), rloc, verdict, until });
+        let memo = |judgement, until| Some(Memo { iid: host.iid, source: host.net.addr(), rloc, judgement, until });
         let Some((pair, known)) = self.find(now, host, rloc) else {
             return match self.ask_first(now, host, rloc) {
                 Some(_) if self.is_strict(&host) => Judgement::Waits,
@@ -236,15 +235,16 @@ impl Sources {
                         self.counters.add(Count::SourceUnasked, 1);
                     }
                     let until = asked.unwrap_or(now + limits::SOURCES_WINDOW);
-                    self.memos[place] = memo(SourceVerdict::Here, until);
+                    self.memos[place] = memo(Judgement::Enters, until);
                     Judgement::Enters
                 }
             };
         };
         if now < known.ask {
-            self.memos[place] = memo(known.verdict, known.ask);
+            self.memos[place] = memo(decide(known.verdict), known.ask);
         } else if self.may_ask_again(now, rloc, known.verdict) {
-            self.events.push_back(Event::Source { eid: host, rloc });
+            let is_known = known.verdict == SourceVerdict::Here;
+            self.events.push_back(Event::Source { eid: host, rloc, is_known });
             if let Some(known) = self.known.get_mut(&pair) {
                 known.ask = now + limits::SOURCE_PATIENCE;
             }
@@ -276,8 +276,8 @@ impl Sources {
         self.close(now);
         let ends = now + limits::SOURCE_PATIENCE;
         self.open.insert(pair, Open { ends, packets: Vec::new() });
-        self.deadline = Some(self.deadline.map_or(ends, |deadline| deadline.min(ends)));
-        self.events.push_back(Event::Source { eid: host, rloc });
+        self.closing.push_back((ends, pair));
+        self.events.push_back(Event::Source { eid: host, rloc, is_known: false });
         Some(ends)
     }
 
@@ -326,9 +326,7 @@ impl Sources {
         }
         // A memo may be of a shorter prefix that this one takes precedence over.
         self.memos.iter_mut().filter(|memo| memo.is_some_and(|memo| memo.rloc == rloc)).for_each(|memo| *memo = None);
-        let is_about = |(host, of): &Pair| *of == rloc && prefix.covers(host);
-        let answered: Vec<Pair> = self.open.keys().filter(|pair| is_about(pair)).copied().collect();
-        for open in answered.iter().filter_map(|pair| self.open.remove(pair)).collect::<Vec<_>>() {
+        for open in self.answered(prefix, rloc) {
             self.let_go(rloc, open, decide(verdict));
         }
         let mut ask = ask;
@@ -346,6 +344,38 @@ impl Sources {
         if self.known.insert((prefix, rloc), known).is_none() {
             *self.length(&prefix) += 1;
         }
+    }
+
+    /// The questions about sources in a prefix, which are open no longer.
+    fn answered(&mut self, prefix: EidPrefix, rloc: IpAddr) -> Vec<Open> {
+        if prefix.net.prefix_len() == prefix.net.max_prefix_len() {
+            return self.open.remove(&(prefix, rloc)).into_iter().collect();
+        }
+        let is_about = |(host, of): &Pair| *of == rloc && prefix.covers(host);
+        self.open.extract_if(|pair, _| is_about(pair)).map(|(_, open)| open).collect()
+    }
+
+    /// Control has no answer, and asks nobody now. What waits for one goes as if it had not been asked about, and so does what comes until that
+    /// may be done again.
+    pub(super) fn put_off(&mut self, (host, rloc): Pair, ask: Instant) {
+        let Some(now) = self.now.filter(|_| !self.memos.is_empty()) else { return };
+        let (iid, source) = (host.iid, host.net.addr());
+        let place = self.place(iid, source, rloc);
+        if let Some((pair, _)) = self.find(now, host, rloc) {
+            // What is known stands; a memo would have it stand until an answer is given up.
+            self.memos[place] = None;
+            self.known.get_mut(&pair).into_iter().for_each(|known| known.ask = known.ask.min(ask));
+            return;
+        }
+        let Some(open) = self.open.remove(&(host, rloc)) else { return };
+        let judgement = if self.is_strict(&host) {
+            Judgement::Drop(DropReason::CoreSourceRate)
+        } else {
+            self.counters.add(Count::SourceUnasked, 1);
+            Judgement::Enters
+        };
+        self.let_go(rloc, open, judgement);
+        self.memos[place] = Some(Memo { iid, source, rloc, judgement, until: ask });
     }
 
     /// Somebody answers, and says no: what was known of longer or shorter prefixes round it is not kept because nobody would.
@@ -372,13 +402,17 @@ impl Sources {
 
     /// Ends the questions that nobody has answered in time.
     fn close(&mut self, now: Instant) {
-        let over: Vec<Pair> = self.open.iter().filter(|(_, open)| open.ends <= now).map(|(pair, _)| *pair).collect();
-        for pair in over {
-            if let Some(open) = self.open.remove(&pair) {
+        while let Some((ends, pair)) = self.closing.front().copied()
+            && ends <= now
+        {
+            self.closing.pop_front();
+            // It may have been answered and asked again.
+            if self.open.get(&pair).is_some_and(|open| open.ends == ends)
+                && let Some(open) = self.open.remove(&pair)
+            {
                 self.let_go(pair.1, open, Judgement::Waits);
             }
         }
-        self.deadline = self.open.values().map(|open| open.ends).min();
     }
 
     /// Makes room. Who sends has asked again lately; who does not needs no verdict that nobody has renewed.

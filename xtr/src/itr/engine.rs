@@ -247,6 +247,7 @@ impl Itr {
             Update::PathProven { rloc, until } => self.proven.set(now, rloc, until),
             // For the ETR.
             Update::Source { .. }
+            | Update::SourcePutOff { .. }
             | Update::Relayed { .. }
             | Update::Rtrs(_)
             | Update::Behind(_)

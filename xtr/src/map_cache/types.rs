@@ -257,6 +257,15 @@ pub enum Update {
         /// From then on it is asked about again.
         ask: Instant,
     },
+    /// An [`Event::Source`] has no answer, and none will come: too many are asked about, or nobody answers.
+    SourcePutOff {
+        /// The source asked about.
+        eid: EidPrefix,
+        /// Where the packets come from.
+        rloc: IpAddr,
+        /// From then on it is asked about again.
+        ask: Instant,
+    },
 }
 
 /// Packet thread to control; lost rather than waited for when control does not keep up, and then said again.
@@ -281,6 +290,8 @@ pub enum Event {
         eid: EidPrefix,
         /// The outer source.
         rloc: IpAddr,
+        /// Whether they may until there is another answer: then nobody has made them up.
+        is_known: bool,
     },
     /// A trusted peer asks for the echo of a nonce. Said once for each nonce, and again while it is asked for.
     EchoAsked {

@@ -128,8 +128,10 @@ pub const SMR_INTERVAL: Duration = Duration::from_secs(3);
 pub const SMRS_PER_SECOND: u32 = 500;
 
 /// Wait for the Map-Servers to confirm a change before the ITRs are made to ask them. Who is told earlier would be given the
-/// old mapping.
-pub const CONFIRMATION: Duration = Duration::from_secs(1);
+/// old mapping, and asks again three seconds later. As long as a Map-Register that is lost, its repetition
+/// ([`crate::register::limits::FIRST_RETRY`]) and half a second for the answer to that take; where a Map-Server does not answer at all each change
+/// is told so late.
+pub const CONFIRMATION: Duration = Duration::from_millis(1500);
 
 /// How long a change that not every Map-Server has confirmed is told once more when they have.
 pub const LATE_CONFIRMATION: Duration = Duration::from_secs(60);
@@ -143,6 +145,10 @@ pub const LONG_TRIES: u32 = 3;
 
 /// Wait after an answer before a longer one is tried: ETRs do not answer any number of probes a second.
 pub const SEARCH_GAP: Duration = Duration::from_millis(1500);
+
+/// Wait before a longer one is tried once more, where nothing was answered while it was tried: what stands still for some seconds, a machine or
+/// a way, goes on by then as a rule.
+pub const STOOD_STILL: Duration = Duration::from_secs(15);
 
 /// Octets between what gets there and what does not that are not worth a probe.
 pub const SEARCH_STEP: u16 = 8;

@@ -52,6 +52,8 @@ struct Probing {
     sent: u32,
     /// The longest of those beside it that was answered.
     beside: Option<u16>,
+    /// Whether it is tried once more, as nothing at all was answered the first time.
+    is_again: bool,
 }
 
 /// The search of one path. All lengths are those of whole IP packets, in octets.
@@ -209,7 +211,12 @@ impl Search {
         let shorter = self.shorter.iter().copied().filter(|shorter| *shorter < probing.length);
         // The first one tells all, as a rule; the last one is where whatever gets anywhere gets.
         let tried = if probing.sent + 1 == limits::LONG_TRIES { usize::MAX } else { probing.sent as usize };
-        let beside = shorter.take(tried).last().filter(|_| is_check);
+        let beside = if is_check {
+            shorter.take(tried).last()
+        } else {
+            // What gets there shows whether anything does in that time.
+            Some(self.believed).filter(|_| tried == usize::MAX)
+        };
         probing.sent += 1;
         let wait = if probing.sent < limits::LONG_TRIES { limits::BURST_GAP } else { limits::LAST_WAIT };
         self.due = Some(now + wait);
@@ -217,10 +224,15 @@ impl Search {
     }
 
     /// The length in question was never answered. It is lost on the way only if a shorter one was: who answers short probes alone may
-    /// take no others.
+    /// take no others, and a longer one that is looked for is tried once more, as the way, or the machine, may have stood still.
     fn end(&mut self, now: Instant, probing: Probing) -> Step {
         self.stop();
         if probing.length > self.believed {
+            if probing.beside.is_none() && !probing.is_again {
+                self.probe(now + limits::STOOD_STILL, probing.length);
+                self.probing.iter_mut().for_each(|probing| probing.is_again = true);
+                return Step::Rest;
+            }
             self.lost = probing.length;
             self.look_higher(now, now);
             return Step::Rest;
@@ -245,10 +257,10 @@ impl Search {
     pub(super) fn long_answered(&mut self, now: Instant, length: u16) -> Outcome {
         self.unanswered = 0;
         let is_in_question = self.probing.is_some_and(|probing| probing.length == length);
+        if let Some(probing) = self.probing.as_mut().filter(|probing| length < probing.length) {
+            probing.beside = probing.beside.max(Some(length));
+        }
         if length < self.believed {
-            if let Some(probing) = self.probing.as_mut().filter(|_| !is_in_question) {
-                probing.beside = probing.beside.max(Some(length));
-            }
             return Outcome::Nothing;
         }
         let has_changed = length > self.believed;
@@ -363,7 +375,7 @@ impl Search {
     }
 
     fn probe(&mut self, at: Instant, length: u16) {
-        self.probing = Some(Probing { length, sent: 0, beside: None });
+        self.probing = Some(Probing { length, sent: 0, beside: None, is_again: false });
         self.due = Some(at);
     }
 }

@@ -128,7 +128,7 @@ pub enum Output {
     AllMoved(Vec<EidPrefix>),
 }
 
-/// State of one registration message, for `show registrations`.
+/// State of one registration message, for `show registrations`, or of those of its prefixes that were added to it after it was last confirmed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
     /// The Map-Server.
@@ -361,16 +361,19 @@ impl Registrar {
 
     /// The state of every registration.
     pub fn registrations(&self, now: Instant) -> impl Iterator<Item = Registration> + '_ {
-        let registered = self.batches.iter().map(move |batch| Registration {
-            server: self.servers[batch.server].to,
-            prefixes: batch.prefixes.clone(),
-            confirmed_ago: batch.confirmed.map(|at| now.saturating_duration_since(at)),
-            changing: batch.is_news,
-            unanswered: batch.unanswered,
-            last_refused: batch.refused,
-            withdrawing: batch.withdrawing,
-            moved: false,
-            asks_in: None,
+        let registered = self.batches.iter().flat_map(move |batch| {
+            let row = move |(prefixes, confirmed): (Vec<EidPrefix>, Option<Instant>)| Registration {
+                server: self.servers[batch.server].to,
+                prefixes,
+                confirmed_ago: confirmed.map(|at| now.saturating_duration_since(at)),
+                changing: batch.is_news,
+                unanswered: batch.unanswered,
+                last_refused: batch.refused,
+                withdrawing: batch.withdrawing,
+                moved: false,
+                asks_in: None,
+            };
+            batch.by_confirmation().into_iter().filter(|(prefixes, _)| !prefixes.is_empty()).map(row)
         });
         registered.chain(self.moved(now))
     }
@@ -559,6 +562,7 @@ impl Registrar {
             self.batches[index].refused = Some(Refused { refusal, prefix, at: now });
             return Err(refusal);
         }
+        self.nonce.answer(message.nonce);
         // A way without a locator of ours of the server's family has taken none.
         let taken = self.through.paths(self.servers[self.batches[index].server].to, &self.database.rlocs());
         let batch = &mut self.batches[index];
@@ -608,10 +612,13 @@ impl Registrar {
         message: &MapNotify,
         payload: &[u8],
     ) -> Result<(), Refusal> {
-        let is_late = self.nonce.has_used(message.nonce);
         let verifies = |server: &Server| auth::verify(payload, &server.key, server.accepted()).is_ok();
         let by_it = |server: &Server| server.to == from && verifies(server);
-        let index = self.servers.iter().position(by_it).filter(|_| !is_late).ok_or(Refusal::NotifyUnasked)?;
+        let index = self.servers.iter().position(by_it).ok_or(Refusal::NotifyUnasked)?;
+        if self.nonce.has_used(message.nonce) {
+            let is_late = self.nonce.answer(message.nonce);
+            return Err(if is_late { Refusal::NotifyLate } else { Refusal::NotifyUnasked });
+        }
         let last = self.heard.last(from, &message.records);
         if message.nonce < last || message.nonce == Nonce(0) {
             return Err(Refusal::NotifyUnasked);
@@ -661,6 +668,13 @@ impl Batch {
     fn drop_prefix(&mut self, prefix: &EidPrefix) {
         self.prefixes.retain(|other| other != prefix);
         self.joined.retain(|other| other != prefix);
+    }
+
+    /// The prefixes that were last confirmed at the same time: those that came after that were not.
+    fn by_confirmation(&self) -> [(Vec<EidPrefix>, Option<Instant>); 2] {
+        let has_joined = |prefix: &EidPrefix| self.confirmed.is_some() && self.joined.contains(prefix);
+        let (joined, others) = self.prefixes.iter().copied().partition(has_joined);
+        [(others, self.confirmed), (joined, None)]
     }
 
     /// Until when its Map-Server has an EID-prefix from us, if it has confirmed nothing since.

@@ -15,6 +15,10 @@ pub const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// Nonces of one message that a late Map-Notify may still carry: those of the retransmissions of some five minutes.
 pub const OUTSTANDING_NONCES: usize = 10;
 
+/// Nonces of Map-Registers, the newest, of which it is known that no Map-Notify has come: those of a minute of a node with 1,024 EID-prefixes and
+/// some Map-Servers, each asked three times. Some 16 octets each.
+pub const UNANSWERED_NONCES: usize = 1024;
+
 /// Map-Registers that take one prefix back, if none is confirmed: those of some three minutes, after which a Map-Server
 /// forgets it by itself (RFC 9301, section 8.2).
 pub const WITHDRAWALS: u32 = 8;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Nonces that rise over restarts (RFC 9301, section 5.6).
 
+use std::collections::BTreeSet;
+
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use wire::control::Nonce;
 
-use super::limits::{CHANCE_BLOCK, FIRST_CLOCK, NONCE_BLOCK, NONCE_STEP_BITS};
+use super::limits::{CHANCE_BLOCK, FIRST_CLOCK, NONCE_BLOCK, NONCE_STEP_BITS, UNANSWERED_NONCES};
 
 /// Gives out rising nonces, and says which bound has to be on disk before the next one is used.
 ///
@@ -18,12 +20,14 @@ pub(super) struct RisingNonce {
     reserved: u64,
     /// By what they rise, if others are not to guess the next one.
     steps: Option<StdRng>,
+    /// The newest of those that nobody has answered.
+    unanswered: BTreeSet<u64>,
 }
 
 impl RisingNonce {
     /// All nonces will be above `floor`.
     pub(super) fn above(floor: Nonce) -> Self {
-        Self { floor: floor.0, last: floor.0, reserved: floor.0, steps: None }
+        Self { floor: floor.0, last: floor.0, reserved: floor.0, steps: None, unanswered: BTreeSet::new() }
     }
 
     /// From now on they rise by steps of chance: whoever does not see our messages cannot say which comes next.
@@ -36,6 +40,11 @@ impl RisingNonce {
         self.floor.min(FIRST_CLOCK) < nonce.0 && nonce.0 <= self.last
     }
 
+    /// Notes that what this nonce was given to is answered; whether for the first time. Of those given out long ago that is not known any more.
+    pub(super) fn answer(&mut self, nonce: Nonce) -> bool {
+        self.unanswered.remove(&nonce.0)
+    }
+
     /// The next nonce, and the bound to be persisted first if the reserve is used up.
     pub(super) fn next(&mut self) -> (Nonce, Option<Nonce>) {
         let (step, block) = match &mut self.steps {
@@ -43,6 +52,10 @@ impl RisingNonce {
             None => (1, NONCE_BLOCK),
         };
         self.last = self.last.wrapping_add(step);
+        self.unanswered.insert(self.last);
+        if self.unanswered.len() > UNANSWERED_NONCES {
+            self.unanswered.pop_first();
+        }
         if self.last <= self.reserved {
             return (Nonce(self.last), None);
         }
@@ -68,6 +81,15 @@ mod tests {
             last = nonce;
         }
         assert!(last.0 > 1 << 24 && persisted < 60, "{last} {persisted}");
+    }
+
+    #[test]
+    fn each_is_answered_once_and_the_newest_alone_are_remembered() {
+        let mut nonces = RisingNonce::above(Nonce(7));
+        let used = (0..=UNANSWERED_NONCES).map(|_| nonces.next()).count();
+        assert_eq!(used, UNANSWERED_NONCES + 1);
+        assert_eq!([8, 9, 9, 10, 1 << 60].map(|nonce| nonces.answer(Nonce(nonce))), [false, true, false, true, false]);
+        assert_eq!(nonces.unanswered.len(), UNANSWERED_NONCES - 2);
     }
 
     #[test]

@@ -56,6 +56,11 @@ impl<K: Eq + Hash> RateTable<K> {
         true
     }
 
+    /// When the window of `key` ends, in which no more are allowed, or will have been, if it is counted at all.
+    pub(crate) fn window_ends(&self, key: &K) -> Option<Instant> {
+        self.windows.get(key).map(|(start, _)| *start + self.window)
+    }
+
     fn allow_untracked(&mut self, now: Instant) -> bool {
         let open = self.used.filter(|(start, _)| now.saturating_duration_since(*start) < self.window);
         let (start, used) = open.unwrap_or((now, 0));

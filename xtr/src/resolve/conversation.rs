@@ -97,6 +97,11 @@ impl Conversation {
         }
     }
 
+    /// Whether an answer is to come without another question.
+    pub(super) fn is_under_way(&self) -> bool {
+        matches!(self.stage, Stage::Due { .. } | Stage::Asked { .. })
+    }
+
     /// Whether it may make room for another.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.stage, Stage::Answered { .. })

@@ -5,9 +5,10 @@ mod doubt;
 mod proof;
 mod published;
 mod rest;
+mod source;
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -26,8 +27,7 @@ use super::policy::{Accepted, Answer, Policy};
 use super::request::{self, Question};
 use super::secured::Secured;
 use super::sources::{Sources, verdict};
-use crate::limits as both;
-use crate::map_cache::{SourceVerdict, Update};
+use crate::map_cache::Update;
 use crate::refusal::{Refusal, Tally};
 use crate::reply::RateTable;
 use crate::transport::{MapSystem, Outgoing, Via, turned};
@@ -64,6 +64,8 @@ pub enum Input<'a> {
         eid: EidPrefix,
         /// Their outer source.
         rloc: IpAddr,
+        /// Whether they may until there is another answer.
+        is_known: bool,
     },
     /// A Map-Reply came.
     Reply {
@@ -132,6 +134,8 @@ pub struct Resolver {
     nonces: HashMap<Nonce, EidPrefix>,
     mirror: Mirror,
     smrs: RateTable<EidPrefix>,
+    /// What was said to have changed again within [`limits::SMR_INTERVAL`], and when that is over.
+    said_again: BTreeSet<(Instant, EidPrefix)>,
     /// What is said to have changed, and waits for room.
     doubted: VecDeque<EidPrefix>,
     /// Prefixes about which packets say that there is a newer version.
@@ -158,6 +162,7 @@ impl Resolver {
             nonces: HashMap::new(),
             mirror: Mirror::default(),
             smrs: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_TRACKED),
+            said_again: BTreeSet::new(),
             doubted: VecDeque::new(),
             newer: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_TRACKED),
             sources: Sources::default(),
@@ -174,7 +179,7 @@ impl Resolver {
         let result = match input {
             Input::Miss { eid, source } => self.want(now, eid, Cause::Miss { source }),
             Input::Refresh { prefix } => self.want(now, prefix, Cause::Refresh),
-            Input::Source { eid, rloc } => self.on_source(now, eid, rloc),
+            Input::Source { eid, rloc, is_known } => self.on_source(now, (eid, rloc), is_known),
             Input::Reply { via, message, payload } => self.on_reply(now, via, message, payload),
             Input::Smr(message) => self.on_smr(now, message),
             Input::Probed { prefix, records } => self.on_probed(now, prefix, records),
@@ -223,6 +228,7 @@ impl Resolver {
 
     /// Sends and forgets what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.doubt_what_was_said_again(now);
         self.ask_what_is_due(now);
         if self.ask_about_doubted(now) {
             self.ask_what_is_due(now);
@@ -247,7 +253,8 @@ impl Resolver {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.conversations.values().map(Conversation::deadline).min()
+        let said_again = self.said_again.first().map(|(at, _)| *at);
+        self.conversations.values().map(Conversation::deadline).chain(said_again).min()
     }
 
     /// What was refused.
@@ -509,34 +516,6 @@ impl Resolver {
             return Err(Refusal::RequestPaused);
         }
         self.want(now, prefix, Cause::Refresh)
-    }
-
-    /// What is cached says that packets may come from there, or the mapping system is asked: what else is cached may be old.
-    fn on_source(&mut self, now: Instant, eid: EidPrefix, rloc: IpAddr) -> Result<(), Refusal> {
-        if self.config.policy.is_own(&eid) {
-            // Nobody elsewhere speaks as one of ours.
-            self.say_source(now, (eid, eid), rloc, SourceVerdict::Elsewhere);
-            return Ok(());
-        }
-        let cached = self.mirror.positive_round(now, &eid);
-        let locators = cached.and_then(|prefix| self.mirror.get(now, &prefix)).map(|installed| &installed.locators);
-        let is_here = locators.is_some_and(|locators| locators.iter().any(|(address, _)| *address == rloc));
-        if let Some(prefix) = cached.filter(|_| is_here) {
-            self.say_source(now, (prefix, eid), rloc, SourceVerdict::Here);
-            return Ok(());
-        }
-        if !self.sources.wait(now, eid, rloc) {
-            return Err(Refusal::RequestTableFull);
-        }
-        self.want(now, cached.unwrap_or(eid), Cause::Source)
-    }
-
-    /// Says it of the whole prefix, unless part of that has a mapping of its own.
-    fn say_source(&mut self, now: Instant, of: (EidPrefix, EidPrefix), rloc: IpAddr, verdict: SourceVerdict) {
-        let (prefix, eid) = of;
-        let prefix = if self.mirror.has_inside(&prefix) { eid } else { prefix };
-        let life = if verdict == SourceVerdict::Here { both::SOURCE_HERE } else { both::SOURCE_NOT_HERE };
-        self.outputs.push_back(Output::Update(Update::Source { eid, prefix, rloc, verdict, ask: now + life }));
     }
 
     /// How far an answer without proof is believed. The map system in this process checks coverage against signed delegations; an ETR

@@ -48,7 +48,7 @@ pub const SMR_INTERVAL: Duration = Duration::from_secs(3);
 /// Records of one SMR that are looked at.
 pub const SMR_RECORDS: usize = 32;
 
-/// EID-prefixes whose SMRs are counted at once.
+/// EID-prefixes whose SMRs are counted at once, each of which may have a question that waits for the end of [`SMR_INTERVAL`].
 pub const SMR_TRACKED: usize = 1024;
 
 /// Least time between Map-Requests for one EID-prefix because the answer to a probe disagrees with its mapping: a map system
@@ -88,7 +88,14 @@ pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Locators of one record that are used.
 pub const LOCATORS: usize = 32;
 
-/// Sources of packets from the core that wait for an answer at once: those of five seconds, at the rate of the ETR.
+/// Sources of packets from the core that the mapping system is asked about in a [`crate::limits::SOURCES_WINDOW`], for all RLOCs: a fifth of what
+/// resolution bears.
+pub const SOURCES_ASKED: u32 = 200;
+
+/// The same for one RLOC: a site has fewer prefixes, and whoever invents sources sees most of them dropped.
+pub const SOURCES_ASKED_EACH: u32 = 20;
+
+/// Sources of packets from the core that wait for an answer at once: those of five seconds, at that rate.
 pub const SOURCES: usize = 1024;
 
 /// RLOCs that one of them is waited for from: who invents more hears later.

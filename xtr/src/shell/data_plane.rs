@@ -189,6 +189,7 @@ impl DataPlane {
         let concerns_etr_only = matches!(
             update,
             Update::Source { .. }
+                | Update::SourcePutOff { .. }
                 | Update::Relayed { .. }
                 | Update::Rtrs(_)
                 | Update::Behind(_)

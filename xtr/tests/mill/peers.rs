@@ -229,7 +229,7 @@ pub(crate) fn echo_request(nonce: u32) -> Update {
 pub(crate) fn answer(now: Instant, event: &Event) -> Option<Update> {
     match event {
         Event::EchoAsked { rloc, nonce } => Some(Update::EchoAnswer { rloc: *rloc, nonce: *nonce }),
-        Event::Source { eid, rloc } => {
+        Event::Source { eid, rloc, .. } => {
             let address = eid.net.addr();
             let last = match address {
                 IpAddr::V4(address) => address.octets()[3],

@@ -131,7 +131,7 @@ fn what_the_mapping_system_says_of_a_bound_prefix_does_not_replace_the_binding()
     };
     assert!(done(&mut node, Event::Refresh { prefix: prefix(EID) }).sent.is_empty());
     let eid = prefix("198.18.1.9/32");
-    let asked = done(&mut node, Event::Source { eid, rloc: ip("192.0.2.66") });
+    let asked = done(&mut node, Event::Source { eid, rloc: ip("192.0.2.66"), is_known: false });
     let request = Ecm::decode(&asked.sent[0].1).unwrap();
     let ControlMessage::MapRequest(request) = ControlMessage::decode(&request.message).unwrap() else { panic!() };
     let reply = wire::control::MapReply { nonce: request.nonce, records: vec![record(EID)], ..Default::default() };
@@ -321,7 +321,7 @@ fn a_part_of_a_bound_prefix_that_is_somebody_elses_goes_to_him() {
     let mut said = |rlocs: &[&str]| {
         node.wait(Duration::from_secs(2));
         let eid = prefix("198.18.1.129/32");
-        node.control.handle(node.now, Input::Event(Event::Source { eid, rloc: ip("192.0.2.66") }));
+        node.control.handle(node.now, Input::Event(Event::Source { eid, rloc: ip("192.0.2.66"), is_known: false }));
         let asked = node.done();
         let request = Ecm::decode(&asked.sent[0].1).unwrap();
         let ControlMessage::MapRequest(request) = ControlMessage::decode(&request.message).unwrap() else { panic!() };

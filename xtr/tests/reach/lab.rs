@@ -34,6 +34,9 @@ pub(crate) struct Lab {
     pub(crate) dead: Option<IpAddr>,
     /// A locator of ours from which nothing gets anywhere.
     pub(crate) dead_uplink: Option<IpAddr>,
+    /// With the first long probe of this length to this locator everything stands still for so long.
+    pub(crate) stands_still_at: Option<(IpAddr, usize, Duration)>,
+    still_until: Option<Instant>,
     /// When a packet was sent, and from which locator.
     pub(crate) sources: Vec<(Instant, IpAddr)>,
     /// When a packet was sent, and to which locator.
@@ -83,6 +86,8 @@ impl Lab {
             long: vec![],
             dead: None,
             dead_uplink: None,
+            stands_still_at: None,
+            still_until: None,
             sources: vec![],
             sent: vec![],
         }
@@ -148,7 +153,7 @@ impl Lab {
 
     fn carry(&mut self) {
         for (local, remote, probe) in std::mem::take(&mut self.near.probes) {
-            if self.dead != Some(remote.ip()) && self.dead_uplink != Some(local) {
+            if !self.is_cut(local, remote.ip()) {
                 let bytes = ControlMessage::from(probe).encode().unwrap();
                 self.far.bytes_at(remote, &format!("{local}:4342"), &bytes);
             }
@@ -157,14 +162,16 @@ impl Lab {
             // UDP over IPv4.
             let length = bytes.len() + 28;
             self.long.push((self.near.now, length));
+            if let Some((.., time)) = self.stands_still_at.take_if(|(to, of, _)| (*to, *of) == (remote.ip(), length)) {
+                self.still_until = Some(self.near.now + time);
+            }
             let narrow = self.narrow_uplink.filter(|(uplink, _)| *uplink == local).map(|(_, width)| width);
             let width = narrow.unwrap_or(self.width);
             if let Some(mtu) = self.named.filter(|_| length > width) {
                 // Where ICMP has room for more than the UDP header.
                 self.near.input(Input::TooBig { quoted: &bytes[..12], mtu });
             }
-            let is_cut = self.dead == Some(remote.ip()) || self.dead_uplink == Some(local);
-            if !is_cut && length <= width && self.takes_padding {
+            if !self.is_cut(local, remote.ip()) && length <= width && self.takes_padding {
                 self.far.bytes_at(remote, &format!("{local}:4342"), &bytes);
             }
         }
@@ -187,12 +194,18 @@ impl Lab {
         };
         self.sent.push((now, outer.destination));
         self.sources.push((now, outer.source));
-        if self.dead != Some(outer.destination) && self.dead_uplink != Some(outer.source) {
+        if !self.is_cut(outer.source, outer.destination) {
             self.hear(outer.destination);
         }
         while let Some(event) = self.itr.poll_event() {
             self.near.event(event);
         }
+    }
+
+    fn is_cut(&self, local: IpAddr, remote: IpAddr) -> bool {
+        self.still_until.is_some_and(|until| self.near.now < until)
+            || self.dead == Some(remote)
+            || self.dead_uplink == Some(local)
     }
 
     /// A packet comes back.

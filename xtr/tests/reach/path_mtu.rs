@@ -161,6 +161,31 @@ fn a_way_that_becomes_narrow_is_found_within_the_interval_and_a_wide_one_is_foun
     assert_eq!(counts(&lab).black_holes, 2);
 }
 
+/// As a machine does that writes its memory to a disk.
+#[test]
+fn a_longer_packet_that_is_tried_while_nothing_is_answered_is_tried_once_more_and_not_ten_minutes_later() {
+    let mut lab = Lab::new().finding_path_mtus();
+    lab.run(secs(60));
+    lab.width = 1340;
+    lab.run(secs(60));
+    lab.width = 1500;
+    // Long enough for three probes, and too short for the locator to be given up.
+    lab.stands_still_at = Some((ip(PEER), LONGEST, millis(2300)));
+    while lab.stands_still_at.is_some() {
+        lab.run(millis(10));
+    }
+    lab.run(secs(3));
+    assert!(lab.path_mtu(PEER) <= 1340);
+    lab.run(secs(30));
+    assert_eq!((lab.path_mtu(PEER), counts(&lab).locators_lost), (1500, 0));
+    // What is lost while shorter ones get there is tried after ten minutes.
+    lab.width = 1340;
+    lab.run(secs(60));
+    lengths(&mut lab);
+    lab.run(secs(450));
+    assert!(lengths(&mut lab).iter().all(|length| *length < 1350));
+}
+
 #[test]
 fn who_answers_no_long_probes_keeps_his_path_mtu_and_is_seldom_asked() {
     let mut lab = Lab::new().finding_path_mtus();

@@ -613,7 +613,7 @@ fn mappings_that_nobody_answers_for_leave_room_for_what_others_say() {
     for last in 0..100 {
         node.advance(secs(1));
         let eid = EidPrefix::host(prefix(SITE).iid, IpAddr::from([10, 200, 0, last]));
-        node.event(Event::Source { eid, rloc: ip("203.0.113.66") });
+        node.event(Event::Source { eid, rloc: ip("203.0.113.66"), is_known: false });
     }
     assert_eq!(node.refused(Refusal::RequestTableFull), 0);
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use wire::control::auth::{self, Algorithm, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapReply, MapRequest, Nonce};
@@ -131,6 +132,34 @@ fn an_unsolicited_notify_is_taken_from_its_server_under_its_key_and_in_order() {
     let bytes = auth::seal(&notify.into(), &double::key(Algorithm::HkdfSha256), TagForm::Truncated).unwrap();
     node.bytes("203.0.113.66:4342", &bytes);
     assert_eq!((node.sent.len(), node.refused(Refusal::NotifyUnasked)), (1, 3), "another address");
+}
+
+/// The first Map-Register is lost, or its answer is slow: it is sent again after a second.
+#[test]
+fn itrs_are_told_when_the_repetition_of_a_lost_map_register_is_confirmed_and_not_before() {
+    let mut node = Node::registering(Algorithm::HkdfSha256, TagForm::Truncated);
+    let (_, register) = node.register();
+    node.notify(&register, |notify| notify);
+    node.input(Input::PacketsFrom(&[ip("198.51.100.7")]));
+    node.input(Input::Locators(vec![own("192.0.2.77")]));
+    let (_, lost) = node.register();
+    node.advance(secs(1));
+    let (_, again) = node.register();
+    assert_ne!(lost.nonce, again.nonce);
+    node.advance(Duration::from_millis(400));
+    assert_eq!(node.smrs.len(), 0, "they would be given the old mapping");
+    node.notify(&again, |notify| notify);
+    let asked: BTreeSet<_> = node.smrs.drain(..).map(|(_, to, _)| to.ip()).collect();
+    assert_eq!(asked, [ip("198.51.100.7")].into(), "at once");
+    // Nobody answers: they are told all the same.
+    node.advance(secs(60));
+    node.smrs.clear();
+    node.input(Input::PacketsFrom(&[ip("198.51.100.7")]));
+    node.input(Input::Locators(vec![own("192.0.2.78")]));
+    node.advance(limits::CONFIRMATION - Duration::from_millis(1));
+    assert_eq!(node.smrs.len(), 0);
+    node.advance(Duration::from_millis(1));
+    assert_eq!(node.smrs.len(), 1);
 }
 
 /// Changes our mapping, and returns to whom SMRs have gone since, and from where.

@@ -60,12 +60,40 @@ impl Resolver {
         }
         for prefix in cached {
             let is_allowed = self.smrs.allow(now, prefix);
-            let asked = if is_allowed { self.doubt(now, prefix) } else { Err(Refusal::SmrRateLimited) };
+            let asked = if is_allowed { self.doubt(now, prefix) } else { self.doubt_later(prefix) };
             if let Err(refusal) = asked {
                 self.tally.count(refusal);
             }
         }
         Ok(())
+    }
+
+    /// What it is about may have come after the answer to the one before, and nobody says it a third time: it is asked about as soon as it may
+    /// be, once for all that come until then.
+    fn doubt_later(&mut self, prefix: EidPrefix) -> Result<(), Refusal> {
+        match self.smrs.window_ends(&prefix) {
+            Some(ends) if self.said_again.insert((ends, prefix)) => Ok(()),
+            _ => Err(Refusal::SmrRateLimited),
+        }
+    }
+
+    /// Asks about what was said to have changed again, as far as the time for that has come, and it was not asked about since.
+    pub(super) fn doubt_what_was_said_again(&mut self, now: Instant) {
+        while let Some((at, prefix)) = self.said_again.first().copied()
+            && at <= now
+        {
+            self.said_again.remove(&(at, prefix));
+            let is_asked = self.smrs.window_ends(&prefix).is_some_and(|ends| now < ends);
+            // What is gone meanwhile is asked for when it is needed.
+            if is_asked || self.mirror.get(now, &prefix).is_none() {
+                continue;
+            }
+            let is_allowed = self.smrs.allow(now, prefix);
+            let asked = if is_allowed { self.doubt(now, prefix) } else { Err(Refusal::SmrRateLimited) };
+            if let Err(refusal) = asked {
+                self.tally.count(refusal);
+            }
+        }
     }
 
     /// An SMR is said twice and no more (nobody acknowledges one): where there is no room now it is asked about as soon as there is.

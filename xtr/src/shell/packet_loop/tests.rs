@@ -209,7 +209,7 @@ fn packets_wait_for_the_verdict_on_their_source_and_enter_in_order<T: Tier>() {
     b.packets.turn(now);
     assert_eq!((b.packets.got().len(), b.counters.get(Count::SourceWaited)), (0, 4));
     let (rloc, source) = ("192.0.2.1".parse().unwrap(), "2001:db8:a::1/128");
-    assert_eq!(b.events.try_recv(), Ok(Event::Source { eid: prefix(source), rloc }));
+    assert_eq!(b.events.try_recv(), Ok(Event::Source { eid: prefix(source), rloc, is_known: false }));
     let (verdict, ask) = (SourceVerdict::Here, now + Duration::from_secs(60));
     let (eid, prefix) = (prefix(source), prefix("2001:db8:a::/48"));
     b.packets.update(Update::Source { eid, prefix, rloc, verdict, ask });

@@ -105,7 +105,7 @@ fn a_petr_lets_nobody_speak_for_a_site_and_trusts_no_pitr_in_it<T: Tier>() {
     petr.packets.turn(now);
     assert_eq!((petr.packets.got().len(), petr.counters.get(Count::SourceWaited)), (0, 1));
     let eid = prefix("10.0.0.1/32");
-    assert_eq!(petr.events.try_recv(), Ok(Event::Source { eid, rloc }));
+    assert_eq!(petr.events.try_recv(), Ok(Event::Source { eid, rloc, is_known: false }));
     let ask = now + Duration::from_secs(60);
     petr.packets.update(Update::Source { eid, prefix: eid, rloc, verdict: SourceVerdict::Here, ask });
     petr.packets.turn(now);
