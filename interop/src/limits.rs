@@ -6,8 +6,8 @@ use std::time::Duration;
 /// How often waiting loops look again: short against the steps of a demo, long against the load it causes.
 pub const POLL: Duration = Duration::from_millis(20);
 
-/// How long a process may take to end after SIGTERM before SIGKILL: long enough to write its state.
-pub const TERM_GRACE: Duration = Duration::from_secs(2);
+/// How long a process may take to end after SIGTERM before SIGKILL: long enough to write its state on a machine that does other things too.
+pub const TERM_GRACE: Duration = Duration::from_secs(10);
 
 /// How long a one-shot command (`lig`, `lisp-dht get`, the search for an RSA key) may run on a busy machine before it is killed.
 pub const COMMAND_TIME: Duration = Duration::from_secs(60);
@@ -22,10 +22,13 @@ pub const LOG_OCTETS: usize = 1 << 20;
 pub const LOG_TAIL: usize = 12;
 
 /// How long a lab may take to fall: its processes get [`TERM_GRACE`], side by side.
-pub const DOWN_TIME: Duration = Duration::from_secs(10);
+pub const DOWN_TIME: Duration = Duration::from_secs(60);
 
-/// How long to wait for the answer to the last ping.
+/// How long to wait for the answers to pings when the last was sent, where it is only seen whether any comes, and they are sent again.
 pub const PING_WAIT: Duration = Duration::from_secs(2);
+
+/// The same where each is wanted: the first waits for a mapping, on a machine that does other things too.
+pub const WHOLE_WAIT: Duration = Duration::from_secs(10);
 
 /// Longest interface name, IFNAMSIZ without its final zero.
 pub const INTERFACE_NAME: usize = 15;
@@ -48,5 +51,5 @@ pub const FRAMES_WAITING: usize = 1024;
 /// Stations that a delay box knows: more than a lab has; frames for others go to all ports.
 pub const STATIONS: usize = 4096;
 
-/// How long the map system of a lab may take to serve, and then the sites until they are known.
-pub const READY_TIME: Duration = Duration::from_secs(20);
+/// How long the map system of a lab may take to serve, and then the sites until they are known, on a machine that does other things too.
+pub const READY_TIME: Duration = Duration::from_secs(90);

@@ -59,9 +59,7 @@ fn settings_that_cannot_be_written_are_named() {
     let programs = support::hollow_programs();
     // A cgeid that answers, so that the demo comes as far as the network.
     let script = "#!/bin/sh\necho '{\"cn\":\"00\",\"address\":\"3fff:ce1::1\",\"files\":[\"a\",\"b\"]}'\n";
-    let cgeid = programs.path().join("cgeid");
-    std::fs::write(&cgeid, script).unwrap();
-    std::fs::set_permissions(&cgeid, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    support::write_program(&programs.path().join("cgeid"), script);
     assert_refused(&demo_with_mounts(programs.path(), &[], freeze), "/proc/sys/net");
 }
 

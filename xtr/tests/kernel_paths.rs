@@ -202,7 +202,12 @@ fn a_locator_where_nobody_takes_lisp_is_a_hint_to_probe_it() {
             let socket = bind(NEAR.hosts[0], 0);
             socket.send_to(&[7; 100], (ip(FAR.hosts[0]), 9)).unwrap();
             assert_eq!(node.event(), Event::Silent { rloc: ip(rloc) });
-            assert_eq!(node.count(Count::Unreachable), 1, "{tier:?} {rloc}: said by the kernel, not by a timer");
+            let started = Instant::now();
+            while node.count(Count::Unreachable) == 0 {
+                assert!(started.elapsed() < PATIENCE, "{tier:?} {rloc}: said by a timer, not by the kernel");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            assert_eq!(node.count(Count::Unreachable), 1, "{tier:?} {rloc}");
         };
         let far = |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
             ready.send(()).unwrap();
@@ -332,12 +337,14 @@ fn forged_reports_cost_nothing(tier: Tier) {
             std::thread::sleep(Duration::from_millis(1));
         }
         let (mut lost, mut heard) = (Vec::new(), 0);
-        for _ in 0..PACKETS {
+        let (started, mut sent) = (Instant::now(), 0);
+        // Who forges them may have no processor for a while.
+        while sent < PACKETS || heard <= PACKETS / 1000 {
             let (error, is_heard) = send();
             lost.extend(error.filter(|error| !is_for_want_of_room(error)));
-            heard += usize::from(is_heard);
+            (sent, heard) = (sent + 1, heard + usize::from(is_heard));
+            assert!(sent < PACKETS || started.elapsed() < PATIENCE, "{tier:?}: {heard} reports beside {sent} packets");
         }
-        assert!(heard > PACKETS / 1000, "{tier:?}: {heard} reports");
         assert!(lost.is_empty(), "{tier:?}: {} lost among {heard} reports, {:?}", lost.len(), lost.first());
     };
     let far = move |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {

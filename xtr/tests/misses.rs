@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{setsockopt, sockopt};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
@@ -77,6 +78,8 @@ fn flow_beside_misses(tier: Tier) {
         lead_into_tunnel(FAR, NEAR);
         let resolver = bind(FAR.rlocs[0], wire::CONTROL_PORT);
         resolver.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        // Of all that is asked, so that the host of the flow is not lost among it.
+        setsockopt(&resolver, sockopt::RcvBufForce, &(16 << 20)).unwrap();
         let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {

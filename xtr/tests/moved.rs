@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use namespace::{Node, in_namespace, wait_for, wait_within};
+use namespace::{Node, in_namespace, wait_for};
 use nix::sys::signal::Signal;
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
@@ -59,7 +59,7 @@ fn a_node_ends_though_a_map_server_that_is_silent_had_its_prefix_and_another_has
         says_of(&server, SITE, 1, vec![next_rloc()]);
         assert!(!is_led(SITE), "as long as the other Map-Server has it");
         node.signal(Signal::SIGTERM);
-        let ended = wait_within(Duration::from_secs(10), "end", || node.0.try_wait().unwrap());
+        let ended = wait_for("end", || node.0.try_wait().unwrap());
         assert!(ended.success() && !is_led(SITE), "it has taken its rules along: {ended}");
     });
 }

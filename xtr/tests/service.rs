@@ -388,7 +388,9 @@ fn what_others_take_away_is_there_again_and_cgeids_never_leave_as_they_are() {
 fn temporary_cgeids_that_others_take_away_are_there_again_with_their_lives() {
     in_namespace(&[RLOC], || {
         let directory = tempfile::tempdir().unwrap();
-        let mut node = Node(command(directory.path(), &["--temporary"]).spawn().unwrap());
+        let log = directory.path().join("log");
+        let mut node = command(directory.path(), &["--temporary"]);
+        let mut node = Node(node.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap());
         // Each, and whether it is preferred.
         let cgeids = || -> Vec<(String, bool)> {
             // The device is not there at first.
@@ -404,7 +406,8 @@ fn temporary_cgeids_that_others_take_away_are_there_again_with_their_lives() {
         before.sort();
         assert_eq!(before.len(), 2, "{before:?}");
         // Before it is known that nobody else has it, an address that is gone counts as a duplicate.
-        std::thread::sleep(Duration::from_secs(2));
+        let said = || std::fs::read_to_string(&log).unwrap();
+        wait_for("temporary CGEID in use", || said().contains("begin with another temporary CGEID").then_some(()));
         let (temporary, _) = before.iter().find(|(_, is_preferred)| *is_preferred).unwrap();
         let is_whole = || {
             let mut found = cgeids();

@@ -34,6 +34,8 @@ pub use registering::Registering;
 pub use report::{Figures, FloodReport, Report};
 pub use shares::{Share, Shares};
 
+/// The case in which not everything is answered: where limits hold.
+const LIMITED: &str = "limited";
 /// Where the floor answers, beside the map system.
 const FLOOR_PORT: u16 = 4343;
 /// What of the floor's answers a second the map system reaches.
@@ -104,7 +106,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     let socket = stage.socket()?;
     let port = socket.local_addr()?.port();
     let crowd = crowd(options);
-    let mut cases = [("registered", own, &[CLIENT][..]), ("dht-cache", foreign, &[CLIENT]), ("limited", own, &crowd)]
+    let mut cases = [("registered", own, &[CLIENT][..]), ("dht-cache", foreign, &[CLIENT]), (LIMITED, own, &crowd)]
         .into_iter()
         .map(|(case, sites, clients)| Turns::new(case, sites, clients, port))
         .collect::<anyhow::Result<Vec<_>>>()?;
@@ -217,7 +219,8 @@ impl Turns {
         socket: &UdpSocket,
         options: &Options,
     ) -> anyhow::Result<(Measured, Measured, Duration)> {
-        let pace = Pace { outstanding: options.outstanding, pause: Duration::ZERO, time: options.turn };
+        let patience = if self.case == LIMITED { load::LIMITED_PATIENCE } else { load::PATIENCE };
+        let pace = Pace { outstanding: options.outstanding, pause: Duration::ZERO, time: options.turn, patience };
         let floor = ask(socket, SocketAddrV4::new(SERVER, FLOOR_PORT), &mut self.questions, pace)?;
         ensure!(!floor.times.is_empty() && floor.wrong == 0, "the floor does not answer");
         let before = cpu(stage.server.id())?;
@@ -265,7 +268,8 @@ fn server() -> SocketAddrV4 {
 fn await_answers(socket: &UdpSocket, questions: &mut Questions) -> anyhow::Result<()> {
     let deadline = Instant::now() + PUBLISHED;
     loop {
-        let pace = Pace { outstanding: 1, pause: Duration::from_millis(1), time: Duration::from_millis(500) };
+        let (pause, time) = (Duration::from_millis(1), Duration::from_millis(500));
+        let pace = Pace { outstanding: 1, pause, time, patience: load::PATIENCE };
         let measured = ask(socket, server(), questions, pace)?;
         if measured.lost == 0 && measured.wrong == 0 && questions.all_known() {
             return Ok(());
@@ -278,6 +282,7 @@ fn await_answers(socket: &UdpSocket, questions: &mut Questions) -> anyhow::Resul
 /// A floor that answers as the map system has just done.
 fn start_floor(stage: &Stage, socket: &UdpSocket, sites: Sites, questions: &Questions) -> anyhow::Result<Floor> {
     let question = questions.get(0);
+    socket.set_read_timeout(Some(load::PATIENCE))?;
     socket.send_to(&question.bytes, server())?;
     let mut buffer = [0; batch::OCTETS];
     let length = socket.recv(&mut buffer).context("a sample of an answer")?;

@@ -17,6 +17,7 @@ use super::{Controls, Options};
 use crate::lab::privilege::Privilege;
 use crate::lab::workspace::Workspace;
 use crate::lab::{Lab, LabError, process};
+use crate::limits::WHOLE_WAIT;
 use crate::probe::capture::Capture;
 use crate::probe::ping::{Ping, ping};
 use crate::probe::tcp::{Bulk, bulk};
@@ -241,7 +242,7 @@ fn pings(
         let mut failures = vec![];
         for &((from, source), (to, destination)) in pairs {
             stage.check()?;
-            let series = Ping { source, destination, count: PINGS, interval: PING_INTERVAL };
+            let series = Ping { source, destination, count: PINGS, interval: PING_INTERVAL, wait: WHOLE_WAIT };
             let report = ping(stage.lab.namespace(from)?, stage.lab.namespace(to)?, series)?;
             let family = if source.is_ipv4() { "IPv4" } else { "IPv6" };
             let in_time = report.first_delivered().is_some_and(|time| time <= FIRST_WITHIN);

@@ -10,6 +10,7 @@ use super::cases::Player;
 use super::network::{SITES, Site, WATCH};
 use super::stage::Stage;
 use crate::lab::netlink;
+use crate::limits::PING_WAIT;
 use crate::probe::ping::{Ping, ping};
 
 /// Addresses that no site has: two in one hole between the sites, for each family of EIDs, and what the map-server says of the hole.
@@ -30,7 +31,7 @@ pub(super) fn nobodys(stage: &mut Stage<'_>) -> anyhow::Result<String> {
             let (source, destination): (IpAddr, IpAddr) = (eids.host.parse()?, address.parse()?);
             // A node that has it, where what is not sent through a tunnel could arrive if routes led there.
             netlink::add_address(stage.lab.namespace(WATCH)?, "lo", destination.into())?;
-            let pings = Ping { source, destination, count: PINGS, interval: INTERVAL };
+            let pings = Ping { source, destination, count: PINGS, interval: INTERVAL, wait: PING_WAIT };
             ping(stage.lab.namespace(site.host)?, stage.lab.namespace(WATCH)?, pings)?;
         }
         stage.await_said(site.xtr, &format!("Added Map Cache entry with EID prefix {hole}"))?;

@@ -24,8 +24,10 @@ const PACE: Duration = Duration::from_millis(10);
 const LONGEST_PACE: Duration = Duration::from_millis(50);
 /// Packets cross if one has come back within this time; what comes later counts as lost.
 pub const SOON: Duration = Duration::from_millis(300);
+/// So many come back soon behind a change before it is enough, unless none does for too long.
+pub const ENOUGH: u32 = 20;
 /// How long it is looked which way packets go, and when none of them comes.
-const LOOK: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
+const LOOK: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
 /// Sends back what comes to [`ECHO`] of a host, until it is dropped.
 #[derive(Debug)]
@@ -86,7 +88,7 @@ pub struct Ways<'a> {
 /// back any more there is nothing to see of that, and the longest time says it.
 ///
 /// # Errors
-/// The same, and when packets went another way before, or do not go the other way behind the change: it has changed nothing.
+/// The same, and when none came back or they went another way before, or do not go the other way behind the change: it has changed nothing.
 pub fn rerouted<T>(
     socket: &UdpSocket,
     to: SocketAddr,
@@ -94,14 +96,15 @@ pub fn rerouted<T>(
     ways: Ways<'_>,
     change: impl FnOnce() -> T,
 ) -> anyhow::Result<(T, u32, Duration)> {
-    look(socket, to, ways, 0).context("before the change")?;
+    let (before, _) = look(socket, to, ways, 0).context("before the change")?;
+    ensure!(before > 0, "before the change: no packet came back");
     let (changed, count, gap) = crossing(socket, to, times, change)?;
-    let behind = look(socket, to, ways, 1).context("the change has changed nothing")?;
+    let (_, behind) = look(socket, to, ways, 1).context("the change has changed nothing")?;
     Ok((changed, count, gap.max(behind)))
 }
 
-/// The longest time that none came back; fails if most of those that did have not left by this one of the ports.
-fn look(socket: &UdpSocket, to: SocketAddr, ways: Ways<'_>, way: usize) -> anyhow::Result<Duration> {
+/// How many came back, and the longest time that none did; fails if most of those that did have not left by this one of the ports.
+fn look(socket: &UdpSocket, to: SocketAddr, ways: Ways<'_>, way: usize) -> anyhow::Result<(u32, Duration)> {
     let port = ways.ports[way];
     let sent = || counters::sent(ways.node, port);
     let before = sent()?;
@@ -110,12 +113,12 @@ fn look(socket: &UdpSocket, to: SocketAddr, ways: Ways<'_>, way: usize) -> anyho
     // Some may have left as one.
     let (node, is_most) = (ways.node.name(), by_port * 2 >= count.into());
     ensure!(is_most, "{count} packets came back, and {by_port} left {node} by its port {port}");
-    Ok(gap)
+    Ok((count, gap))
 }
 
 /// Packets to a host that sends them back, with `change` in between: what that gave, how many came back, and the longest time
-/// that none did. However long the change takes they go on for the first of these times behind it; and while none comes, for the second,
-/// so that whoever has waited so long has seen a gap of that length.
+/// that none did. However long the change takes they go on for the first of these times behind it, as packets tell it; and until
+/// [`ENOUGH`] of those have come back, or none for the second, so that whoever has waited so long has seen a gap of that length.
 ///
 /// # Errors
 /// When the socket is refused a time-out, or we are interrupted.
@@ -136,8 +139,8 @@ fn crossing_unless<T>(
     change: impl FnOnce() -> T,
 ) -> anyhow::Result<(T, u32, Duration)> {
     socket.set_read_timeout(Some(PACE))?;
-    let (enough, over, sent) = (Done::default(), Done::default(), Mutex::new(Sent::default()));
-    let (is_enough, is_over) = (Arc::clone(&enough.0), Arc::clone(&over.0));
+    let (over, changed, sent) = (Done::default(), Done::default(), Mutex::new(Sent::default()));
+    let (is_over, is_changed) = (Arc::clone(&over.0), Arc::clone(&changed.0));
     let sent = &sent;
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -151,6 +154,8 @@ fn crossing_unless<T>(
         let listener = scope.spawn(move || {
             let _over = over;
             let (mut count, mut last, mut gap, mut buffer) = (0, None, Duration::ZERO, [0; 64]);
+            // The last packet before the change was over, and how many had come back.
+            let mut behind = None;
             loop {
                 let came = socket.recv_from(&mut buffer).ok();
                 let number = came.and_then(|(length, _)| number(&buffer[..length]));
@@ -160,19 +165,25 @@ fn crossing_unless<T>(
                 if let Some(number) = came_soon {
                     (count, last) = (count + 1, last.max(Some(number)));
                 }
-                let is_seen = sent.between(last, None) < SOON || gap > longest;
-                if is_enough.load(Ordering::Relaxed) && (is_seen || interrupted().is_err()) {
-                    return (count, gap);
+                if is_changed.load(Ordering::Relaxed) {
+                    let (begin, before) = *behind.get_or_insert_with(|| (sent.last(), count));
+                    let is_seen = count - before >= ENOUGH && sent.between(last, None) < SOON;
+                    let is_enough = sent.between(begin, None) >= after && (is_seen || gap > longest);
+                    if is_enough || interrupted().is_err() {
+                        return (count, gap);
+                    }
                 }
             }
         });
-        interrupt::sleep(SOON)?;
-        let changed = change();
-        interrupt::sleep(after)?;
-        drop(enough);
+        while lock(sent).between(None, None) < SOON {
+            interrupted()?;
+            std::thread::sleep(PACE);
+        }
+        let outcome = change();
+        drop(changed);
         let (count, gap) = listener.join().map_err(|_| anyhow!("the thread that listens has panicked"))?;
         interrupted()?;
-        Ok((changed, count, gap))
+        Ok((outcome, count, gap))
     })
 }
 
@@ -194,6 +205,11 @@ impl Sent {
 
     fn is_soon(&self, number: u32) -> bool {
         self.packet(number).is_some_and(|(at, _)| at.elapsed() < SOON)
+    }
+
+    /// The number of the last one.
+    fn last(&self) -> Option<u32> {
+        u32::try_from(self.packets.len()).ok()?.checked_sub(1)
     }
 
     /// For how long packets were sent from this one, or the first, to that one, or the last.
@@ -220,7 +236,12 @@ fn number(payload: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::AtomicU32;
+
     use super::*;
+
+    /// Packets to which nobody answers.
+    const LOST: u32 = 40;
 
     #[test]
     fn time_in_which_nothing_was_sent_is_not_without_an_answer() {
@@ -242,21 +263,24 @@ mod tests {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let to = host.local_addr().unwrap();
         host.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        let (is_over, is_deaf) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (is_over, is_deaf, unheard) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU32::new(0));
         let ((), count, gap) = std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut buffer = [0; 64];
                 while !is_over.load(Ordering::Relaxed) {
                     let Ok((length, from)) = host.recv_from(&mut buffer) else { continue };
-                    if !is_deaf.load(Ordering::Relaxed) {
+                    if is_deaf.load(Ordering::Relaxed) {
+                        unheard.fetch_add(1, Ordering::Relaxed);
+                    } else {
                         host.send_to(&buffer[..length], from).unwrap();
                     }
                 }
             });
-            let deaf = Duration::from_millis(600);
             let change = || {
                 is_deaf.store(true, Ordering::Relaxed);
-                std::thread::sleep(deaf);
+                while unheard.load(Ordering::Relaxed) < LOST {
+                    std::thread::sleep(PACE);
+                }
                 is_deaf.store(false, Ordering::Relaxed);
             };
             let seen = crossing(&socket, to, (Duration::from_millis(200), Duration::from_secs(10)), change);
@@ -264,7 +288,7 @@ mod tests {
             seen
         })
         .unwrap();
-        assert!(count > 0 && gap >= Duration::from_millis(200), "{count} came back, and none for {gap:?}");
+        assert!(count >= ENOUGH && gap >= PACE * LOST, "{count} came back, and none for {gap:?}");
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub struct Times {
     pub measured: Duration,
 }
 
-/// What arrived in the measured time.
+/// What arrived in the measured time, or in that until something had.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivered {
     /// Octets of payload, or datagrams.
@@ -157,10 +157,10 @@ impl Paced {
 
 /// Pause between two looks at the clock. Between two bursts there is one: a sender that was held up catches up bit by bit.
 const TICK: Duration = Duration::from_micros(50);
-/// How long the last datagrams may be under way.
-const LAST: Duration = Duration::from_millis(500);
+/// Nothing more is waited for when nothing has arrived for so long, on a machine where somebody had no processor.
+const SILENCE: Duration = Duration::from_secs(5);
 
-/// Sends `rate` datagrams of this payload a second for a time, then waits for the last.
+/// Sends `rate` datagrams of this payload a second for a time, then waits for the last, as long as some arrive.
 ///
 /// # Errors
 /// When a socket is refused, or we are interrupted.
@@ -180,11 +180,12 @@ pub fn paced(ends: Ends<'_>, payload: &'static [u8], rate: u32, time: Duration) 
         std::thread::sleep(TICK);
     }
     let time = begun.elapsed();
-    let deadline = Instant::now() + LAST;
-    while load.amount() < sent && Instant::now() < deadline {
-        interrupt::sleep(TICK)?;
+    let (mut received, mut looks) = (load.amount(), 0);
+    while received < sent && NAP * looks < SILENCE {
+        interrupt::sleep(NAP)?;
+        looks = if load.amount() > received { 0 } else { looks + 1 };
+        received = load.amount();
     }
-    let received = load.amount();
     load.end()?;
     Ok(Paced { sent, received, time })
 }
@@ -228,6 +229,12 @@ impl Load {
         interrupt::sleep(times.warm_up)?;
         let (begun, before) = (Instant::now(), self.amount());
         interrupt::sleep(times.measured)?;
+        // Who had no processor meanwhile is waited for.
+        let mut looks = 0;
+        while self.amount() == before && NAP * looks < SILENCE {
+            interrupt::sleep(NAP)?;
+            looks += 1;
+        }
         let (time, after) = (begun.elapsed(), self.amount());
         self.end()?;
         Ok(Delivered { amount: after - before, time })

@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::interrupt;
 use crate::lab::Namespace;
-use crate::limits::{PING_WAIT, POLL};
+use crate::limits::POLL;
 
 /// A series of pings.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +29,8 @@ pub struct Ping {
     pub count: u16,
     /// Time between two.
     pub interval: Duration,
+    /// How long to wait for answers when the last was sent; no longer than until all are there.
+    pub wait: Duration,
 }
 
 /// What became of each ping, in the order sent.
@@ -91,8 +93,7 @@ pub fn ping(from: &Namespace, to: &Namespace, ping: Ping) -> anyhow::Result<Ping
             interrupt::sleep(ping.interval)?;
         }
     }
-    // Looks are counted, not time: who had no processor meanwhile has looked at nothing.
-    for _ in 0..PING_WAIT.as_millis() / POLL.as_millis() {
+    for _ in 0..looks(ping.wait) {
         if answers.count() >= usize::from(ping.count) {
             break;
         }
@@ -109,8 +110,8 @@ pub fn ping(from: &Namespace, to: &Namespace, ping: Ping) -> anyhow::Result<Ping
     Ok(PingReport { pings: fates.collect() })
 }
 
-/// Sends pings one after the other, and tells the time to the answer of each that had one. One thread sends and waits, and the far
-/// kernel answers by itself: little is measured beside the way.
+/// Sends pings one after the other, waits for each, and tells the time to the answer of each that had one. One thread sends and waits,
+/// and the far kernel answers by itself: little is measured beside the way. One that is late took long, and is not lost.
 ///
 /// # Errors
 /// When a socket is refused, or we are interrupted.
@@ -121,15 +122,21 @@ pub fn round_trips(from: &Namespace, ping: Ping) -> anyhow::Result<Vec<Duration>
     let (mut times, mut buffer) = (Vec::with_capacity(ping.count.into()), [0; 2048]);
     for sequence in 0..ping.count {
         interrupt::check()?;
+        let wanted = Some((Kind::Reply, identifier, sequence));
         let sent = Instant::now();
         // Refused for lack of a route counts like a loss.
         let _ = socket.send(&request(ping.destination, identifier, sequence));
-        while sent.elapsed() < ECHO_WAIT {
-            // Errors are the time-out, after which this loop looks at the clock, and ICMP errors, which are no echoes.
-            let Ok(length) = socket.read(&mut buffer) else { continue };
-            if echo(ping.destination, &buffer[..length]) == Some((Kind::Reply, identifier, sequence)) {
-                times.push(sent.elapsed());
-                break;
+        let mut looks = 0..looks(ping.wait);
+        loop {
+            match socket.read(&mut buffer) {
+                Ok(length) if echo(ping.destination, &buffer[..length]) == wanted => {
+                    times.push(sent.elapsed());
+                    break;
+                }
+                Ok(_) => {}
+                // The time-out, and ICMP errors, which are no echoes.
+                Err(_) if looks.next().is_some() => {}
+                Err(_) => break,
             }
         }
         std::thread::sleep(ping.interval);
@@ -137,8 +144,10 @@ pub fn round_trips(from: &Namespace, ping: Ping) -> anyhow::Result<Vec<Duration>
     Ok(times)
 }
 
-/// After this an answer is lost.
-const ECHO_WAIT: Duration = Duration::from_millis(200);
+/// So often it is looked in this time, once in [`POLL`]. Looks are counted, not time: who had no processor meanwhile has looked at nothing.
+fn looks(time: Duration) -> u128 {
+    time.as_millis() / POLL.as_millis()
+}
 
 static IDENTIFIER: AtomicU16 = AtomicU16::new(1);
 

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -14,14 +14,12 @@ use crate::interrupt;
 use crate::lab::process::{self, Process};
 use crate::lab::workspace::Workspace;
 use crate::lab::{Lab, LabError, netlink};
-use crate::limits::{COMMAND_TIME, POLL};
+use crate::limits::{COMMAND_TIME, POLL, READY_TIME};
 
 /// The secret that both sites share with the map system.
 pub(crate) const SECRET: &str = "secretkey";
 /// Key ID and algorithm between programs of ours.
 const OUR_KEY: (u8, &str) = (1, "hmac-sha256");
-/// How long the map system may take to serve, and then the sites until they are known.
-const READY_TIME: Duration = Duration::from_secs(20);
 
 /// A network, and where the programs in it are and put their files.
 #[derive(Debug, Clone, Copy)]

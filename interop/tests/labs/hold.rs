@@ -22,6 +22,7 @@ fn text(output: &Output) -> String {
 const ADDRESSES: [&str; 2] = ["cat", "/proc/net/if_inet6"];
 
 fn comes_and_goes(how: &[&str]) {
+    let _beside_others = support::beside_others();
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| interop(folder.path(), arguments);
     let up = run(&[&["up", "two-hosts"], how].concat());
@@ -71,6 +72,7 @@ fn a_lab_whose_holder_was_killed_is_forgotten() {
     if !support::root_or_skip() {
         return;
     }
+    let _beside_others = support::beside_others();
     let folder = tempfile::tempdir().unwrap();
     assert!(interop(folder.path(), &["up", "two-hosts"]).status.success());
     let labs: Value = serde_json::from_slice(&interop(folder.path(), &["list", "--json"]).stdout).unwrap();
@@ -153,7 +155,7 @@ fn packets_cross_between_two_sites_by_hand() {
     }
     // Nothing listens: that this is heard at once is the answer of the other host's kernel. ping need not be installed.
     let knock = |from: &str, to: &str| {
-        let script = format!("LC_ALL=C timeout 5 bash -c ': < /dev/tcp/{to}/9'");
+        let script = format!("LC_ALL=C timeout 60 bash -c ': < /dev/tcp/{to}/9'");
         text(&run(&["exec", from, "--", "sh", "-c", &script]))
     };
     let mut heard = vec![];
@@ -180,7 +182,7 @@ fn a_host_without_lisp_is_reached_by_hand_both_ways() {
         return;
     }
     let knock = |from: &str, to: &str| {
-        let script = format!("LC_ALL=C timeout 5 bash -c ': < /dev/tcp/{to}/9'");
+        let script = format!("LC_ALL=C timeout 60 bash -c ': < /dev/tcp/{to}/9'");
         text(&run(&["exec", from, "--", "sh", "-c", &script]))
     };
     let heard: Vec<_> =

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use interop::lab::process::{self, Process};
 use interop::lab::{Lab, Node, Topology, netlink};
+use interop::limits::WHOLE_WAIT;
 use interop::probe::capture::Capture;
 use interop::probe::ping::{Ping, ping};
 use serde_json::Value;
@@ -156,6 +157,7 @@ fn sites_that_believe_nothing_else_reach_each_other() {
     if !support::root_or_skip() {
         return;
     }
+    let _beside_others = support::beside_others();
     let mut stage = Stage::build();
     let pcap = stage.folder.path().join("ms.pcap");
     let capture = Capture::start(stage.lab.namespace("ms").unwrap(), "eth0", &pcap).unwrap();
@@ -165,7 +167,7 @@ fn sites_that_believe_nothing_else_reach_each_other() {
     for other in [signs, proxied] {
         let [from, to] = [asks, other].map(|site| stage.lab.namespace(site.name).unwrap());
         let (source, destination) = (asks.host.parse().unwrap(), other.host.parse().unwrap());
-        let pings = Ping { source, destination, count: 4, interval: Duration::from_millis(20) };
+        let pings = Ping { source, destination, count: 4, interval: Duration::from_millis(20), wait: WHOLE_WAIT };
         assert_eq!(
             ping(from, to, pings).unwrap().received(),
             4,
@@ -211,22 +213,34 @@ fn flags(capture: &Path, flag: &str) -> Vec<String> {
 const UNSIGNED: [&str; 2] = ["198.18.8.0/24", "198.18.9.0/24"];
 const SECRET_OF_UNSIGNED: &str = "secret of unsigned";
 
-/// Registers them without S and without P, and answers Map-Requests until it is told to stop; they must have no S.
-fn play_etr(rloc: &str, stop: &AtomicBool) {
+/// Registers them without S and without P until that is confirmed, and answers Map-Requests until it is told to stop; they must have no S.
+fn play_etr(rloc: &str, (registered, stop): (&AtomicBool, &AtomicBool)) {
     let socket = UdpSocket::bind((rloc, 4342)).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let prefixes = UNSIGNED.map(|text| EidPrefix { iid: InstanceId(0), net: text.parse().unwrap() });
     let locators = || vec![LocatorRecord::new(rloc.parse::<std::net::IpAddr>().unwrap(), 1, 100)];
     let record = |prefix: &EidPrefix| MappingRecord::new(*prefix, Ttl(10), locators());
     let records = prefixes.iter().map(record).collect();
-    let register = MapRegister { want_notify: true, nonce: Nonce(1), records, ..MapRegister::default() };
+    let mut register = MapRegister { want_notify: true, records, ..MapRegister::default() };
     let key = AuthKey { id: 1, algorithm: Algorithm::HmacSha256, secret: Secret::new(SECRET_OF_UNSIGNED) };
-    let sealed = auth::seal(&register.into(), &key, TagForm::Truncated).unwrap();
-    socket.send_to(&sealed, (MAP_SYSTEM, 4342)).unwrap();
-    let mut buffer = [0; 2048];
+    let (mut buffer, mut sent) = ([0; 2048], None::<Instant>);
     while !stop.load(Ordering::Relaxed) {
+        let is_due = sent.is_none_or(|sent| sent.elapsed() > Duration::from_secs(1));
+        if is_due && !registered.load(Ordering::Relaxed) {
+            register.nonce = Nonce(register.nonce.0 + 1);
+            let sealed = auth::seal(&register.clone().into(), &key, TagForm::Truncated).unwrap();
+            socket.send_to(&sealed, (MAP_SYSTEM, 4342)).unwrap();
+            sent = Some(Instant::now());
+        }
         let Ok((length, _)) = socket.recv_from(&mut buffer) else { continue };
-        let Ok(ControlMessage::Ecm(ecm)) = ControlMessage::decode(&buffer[..length]) else { continue };
+        let ecm = match ControlMessage::decode(&buffer[..length]) {
+            Ok(ControlMessage::Ecm(ecm)) => ecm,
+            Ok(ControlMessage::MapNotify(notify)) if notify.records.len() == UNSIGNED.len() => {
+                registered.store(true, Ordering::Relaxed);
+                continue;
+            }
+            _ => continue,
+        };
         assert!(ecm.security.is_none(), "an ETR that registers without S gets no S");
         let request = MapRequest::decode(&ecm.message).unwrap();
         let asked = request.records[0].eid.ip_prefix().unwrap();
@@ -242,15 +256,18 @@ fn an_etr_that_cannot_sign_is_asked_without_by_who_allows_that_only() {
     if !support::root_or_skip() {
         return;
     }
+    let _beside_others = support::beside_others();
     let mut stage = Stage::build();
     let site = format!(
         "[[site]]\nname = \"unsigned\"\neid-prefix = {UNSIGNED:?}\nkey = [{{ key-id = 1, algorithm = \"hmac-sha256\", \
          secret = {SECRET_OF_UNSIGNED:?} }}]\n"
     );
     stage.start_map_system("optional", &site);
-    let (rloc, stop) = (SITES[2].rloc, Arc::new(AtomicBool::new(false)));
-    let until = Arc::clone(&stop);
-    let etr = stage.lab.namespace(SITES[2].name).unwrap().start(move || play_etr(rloc, &until)).unwrap();
+    let (rloc, [registered, stop]) = (SITES[2].rloc, [(); 2].map(|()| Arc::new(AtomicBool::new(false))));
+    let flags = (Arc::clone(&registered), Arc::clone(&stop));
+    let etr = stage.lab.namespace(SITES[2].name).unwrap();
+    let etr = etr.start(move || play_etr(rloc, (&flags.0, &flags.1))).unwrap();
+    stage.wait("registration of the ETR that cannot sign", |_| registered.load(Ordering::Relaxed).then_some(()));
     let (asks, config) = (&SITES[0], stage.folder.path().join("asks.toml"));
     std::fs::write(&config, "lisp-sec = \"prefer\"\n").unwrap();
     stage.start_site(asks, &["--config", config.to_str().unwrap()]);

@@ -11,7 +11,7 @@ use interop::demo::Controls;
 use interop::hold::{self, Keep, LabName};
 use interop::lab::privilege::Privilege;
 use interop::lab::{Lab, process};
-use interop::limits::COMMAND_TIME;
+use interop::limits::{COMMAND_TIME, WHOLE_WAIT};
 use interop::probe::ping::{Ping, PingReport, ping};
 use interop::probe::tcp::{Bulk, BulkReport, bulk};
 use serde_json::Value;
@@ -22,7 +22,7 @@ use crate::support;
 pub(crate) const SITE: [&str; 2] = ["198.18.1.2", "2001:db8:a::2"];
 pub(crate) const OTHER: [&str; 2] = ["198.18.2.2", "2001:db8:b::2"];
 /// Between two pings.
-pub(crate) const INTERVAL: Duration = Duration::from_millis(25);
+const INTERVAL: Duration = Duration::from_millis(25);
 
 /// Hosts and their addresses: from where, and to where.
 pub(crate) type Ends<'a> = [(&'a str, &'a str); 2];
@@ -57,7 +57,8 @@ impl Stage<'_> {
         [(from, source), (to, destination)]: Ends<'_>,
         count: u16,
     ) -> anyhow::Result<PingReport> {
-        let series = Ping { source: source.parse()?, destination: destination.parse()?, count, interval: INTERVAL };
+        let (source, destination) = (source.parse()?, destination.parse()?);
+        let series = Ping { source, destination, count, interval: INTERVAL, wait: WHOLE_WAIT };
         ping(self.lab.namespace(from)?, self.lab.namespace(to)?, series)
     }
 

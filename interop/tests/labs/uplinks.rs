@@ -21,7 +21,7 @@ const PREFIX: &str = "2001:db8:a::/48";
 const HOST: &str = "2001:db8:a::1";
 /// How long a start may take, and a command.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Within this all of the network knows where the node is. A connection over the lost uplink is taken for dead after 5 s, a request that
+/// Within this all of the network knows where the node is, and packets cross. A connection over the lost uplink is taken for dead after 5 s, a request that
 /// goes there has 3 s, and records go out one after the other.
 const FOUND: Duration = Duration::from_secs(20);
 /// Longer than what a connection survives.
@@ -154,7 +154,7 @@ impl World {
             let bare = |address: &String| address.split("/p2p/").next().unwrap_or_default().to_owned();
             peers.into_iter().map(|(id, addresses)| (id, addresses.iter().map(bare).collect::<Vec<_>>())).collect()
         };
-        within(FOUND, "peer at that uplink", || (bare(self.peers_of_uplinks()) == only_there).then_some(()));
+        within(PATIENCE, "peer at that uplink", || (bare(self.peers_of_uplinks()) == only_there).then_some(()));
         println!("{address}: a peer there after {:?}", begun.elapsed());
         let locator_and_server = |answer: &Value| {
             let section = |class| move |section: &&Value| section["class"] == class;
@@ -162,7 +162,7 @@ impl World {
             let body = &sections.iter().find(section("prefix"))?["body"];
             Some((text(&body["locators"][0]["address"]), texts(&body["map_servers"])))
         };
-        within(FOUND, "record that leads to that uplink", || {
+        within(PATIENCE, "record that leads to that uplink", || {
             let from_there = ["resolve", HOST, "--bootstrap", &there, "--trust-anchor", anchor];
             let found = locator_and_server(&self.json("boot", "lisp-dht", &from_there))?;
             (found == (address.to_owned(), vec![address.to_owned()])).then_some(())

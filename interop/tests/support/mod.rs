@@ -80,6 +80,13 @@ pub(crate) fn hollow_programs() -> tempfile::TempDir {
     folder
 }
 
+/// A script that runs; written by another process, as above.
+pub(crate) fn write_program(path: &Path, script: &str) {
+    let mut write = Command::new("sh");
+    write.args(["-c", r#"rm -f "$1" && printf %s "$2" > "$1" && chmod 755 "$1""#, "sh"]).arg(path).arg(script);
+    assert!(write.status().unwrap().success());
+}
+
 /// A demo, and the folder in which it may leave nothing.
 pub(crate) struct Demo {
     pub(crate) child: Child,

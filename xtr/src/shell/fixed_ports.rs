@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn what_is_lent_sends_from_its_port_until_it_is_taken_back() {
-        let [owner, other] = [0; 2].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
+        // An address of its own: no other test takes the port when it is free.
+        let [owner, other] = [0; 2].map(|_| UdpSocket::bind("127.43.42.5:0").unwrap());
         let (from, to) = (owner.local_addr().unwrap(), other.local_addr().unwrap());
         let ports = FixedPorts::default();
         assert!(ports.send(from, to, &[1]).is_err());

@@ -245,6 +245,6 @@ mod tests {
         let first = Worker::start("first", Waits { _events: sender }).unwrap();
         assert_eq!(events.recv_timeout(Duration::from_millis(50)), Err(RecvTimeoutError::Timeout));
         let _second = Worker::start_with("second", Panics, Some(first.bell().unwrap())).unwrap();
-        assert_eq!(events.recv_timeout(Duration::from_secs(5)), Err(RecvTimeoutError::Disconnected));
+        assert_eq!(events.recv_timeout(Duration::from_secs(60)), Err(RecvTimeoutError::Disconnected));
     }
 }

@@ -15,7 +15,7 @@ use crate::demo::binaries::Binaries;
 use crate::interrupt;
 use crate::lab::workspace::Workspace;
 use crate::lab::{Lab, Namespace, netlink, offload, process};
-use crate::limits::POLL;
+use crate::limits::{PING_WAIT, POLL};
 use crate::peers::oor;
 use crate::probe::counters;
 use crate::probe::load::{self, Ends, Senders, Times};
@@ -156,7 +156,7 @@ impl Lane {
     /// Whether pings of both hosts are answered.
     fn crosses(&self) -> anyhow::Result<bool> {
         let Ends { from, source, to, destination } = self.ends()?;
-        let series = Ping { source, destination, count: 3, interval: POLL };
+        let series = Ping { source, destination, count: 3, interval: POLL, wait: PING_WAIT };
         let back = Ping { source: destination, destination: source, ..series };
         Ok(ping(from, to, series)?.received() == 3 && ping(to, from, back)?.received() == 3)
     }
@@ -203,7 +203,8 @@ impl Lane {
     pub(super) fn round_trips(&mut self, underlay: Underlay, count: u16) -> anyhow::Result<RoundTrip> {
         self.check()?;
         let ends = self.ends()?;
-        let series = Ping { source: ends.source, destination: ends.destination, count, interval: PING_INTERVAL };
+        let (source, destination) = (ends.source, ends.destination);
+        let series = Ping { source, destination, count, interval: PING_INTERVAL, wait: PING_WAIT };
         let times = round_trips(ends.from, series)?;
         let us = |share| quantile(&times, share).map(|time| time.as_secs_f64() * 1e6);
         let lost = usize::from(count) - times.len();

@@ -105,6 +105,11 @@ impl Incoming {
         Ok(())
     }
 
+    /// Whether nothing more was there than what was taken last.
+    pub(super) fn has_all(&self) -> bool {
+        self.came.len() < BATCH
+    }
+
     /// What came, and when, if the socket was told to say so.
     pub(super) fn datagrams(&self) -> impl Iterator<Item = (&[u8], Option<SystemTime>)> {
         self.octets.iter().zip(&self.came).map(|(octets, (length, at))| (&octets[..*length], *at))

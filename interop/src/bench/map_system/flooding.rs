@@ -25,7 +25,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::apart::Apart;
-use super::load::{Flood, FloodEnd, Measured, Pace, Place, ask};
+use super::load::{Flood, FloodEnd, Measured, PATIENCE, Pace, Place, ask};
 use super::questions::Questions;
 use super::shares::{Share, Shares, Spent, spent};
 use super::stage::{SERVER, Stage};
@@ -203,7 +203,7 @@ impl Round {
         (sink, crowd, from): (SocketAddrV4, &[Ipv4Addr], Place),
         time: Duration,
     ) -> anyhow::Result<Self> {
-        let pace = Pace { outstanding: GOOD.0, pause: GOOD.1, time };
+        let pace = Pace { outstanding: GOOD.0, pause: GOOD.1, time, patience: PATIENCE };
         let calm = ask(socket, server(), good, pace)?;
         let rate = calm.rate() * f64::from(FLOOD);
         let flood = Flood::start(stage.socket()?, sink, crowd, rate, from)?;

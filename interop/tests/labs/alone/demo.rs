@@ -96,10 +96,8 @@ fn a_step_that_fails_is_named_and_its_logs_are_kept() {
         let built = std::path::Path::new(support::built_programs()).join(name);
         std::os::unix::fs::symlink(built, programs.path().join(name)).unwrap();
     }
-    // A border node that gives up; written by another process, as in `support`.
-    let mut write = std::process::Command::new("sh");
-    write.args(["-c", r##"printf '#!/bin/sh\necho nothing to route; exit 7\n' > "$0" && chmod 755 "$0""##]);
-    assert!(write.arg(programs.path().join("lisp-xtr")).status().unwrap().success());
+    // A border node that gives up.
+    support::write_program(&programs.path().join("lisp-xtr"), "#!/bin/sh\necho nothing to route; exit 7\n");
 
     let logs = tempfile::tempdir().unwrap();
     let (programs, kept) = (programs.path().to_str().unwrap(), logs.path().to_str().unwrap());
