@@ -129,6 +129,11 @@ pub const PUT_IN_FLIGHT: usize = 32;
 pub const FURTHER: Duration = Duration::from_millis(100);
 /// A request waits so long for a first peer, when the node knows none.
 pub const FIRST_PEER: Duration = Duration::from_millis(2500);
+/// A node comes to its turn by so much later than it wanted without having been held up: more than timers and its own work take.
+pub const LATE: Duration = Duration::from_millis(100);
+/// What a node is held up for is added to the time of what it waits for, so much for each request: when it was longer, the connections
+/// have gone, and the answers with them.
+pub const FORGIVEN: Duration = QUIC_IDLE;
 
 /// After a lookup has found all nodes there are, because they are few, PUTs look for none within this. A node that comes is in the
 /// routing table first, which ends it; one that is not is given the record by whoever has it there.

@@ -27,6 +27,7 @@ mod keep;
 mod listen;
 mod nearest;
 mod pace;
+mod patience;
 mod peers;
 pub(in crate::shell) mod protocol;
 mod queries;
