@@ -97,7 +97,11 @@ impl Driver {
     fn start_or_park(&mut self, work: Work, at_once: bool) {
         let alone = self.ends.peers_tx.borrow().peers == 0 && self.redial.next_deadline().is_some();
         if alone && !at_once {
-            let patience = Patience::until(Instant::now() + limits::FIRST_PEER);
+            let patience = match self.role {
+                Role::Server => limits::FIRST_PEER,
+                Role::Client => limits::FIRST_PEER_OF_CLIENT,
+            };
+            let patience = Patience::until(Instant::now() + patience);
             self.parked.push(Parked { work, patience });
         } else {
             self.start(work);
