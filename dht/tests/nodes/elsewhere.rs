@@ -10,6 +10,7 @@ use libp2p::Swarm;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::SwarmEvent;
 
+use crate::mesh::put_everywhere;
 use crate::renew::{config, identity, mapping, server, start, wait_for};
 use crate::stranger::{self, Fate, Speaks, keypair, presentation, run_for, try_with};
 
@@ -55,8 +56,7 @@ async fn a_node_that_listens_elsewhere_is_found_there_and_keeps_all_that_it_has(
     assert_eq!(node.sockets().iter().map(ToString::to_string).collect::<Vec<_>>(), [format!("{}:{port}", at([61, 4]))]);
     assert_eq!(node.stats().await.unwrap().held.records, 1);
     let after = mapping();
-    let report = node.put(after.key.encode(), after.value.clone()).await.unwrap();
-    assert_eq!((report.local, report.stored), (true, 2), "{report:?}");
+    put_everywhere(&node, &after.key.encode(), &after.value, 2).await;
     // Somebody who knows nobody else finds the network there, and others tell him of that address.
     let late = server([61, 5], &node.listen_addrs());
     wait_for("every peer", async || late.peer_set().peers == 3).await;
