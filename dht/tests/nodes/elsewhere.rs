@@ -132,9 +132,15 @@ async fn who_is_connected_over_the_other_family_loses_the_former_address_and_get
     let address: Multiaddr = format!("/ip4/{new}/udp/{}/quic-v1", free_port([64, 3])).parse().unwrap();
     mover.add_external_address(address.clone());
     run_for(&mut mover, node.id(), Duration::from_millis(100)).await;
+    let before = node.stats().await.unwrap().counters;
     mover.behaviour_mut().identify.push([node.id()]);
     run_until(&mut mover, &node, "the end of the former address", async || is_at(&[there]).await).await;
-    assert!(run_for(&mut mover, node.id(), Duration::from_secs(4)).await);
+    let has_looked = async || {
+        let counters = node.stats().await.unwrap().counters;
+        counters.claims_tried == 2 && counters.dials_failed > before.dials_failed
+    };
+    run_until(&mut mover, &node, "the end of the first look", has_looked).await;
+    assert!(mover.is_connected(&node.id()));
     mover.listen_on(address).unwrap();
     run_until(&mut mover, &node, "the new address", async || is_at(&[new, there]).await).await;
     assert_eq!(node.stats().await.unwrap().counters.claims_tried, 3);

@@ -94,7 +94,7 @@ async fn the_first_message_goes_with_the_proposal_of_its_protocol() {
     const PROPOSAL: &[u8] = b"/ipv6mesh/admit/1\n";
     let mute = stranger::Mute::at("127.55.1.1").await;
     let _client = client(std::slice::from_ref(&mute.address), &Rules::default());
-    let heard = mute.hears(Duration::from_secs(2)).await;
+    let heard = tokio::time::timeout(LIMIT, mute.hears(PROPOSAL, Duration::from_secs(2))).await.expect("a proposal");
     let after = |octets: &Vec<u8>| {
         let at = octets.windows(PROPOSAL.len()).position(|part| part == PROPOSAL)?;
         Some(octets[at + PROPOSAL.len()..].to_vec())
