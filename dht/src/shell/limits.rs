@@ -127,8 +127,18 @@ pub const PUT_IN_FLIGHT: usize = 32;
 /// Further copies of a record are waited for by a one-shot command for at least this time after the last one, and as long as
 /// the first valid one took if that is more: a node that has died must not hold up what others have said.
 pub const FURTHER: Duration = Duration::from_millis(100);
-/// A request waits so long for a first peer, when the node knows none.
+/// A request of a server waits so long for a first peer, when the node knows none: it has a store of its own.
 pub const FIRST_PEER: Duration = Duration::from_millis(2500);
+/// The same of who only asks, as a command does, that is run once: longer than a first handshake that fails ([`QUIC_HANDSHAKE`]), and one
+/// that is begun after it.
+pub const FIRST_PEER_OF_CLIENT: Duration = Duration::from_secs(5);
+/// A node comes to its turn by so much later than it wanted without having been held up: more than timers and its own work take.
+pub const LATE: Duration = Duration::from_millis(100);
+/// What a node is held up for is added to the time of what it waits for, so much for each request: when it was longer, the connections
+/// have gone, and the answers with them.
+pub const FORGIVEN: Duration = QUIC_IDLE;
+/// A GET is over after this in any case, that of a client which meets its first peer late and is held up besides.
+pub const GET_MOST: Duration = FIRST_PEER_OF_CLIENT.saturating_add(GET).saturating_add(FORGIVEN);
 
 /// After a lookup has found all nodes there are, because they are few, PUTs look for none within this. A node that comes is in the
 /// routing table first, which ends it; one that is not is given the record by whoever has it there.

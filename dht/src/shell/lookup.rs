@@ -70,7 +70,7 @@ impl Read {
     /// Waits for the first copy that holds; false if there is none.
     pub async fn first(&mut self) -> bool {
         while !self.reading.has_valid() {
-            if self.next(limits::GET + limits::FIRST_PEER).await.is_none() {
+            if self.next(limits::GET_MOST).await.is_none() {
                 return false;
             }
         }

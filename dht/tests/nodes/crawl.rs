@@ -10,6 +10,7 @@ use dht::admit::{NetworkKey, Rules};
 use dht::geo::{Cell, DEFAULT_BLUR, Position};
 use dht::publish::{self, Sequence, Statement};
 use dht::record::{Geo, Roles, Service, Source, Topology};
+use dht::shell::limits;
 use dht::shell::node::{Multiaddr, Node, NodeConfig, NodeStats};
 use dht::shell::shelf::start_node;
 use serde_json::Value;
@@ -72,7 +73,7 @@ async fn a_crawl_tells_who_serves_who_hides_and_who_died_and_a_map_is_drawn_of_i
     let bootstrap = format!("{a}.{b}.{c}.{d}:{}", second.sockets()[0].port());
     let to = format!("--json={}", file.display());
     let before = third.stats().await.unwrap();
-    let child = program(&["crawl", "--bootstrap", &bootstrap, "--rounds", "4", "--for", "4", &to])
+    let child = program(&["crawl", "--bootstrap", &bootstrap, "--rounds", "4", "--for", "20", &to])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -93,15 +94,14 @@ async fn a_crawl_tells_who_serves_who_hides_and_who_died_and_a_map_is_drawn_of_i
     let crawl: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
     assert_eq!(crawl["nodes"].as_array().unwrap().len(), 3, "{crawl}");
     assert_eq!(crawl["complete"], true, "{crawl}");
-    assert!(crawl["requests"].as_u64().unwrap() >= 12 && crawl["seconds"].as_f64().unwrap() >= 4.0, "{crawl}");
+    assert!(crawl["requests"].as_u64().unwrap() >= 12 && crawl["seconds"].as_f64().unwrap() >= 20.0, "{crawl}");
 
     let shows = node(&crawl, &first);
     assert_eq!((&shows["cn"], &shows["epoch"]), (&shown.cn().to_string().into(), &shown.epoch().into()), "{crawl}");
-    assert_eq!(
-        (&shows["asked"], &shows["answered"], &shows["roles"][0]),
-        (&4.into(), &4.into(), &"boot".into()),
-        "{crawl}"
-    );
+    // On a machine that others use one answer may come too late.
+    let asked_and_answered = |of: &Value| (of["asked"].as_u64().unwrap(), of["answered"].as_u64().unwrap());
+    let is_reliable = |of: &Value| [(4, 3), (4, 4)].contains(&asked_and_answered(of));
+    assert!(is_reliable(shows) && shows["roles"][0] == "boot", "{crawl}");
     assert_eq!((&shows["block"], &shows["refused"]), (&"127.81.1.0/24".into(), &Value::Null), "{crawl}");
     assert!(
         shows["rtt_us"].as_u64().unwrap() > 0 && shows["agent"].as_str().unwrap().starts_with("lisp-dht/"),
@@ -111,18 +111,22 @@ async fn a_crawl_tells_who_serves_who_hides_and_who_died_and_a_map_is_drawn_of_i
 
     let hides = node(&crawl, &second);
     assert_eq!((&hides["cn"], &hides["record"]), (&hidden.cn().to_string().into(), &Value::Null), "{crawl}");
-    assert_eq!((&hides["answered"], &hides["roles"]), (&4.into(), &Value::Array(Vec::new())), "{crawl}");
+    assert!(is_reliable(hides) && hides["roles"] == Value::Array(Vec::new()), "{crawl}");
 
-    let died = node(&crawl, &third);
-    let answered = died["answered"].as_u64().unwrap();
-    assert!((1..4).contains(&answered) && died["asked"] == 4, "{crawl}");
+    let (asked, answered) = asked_and_answered(node(&crawl, &third));
+    let least = asked_and_answered(shows).1.min(asked_and_answered(hides).1);
+    assert!((1..least).contains(&answered) && asked == 4, "{crawl}");
 
     let rows: Vec<&str> = table.lines().collect();
+    let tells = |row: &str, of: &Value, key: &OperationalKey| {
+        let (asked, answered) = asked_and_answered(of);
+        row.contains(&format!("{answered}/{asked}")) && row.contains(&key.cn().to_string())
+    };
+    assert!(rows[1].starts_with("boot ") && tells(rows[1], shows, &shown), "{table}");
     assert!(
-        rows[1].starts_with("boot ") && rows[1].contains("4/4") && rows[1].contains(&shown.cn().to_string()),
-        "{table}"
+        tells(rows[2], hides, &hidden) && rows[3].contains(&mortal.cn().to_string()),
+        "the reliable first: {table}"
     );
-    assert!(rows[2].contains("4/4") && rows[3].contains(&mortal.cn().to_string()), "the reliable first: {table}");
     assert!(rows[4].starts_with("3 nodes, 3 of them answer;"), "{table}");
 
     let output = program(&["map", file.to_str().unwrap()]).output().unwrap();
@@ -164,6 +168,33 @@ async fn a_closed_network_is_crawled_by_those_who_know_its_key() {
     for node in [first, second] {
         node.shutdown().await;
     }
+}
+
+/// Somebody who was not there for the first handshake.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bootstrap_node_that_did_not_answer_is_dialled_once_more() {
+    let late = key();
+    // On a machine that others use the node may come too late; before the first handshake has failed it would prove nothing.
+    for host in 1..6 {
+        let port =
+            std::net::UdpSocket::bind((IpAddr::from([127, 88, host, 1]), 0)).unwrap().local_addr().unwrap().port();
+        let mut config = NodeConfig::server(&late);
+        (config.listen, config.port) = (vec![IpAddr::from([127, 88, host, 1])], port);
+        let bootstrap = format!("127.88.{host}.1:{port}");
+        let child = program(&["crawl", "--bootstrap", &bootstrap, "--rounds", "1", "--for", "0", "--json"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        tokio::time::sleep(limits::QUIC_HANDSHAKE + Duration::from_millis(200)).await;
+        let node = start_node(config, Network::LAB, None).unwrap();
+        let output = tokio::task::spawn_blocking(|| child.wait_with_output().unwrap()).await.unwrap();
+        node.shutdown().await;
+        if output.status.success() {
+            let crawl: Value = serde_json::from_slice(&output.stdout).unwrap();
+            return assert_eq!(crawl["nodes"][0]["cn"], late.cn().to_string(), "{crawl}");
+        }
+    }
+    panic!("nobody is found that comes late");
 }
 
 #[test]

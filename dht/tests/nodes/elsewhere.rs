@@ -10,6 +10,7 @@ use libp2p::Swarm;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::SwarmEvent;
 
+use crate::mesh::put_everywhere;
 use crate::renew::{config, identity, mapping, server, start, wait_for};
 use crate::stranger::{self, Fate, Speaks, keypair, presentation, run_for, try_with};
 
@@ -55,8 +56,7 @@ async fn a_node_that_listens_elsewhere_is_found_there_and_keeps_all_that_it_has(
     assert_eq!(node.sockets().iter().map(ToString::to_string).collect::<Vec<_>>(), [format!("{}:{port}", at([61, 4]))]);
     assert_eq!(node.stats().await.unwrap().held.records, 1);
     let after = mapping();
-    let report = node.put(after.key.encode(), after.value.clone()).await.unwrap();
-    assert_eq!((report.local, report.stored), (true, 2), "{report:?}");
+    put_everywhere(&node, &after.key.encode(), &after.value, 2).await;
     // Somebody who knows nobody else finds the network there, and others tell him of that address.
     let late = server([61, 5], &node.listen_addrs());
     wait_for("every peer", async || late.peer_set().peers == 3).await;
@@ -132,9 +132,15 @@ async fn who_is_connected_over_the_other_family_loses_the_former_address_and_get
     let address: Multiaddr = format!("/ip4/{new}/udp/{}/quic-v1", free_port([64, 3])).parse().unwrap();
     mover.add_external_address(address.clone());
     run_for(&mut mover, node.id(), Duration::from_millis(100)).await;
+    let before = node.stats().await.unwrap().counters;
     mover.behaviour_mut().identify.push([node.id()]);
     run_until(&mut mover, &node, "the end of the former address", async || is_at(&[there]).await).await;
-    assert!(run_for(&mut mover, node.id(), Duration::from_secs(4)).await);
+    let has_looked = async || {
+        let counters = node.stats().await.unwrap().counters;
+        counters.claims_tried == 2 && counters.dials_failed > before.dials_failed
+    };
+    run_until(&mut mover, &node, "the end of the first look", has_looked).await;
+    assert!(mover.is_connected(&node.id()));
     mover.listen_on(address).unwrap();
     run_until(&mut mover, &node, "the new address", async || is_at(&[new, there]).await).await;
     assert_eq!(node.stats().await.unwrap().counters.claims_tried, 3);

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant, SystemTime};
 
 use dht::record::RecordKey;
+use dht::shell::lookup;
 use dht::shell::lookup::Read;
 use dht::shell::node::{Held, Node, NodeConfig, Reason, Records, Role};
-use dht::shell::{limits, lookup};
 use dht::store::Origin;
 
 use crate::common::{LAB, key_of};
@@ -67,7 +67,8 @@ async fn liars_change_nothing_and_hold_nothing_up() {
     let found = lookup::get(&reader, LAB, &new.key).await.unwrap();
     println!("{:?} until the first, {} rounds, {} requests", found.first, found.rounds, found.requests);
     assert_eq!(octet(&new.key, &found.values), Some(2), "the newest is read");
-    assert!(found.first.unwrap() < limits::REQUEST, "{:?}", found.first);
+    // Who waits for the silent one finds nothing: it says nothing for longer than a GET takes.
+    assert!(found.first.is_some_and(|took| took < Duration::from_secs(10)), "{:?}", found.first);
     assert!((1..=3).contains(&found.rounds), "{} rounds", found.rounds);
 }
 

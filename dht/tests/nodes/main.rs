@@ -15,6 +15,7 @@ mod discovery;
 mod elsewhere;
 #[path = "../field/mod.rs"]
 mod field;
+mod held_up;
 mod index_cli;
 mod last_word;
 mod liars;

@@ -13,6 +13,7 @@ use dht::store::Origin;
 use futures::StreamExt as _;
 use zeroize::Zeroizing;
 
+use crate::mesh::{put_everywhere, put_until};
 use crate::stranger;
 
 /// How long is waited for what comes of itself: some times what it takes on a machine that others use.
@@ -114,18 +115,19 @@ async fn get(node: &Node, key: &[u8]) -> Option<Vec<u8>> {
     let begun = Instant::now();
     let values = node.get(key.to_vec(), is_valid).await.unwrap();
     println!("get: {} values in {:?}", values.len(), begun.elapsed());
-    assert!(begun.elapsed() < LIMIT / 2, "its own bound is {:?} and {:?}", limits::FIRST_PEER, limits::GET);
+    assert!(begun.elapsed() < LIMIT / 2, "its own bound is {:?}", limits::GET_MOST);
     values.into_iter().rfind(|value| is_valid(value))
 }
 
-/// PUTs in a row by one node; how many requests another one has answered meanwhile.
-async fn put_many(by: &Node, at: &Node, keys: std::ops::Range<u32>, copies: usize) -> u64 {
+/// Records stored in a row by one node at so many others; how many requests another one has answered meanwhile, and how many PUTs had
+/// to be made once more.
+async fn put_many(by: &Node, at: &Node, keys: std::ops::Range<u32>, copies: usize) -> (u64, u64) {
     let before = at.stats().await.unwrap().counters.requests_answered;
+    let mut again = 0;
     for key in keys {
-        let report = by.put(key.to_be_bytes().to_vec(), b"ok1 many".to_vec()).await.unwrap();
-        assert_eq!((report.local, report.stored), (true, copies), "{key}: {report:?}");
+        again += put_until(by, &key.to_be_bytes(), b"ok1 many", (true, copies, 0)).await - 1;
     }
-    at.stats().await.unwrap().counters.requests_answered - before
+    (at.stats().await.unwrap().counters.requests_answered - before, again)
 }
 
 #[tokio::test]
@@ -134,10 +136,12 @@ async fn nodes_that_are_few_are_looked_for_once_for_many_records_and_again_when_
     let mut nodes = mesh(60, 3).await;
     put_many(&nodes[0], &nodes[1], 0..1, 2).await;
     let begun = Instant::now();
-    let answered = put_many(&nodes[0], &nodes[1], 1..1 + MANY, 2).await;
-    // The PUTs, and a lookup now and then, which asks it once or twice; one for each PUT would be twice as many.
-    let lookups = 1 + begun.elapsed().as_secs() / limits::WHOLE.as_secs();
-    assert!(answered < u64::from(MANY) + 20 + 3 * lookups, "{answered} in {:?}", begun.elapsed());
+    let (answered, again) = put_many(&nodes[0], &nodes[1], 1..1 + MANY, 2).await;
+    // The PUTs, and a lookup now and then, which asks it once or twice, one after each PUT that was not answered among them; one for
+    // each PUT would be twice as many.
+    let lookups = 1 + again + begun.elapsed().as_secs() / limits::WHOLE.as_secs();
+    let most = u64::from(MANY) + again + 20 + 3 * lookups;
+    assert!(answered < most, "{answered} of {most} in {:?}, {again} PUTs again", begun.elapsed());
     nodes.push(start(60, 4, Role::Server, &nodes[0].listen_addrs(), false));
     wait_for_peers(&nodes, 3).await;
     put_many(&nodes[0], &nodes[1], 200..202, 3).await;
@@ -149,21 +153,20 @@ async fn nodes_that_are_few_are_looked_for_once_for_many_records_and_again_when_
 #[tokio::test]
 async fn what_one_puts_all_get() {
     let nodes = mesh(1, 5).await;
-    let report = nodes[2].put(b"key".to_vec(), b"ok1 hello".to_vec()).await.unwrap();
-    assert!(report.local && report.stored == 4, "{report:?}");
+    let puts = put_until(&nodes[2], b"key", b"ok1 hello", (true, 4, 0)).await;
     for node in &nodes {
         assert_eq!(get(node, b"key").await.unwrap(), b"ok1 hello");
     }
     let stats = nodes[0].stats().await.unwrap();
-    assert_eq!((stats.held.records, stats.peers.len(), stats.counters.puts_stored), (1, 4, 1));
+    assert_eq!((stats.held.records, stats.peers.len()), (1, 4));
+    assert!((1..=puts).contains(&stats.counters.puts_stored), "{puts} PUTs: {:?}", stats.counters);
 }
 
 #[tokio::test]
 async fn a_client_puts_and_gets_without_entering_the_routing_table() {
     let nodes = mesh(2, 3).await;
     let client = start(2, 9, Role::Client, &nodes[0].listen_addrs(), false);
-    let report = client.put(b"key".to_vec(), b"ok1 hello".to_vec()).await.unwrap();
-    assert_eq!((report.local, report.stored), (false, 3), "{report:?}");
+    put_until(&client, b"key", b"ok1 hello", (false, 3, 0)).await;
     let reader = start(2, 8, Role::Client, &nodes[1].listen_addrs(), false);
     assert_eq!(get(&reader, b"key").await.unwrap(), b"ok1 hello");
     assert_eq!(get(&reader, b"another").await, None);
@@ -176,12 +179,11 @@ async fn a_publisher_sees_that_its_record_is_refused() {
     let own = nodes[0].put(b"key".to_vec(), b"nonsense".to_vec()).await;
     assert!(matches!(own, Err(NodeError::Refused(reason)) if reason.name == "malformed"));
     let client = start(3, 9, Role::Client, &nodes[0].listen_addrs(), false);
-    let report = client.put(b"key".to_vec(), b"nonsense".to_vec()).await.unwrap();
-    assert_eq!((report.stored, report.refused, report.is_stored()), (0, 3, false), "{report:?}");
-    client.put(b"key".to_vec(), b"ok2 new".to_vec()).await.unwrap();
-    let report = client.put(b"key".to_vec(), b"ok1 old".to_vec()).await.unwrap();
-    assert_eq!((report.stored, report.refused), (0, 3), "{report:?}");
-    assert_eq!(nodes[1].stats().await.unwrap().counters.puts_refused, 2);
+    let mut refused = put_until(&client, b"key", b"nonsense", (false, 0, 3)).await;
+    put_until(&client, b"key", b"ok2 new", (false, 3, 0)).await;
+    refused += put_until(&client, b"key", b"ok1 old", (false, 0, 3)).await;
+    let counted = nodes[1].stats().await.unwrap().counters.puts_refused;
+    assert!((2..=refused).contains(&counted), "{counted} of {refused}");
     assert_eq!(get(&nodes[1], b"key").await.unwrap(), b"ok2 new");
 }
 
@@ -191,9 +193,8 @@ async fn the_network_outlives_the_node_it_began_with() {
     let first = nodes.remove(0);
     first.shutdown().await;
     let begun = Instant::now();
-    let report = nodes[0].put(b"late".to_vec(), b"ok1 after".to_vec()).await.unwrap();
-    println!("put after the death: {report:?} in {:?}", begun.elapsed());
-    assert_eq!((report.local, report.stored), (true, 3), "{report:?}");
+    let puts = put_until(&nodes[0], b"late", b"ok1 after", (true, 3, 0)).await;
+    println!("{puts} PUTs after the death in {:?}", begun.elapsed());
     for node in &nodes {
         assert_eq!(get(node, b"late").await.unwrap(), b"ok1 after");
     }
@@ -218,12 +219,32 @@ async fn a_bootstrap_node_without_identity_that_comes_late_is_found() {
 }
 
 #[tokio::test]
+async fn who_only_asks_waits_for_a_first_peer_as_long_as_two_handshakes_take() {
+    let host = Ipv4Addr::new(127, 87, 1, 1);
+    // On a machine that others use the peer may come too late; before this time it would prove nothing.
+    for number in 2..7 {
+        let port = free_port(host);
+        let address: Multiaddr = format!("/ip4/{host}/udp/{port}/quic-v1").parse().unwrap();
+        let client = start(87, number, Role::Client, std::slice::from_ref(&address), false);
+        let found = tokio::spawn(async move { get(&client, b"key").await });
+        tokio::time::sleep(limits::FIRST_PEER + Duration::from_millis(200)).await;
+        let late = start_at((host.into(), port), [87, 1], Role::Server, &[], false);
+        assert!(late.put(b"key".to_vec(), b"ok1 late".to_vec()).await.unwrap().local);
+        if let Some(value) = found.await.unwrap() {
+            return assert_eq!(value, b"ok1 late");
+        }
+        late.shutdown().await;
+    }
+    panic!("nobody is found that comes late");
+}
+
+#[tokio::test]
 async fn a_lying_peer_costs_time_and_nothing_else() {
     let nodes = mesh(6, 3).await;
     let liar = start(6, 9, Role::Server, &nodes[0].listen_addrs(), true);
     wait_for_peers(&nodes, 3).await;
-    let report = nodes[0].put(b"key".to_vec(), b"ok1 truth".to_vec()).await.unwrap();
-    assert_eq!(report.stored, 3, "the liar acknowledges as well: {report:?}");
+    // The liar acknowledges as well.
+    put_everywhere(&nodes[0], b"key", b"ok1 truth", 3).await;
     let reader = start(6, 8, Role::Client, &liar.listen_addrs(), false);
     assert_eq!(get(&reader, b"key").await.unwrap(), b"ok1 truth");
     assert_eq!(get(&reader, b"nothing there").await, None);
@@ -244,8 +265,7 @@ async fn a_node_alone_answers_within_bounds() {
 #[tokio::test]
 async fn eight_nodes_that_start_at_once_find_each_other() {
     let nodes = mesh(8, 8).await;
-    let report = nodes[7].put(b"key".to_vec(), b"ok1 hello".to_vec()).await.unwrap();
-    assert_eq!((report.local, report.stored), (true, 7), "{report:?}");
+    put_everywhere(&nodes[7], b"key", b"ok1 hello", 7).await;
     assert_eq!(get(&nodes[3], b"key").await.unwrap(), b"ok1 hello");
 }
 
@@ -258,8 +278,7 @@ async fn nodes_meet_over_ipv6() {
     let third = start_at(here, [9, 3], Role::Server, &first.listen_addrs(), false);
     let nodes = [first, second, third];
     wait_for_peers(&nodes, 2).await;
-    let report = nodes[1].put(b"key".to_vec(), b"ok1 hello".to_vec()).await.unwrap();
-    assert_eq!((report.local, report.stored), (true, 2), "{report:?}");
+    put_everywhere(&nodes[1], b"key", b"ok1 hello", 2).await;
     assert_eq!(get(&nodes[2], b"key").await.unwrap(), b"ok1 hello");
 }
 
@@ -297,13 +316,14 @@ async fn two_networks_become_one_by_one_bootstrap_address() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-    let mut handed_over = 0;
+    let mut handed_over = Vec::new();
     for node in &nodes {
-        handed_over += node.stats().await.unwrap().counters.handed_over;
+        handed_over.push(node.stats().await.unwrap().counters.handed_over);
     }
-    println!("{handed_over} hand-overs in {:?}", begun.elapsed());
-    // Two give it; what is not confirmed in time is given again, on a machine that others use. If all four gave it to all it would be twenty.
-    assert!((5..20).contains(&handed_over), "five nodes lacked it: {handed_over}");
+    println!("{handed_over:?} hand-overs in {:?}", begun.elapsed());
+    // Two give it to all; what is not confirmed in time is given again, on a machine that others use: each pause of who gives or takes adds one.
+    let (all, givers) = (handed_over.iter().sum::<u64>(), handed_over.iter().filter(|given| **given >= 3).count());
+    assert!((5..40).contains(&all) && givers < 4, "five nodes lacked it, and four had it: {handed_over:?}");
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@ use dht::shell::node::{Multiaddr, Node, NodeConfig, NodeError, PeerId};
 use dht::shell::shelf;
 use wire::record::Ttl;
 
+use crate::mesh::put_everywhere;
+
 const NETWORK: Network = Network::LAB;
 
 pub(crate) fn identity() -> Identity {
@@ -113,8 +115,7 @@ async fn a_node_goes_on_under_a_later_key_with_all_that_it_has() {
     assert_eq!((stats.held.records, stats.counters.keys_renewed), (1, 1), "{stats:?}");
     assert!(stats.counters.puts_stored >= counted.counters.puts_stored && stats.counters.gets > counted.counters.gets);
     let after = mapping();
-    let report = node.put(after.key.encode(), after.value).await.unwrap();
-    assert_eq!((report.local, report.stored), (true, 2), "{report:?}");
+    put_everywhere(&node, &after.key.encode(), &after.value, 2).await;
     // The same once more is no news.
     let again = owner.delegate_revision(now, 0, 2).unwrap();
     assert_eq!(node.renew(&again).await.unwrap(), node.renew(&again).await.unwrap());

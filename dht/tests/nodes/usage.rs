@@ -87,12 +87,12 @@ fn a_network_that_does_not_answer_is_not_an_empty_one() {
     let owner = desk.key("owner.op.p12").address().to_string();
     let nobody = ["--bootstrap", "127.37.1.1:9"];
     for asked in ["get", "resolve"] {
-        let (code, found) = desk.json(&[&[asked, &owner], &nobody[..]].concat());
+        let (code, found) = desk.json_once(&[&[asked, &owner], &nobody[..]].concat());
         assert_eq!((code, &found["result"]), (1, &"not-found".into()), "{found}");
         assert_eq!(found["why"], "no node of --bootstrap answers", "{found}");
     }
     let put = ["put", "--identity", "owner.op.p12", "--rloc", "192.0.2.1"];
-    let (code, put) = desk.json(&[&put[..], &SIGNED, &nobody].concat());
+    let (code, put) = desk.json_once(&[&put[..], &SIGNED, &nobody].concat());
     assert_eq!((code, &put["result"]), (1, &"unreachable".into()), "{put}");
     assert_eq!(put["why"], "no node of --bootstrap answers", "{put}");
 }

@@ -17,7 +17,8 @@ use libp2p::identity::Keypair;
 use libp2p::request_response::{self, Message, ProtocolSupport};
 use libp2p::swarm::SwarmEvent;
 use libp2p::{PeerId, StreamProtocol, Swarm, SwarmBuilder, identify, kad, quic};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
 /// Octets as they are.
 #[derive(Clone, Default)]
@@ -200,33 +201,50 @@ impl Mute {
         }
     }
 
-    /// What comes in each stream of the first connection, until so long after it stands.
-    pub async fn hears(mut self, time: Duration) -> Vec<Vec<u8>> {
-        let upgrade = loop {
-            let event = poll_fn(|cx| Pin::new(&mut self.transport).poll(cx)).await;
-            if let TransportEvent::Incoming { upgrade, .. } = event {
-                break upgrade;
+    /// What comes in each stream of the first connection, until so long after these octets have come in one of them.
+    pub async fn hears(mut self, first: &[u8], time: Duration) -> Vec<Vec<u8>> {
+        let mut connection = self.connection().await;
+        let (octets_tx, mut octets) = mpsc::unbounded_channel();
+        let (mut heard, mut until) = (Vec::<Vec<u8>>::new(), None);
+        loop {
+            let end = until.unwrap_or_else(|| Instant::now() + time);
+            tokio::select! {
+                stream = poll_fn(|cx| connection.poll_inbound_unpin(cx)) => {
+                    tokio::spawn(pass_on(stream.unwrap(), heard.len(), octets_tx.clone()));
+                    heard.push(Vec::new());
+                }
+                Some((stream, some)) = octets.recv() => {
+                    let said: &mut Vec<u8> = &mut heard[stream];
+                    said.extend::<Vec<u8>>(some);
+                    if until.is_none() && said.windows(first.len()).any(|part| part == first) {
+                        until = Some(Instant::now() + time);
+                    }
+                }
+                () = sleep_until(end), if until.is_some() => return heard,
             }
-        };
-        let (_, mut connection) = upgrade.await.unwrap();
-        let (until, mut streams) = (Instant::now() + time, Vec::new());
-        while let Ok(stream) = timeout_at(until, poll_fn(|cx| connection.poll_inbound_unpin(cx))).await {
-            streams.push(tokio::spawn(octets_until(stream.unwrap(), until)));
         }
-        let mut heard = Vec::new();
-        for stream in streams {
-            heard.push(stream.await.unwrap());
+    }
+
+    /// The first connection that comes to stand: on a machine that others use a handshake may come too late, and another one follows.
+    async fn connection(&mut self) -> quic::Connection {
+        loop {
+            let event = poll_fn(|cx| Pin::new(&mut self.transport).poll(cx)).await;
+            if let TransportEvent::Incoming { upgrade, .. } = event
+                && let Ok((_, connection)) = upgrade.await
+            {
+                return connection;
+            }
         }
-        heard
     }
 }
 
-async fn octets_until(mut stream: impl AsyncRead + Unpin, until: Instant) -> Vec<u8> {
-    let (mut octets, mut buffer) = (Vec::new(), [0; 1024]);
-    while let Ok(Ok(count @ 1..)) = timeout_at(until, stream.read(&mut buffer)).await {
-        octets.extend_from_slice(&buffer[..count]);
+/// Passes on what comes in a stream, with its number.
+async fn pass_on(mut stream: impl AsyncRead + Unpin, number: usize, octets: mpsc::UnboundedSender<(usize, Vec<u8>)>) {
+    let mut buffer = [0; 1024];
+    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+        // It may be that nobody listens any more.
+        let _ = octets.send((number, buffer[..count].to_vec()));
     }
-    // To let go of it would be an answer.
-    sleep_until(until).await;
-    octets
+    // To let go of the stream would be an answer.
+    octets.closed().await;
 }

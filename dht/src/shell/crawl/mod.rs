@@ -57,20 +57,22 @@ pub async fn crawl(config: NodeConfig, network: Network, plan: Plan) -> Result<C
     let begun = Instant::now();
     let mut survey = Survey::new(plan, begun, rand::make_rng::<StdRng>());
     let mut caller = Caller::new(&config)?;
-    for address in config.bootstrap.iter().chain(&config.anycast) {
-        caller.meet(address.clone());
-    }
-    let met_until = begun + shell_limits::FIRST_PEER;
-    let mut has_met = false;
+    let met_until = begun + shell_limits::FIRST_PEER_OF_CLIENT;
+    let (mut has_met, mut meet_at) = (false, begun);
     loop {
         let now = Instant::now();
+        if !has_met && now >= meet_at {
+            // Once more when the first handshakes have failed.
+            meet_at = now + shell_limits::QUIC_HANDSHAKE;
+            config.bootstrap.iter().chain(&config.anycast).for_each(|address| caller.meet(address.clone()));
+        }
         while let Some(ask) = survey.poll(now) {
             caller.ask(ask.question, ask.peer, &ask.addresses, ask.key);
         }
         if if has_met { survey.is_over(now) } else { now >= met_until } {
             break;
         }
-        let deadline = if has_met { survey.next_deadline() } else { met_until };
+        let deadline = if has_met { survey.next_deadline() } else { met_until.min(meet_at) };
         // Otherwise it is the deadline, which is looked at above.
         if let Ok(heard) = tokio::time::timeout_at(deadline.into(), caller.next()).await {
             has_met |= matches!(heard, Heard::Met { .. });

@@ -20,6 +20,7 @@ use super::behaviour::{Behaviour, BehaviourEvent, swarm};
 use super::handing::Handing;
 use super::listen::Sockets;
 use super::nearest::Nearest;
+use super::patience::held_up;
 use super::queries::{PutReply, Queries};
 use super::redial::Redial;
 use super::renew::{self, End, Renewal, next_command};
@@ -151,9 +152,9 @@ impl Driver {
 
     /// Works until it is told to end, or to go on under another key.
     pub(super) async fn run(&mut self) -> End {
+        let mut wake = Instant::now();
         let end = loop {
-            self.on_time(Instant::now());
-            let wake = tokio::time::Instant::from_std(self.next_deadline());
+            wake = self.on_turn(wake);
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_event(event),
                 command = next_command(&mut self.ends.commands_rx, &mut self.ends.waiting) => match command {
@@ -172,7 +173,7 @@ impl Driver {
                 },
                 Some(neighbour) = self.ways.neighbours.recv() => self.on_neighbour(neighbour),
                 Ok(()) = self.ends.listen_rx.changed() => self.listen_elsewhere(Instant::now()),
-                () = tokio::time::sleep_until(wake) => {}
+                () = tokio::time::sleep_until(wake.into()) => {}
             }
         };
         self.remember_last();
@@ -214,9 +215,9 @@ impl Driver {
         &mut self.swarm.behaviour_mut().kad
     }
 
-    pub(super) fn next_deadline(&self) -> Instant {
+    fn next_deadline(&self) -> Instant {
         let now = Instant::now();
-        let parked = self.parked.iter().map(|parked| parked.until).min();
+        let parked = self.parked.iter().map(|parked| parked.patience.end()).min();
         [
             Some(self.housekeeping),
             self.handing.next_deadline(now),
@@ -230,7 +231,19 @@ impl Driver {
         .unwrap_or(self.housekeeping)
     }
 
-    pub(super) fn on_time(&mut self, now: Instant) {
+    /// Does what is due, having wanted to at `wake`; when the next turn is. What came while the node was held up is heard first.
+    pub(super) fn on_turn(&mut self, wake: Instant) -> Instant {
+        let now = Instant::now();
+        if let Some(late) = held_up(wake, now) {
+            tracing::debug!(?late, "held up");
+            self.queries.forgive(late);
+            self.parked.iter_mut().for_each(|parked| parked.patience.forgive(late));
+        }
+        self.on_time(now);
+        self.next_deadline()
+    }
+
+    fn on_time(&mut self, now: Instant) {
         for id in self.queries.overdue(now, limits::QUERY) {
             if let Some(mut query) = self.kad().query_mut(&id) {
                 query.finish();
@@ -246,8 +259,9 @@ impl Driver {
             }
             self.dial(dial.address, dial.expected);
         }
-        if self.parked.iter().any(|parked| parked.until <= now) {
-            let (due, waiting) = std::mem::take(&mut self.parked).into_iter().partition(|parked| parked.until <= now);
+        if self.parked.iter().any(|parked| parked.patience.is_over(now)) {
+            let (due, waiting) =
+                std::mem::take(&mut self.parked).into_iter().partition(|parked| parked.patience.is_over(now));
             self.parked = waiting;
             self.resume(due);
         }

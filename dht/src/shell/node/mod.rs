@@ -27,6 +27,7 @@ mod keep;
 mod listen;
 mod nearest;
 mod pace;
+mod patience;
 mod peers;
 pub(in crate::shell) mod protocol;
 mod queries;
@@ -224,7 +225,7 @@ impl Node {
     }
 
     /// Asks for the values under a key. They come unverified, those of different nodes one after the other; `enough` sees each
-    /// and ends the lookup by returning true. Takes at most [`limits::GET`] after the first peer is known.
+    /// and ends the lookup by returning true. Takes at most [`limits::GET`] after the first peer is known, and what the node is held up.
     ///
     /// # Errors
     /// When the node is busy or has stopped.

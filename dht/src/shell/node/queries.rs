@@ -10,6 +10,7 @@ use libp2p::PeerId;
 use libp2p::kad::QueryId;
 use tokio::sync::mpsc;
 
+use super::patience::Patience;
 use super::{Given, NodeError, PutReport};
 use crate::lookup::{self, Distance};
 use crate::shell::limits;
@@ -98,7 +99,7 @@ impl Query {
 
 struct Running {
     query: Query,
-    deadline: Instant,
+    patience: Patience,
 }
 
 /// The requests in progress.
@@ -165,7 +166,7 @@ impl Queries {
     }
 
     pub(super) fn start(&mut self, id: QueryId, query: Query, deadline: Instant) {
-        self.running.insert(id, Running { query, deadline });
+        self.running.insert(id, Running { query, patience: Patience::until(deadline) });
     }
 
     pub(super) fn get(&self, id: &QueryId) -> Option<&Query> {
@@ -176,17 +177,22 @@ impl Queries {
         self.running.remove(id).map(|running| running.query)
     }
 
+    /// The node was held up for so long: all get so much more time, see [`Patience::forgive`].
+    pub(super) fn forgive(&mut self, late: Duration) {
+        self.running.values_mut().for_each(|running| running.patience.forgive(late));
+    }
+
     /// The first deadline.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.running.values().map(|running| running.deadline).min()
+        self.running.values().map(|running| running.patience.end()).min()
     }
 
     /// Requests whose time is up or whose reader has gone; each is named once, its result comes as an event.
     pub(super) fn overdue(&mut self, now: Instant, grace: Duration) -> Vec<QueryId> {
         let mut overdue = Vec::new();
         for (id, running) in &mut self.running {
-            if running.deadline <= now || running.query.is_abandoned() {
-                running.deadline = now + grace;
+            if running.patience.is_over(now) || running.query.is_abandoned() {
+                running.patience = Patience::until(now + grace);
                 overdue.push(*id);
                 if let Query::Nearest { put, .. } = running.query
                     && let Some(put) = self.puts.get_mut(&put)

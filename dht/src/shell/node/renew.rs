@@ -176,11 +176,11 @@ impl Driver {
 
     /// Finishes what was begun. New commands wait in their channel.
     pub(super) async fn drain(&mut self) {
-        let until = Instant::now() + limits::RENEW_DRAIN;
-        while self.queries.len() > 0 && Instant::now() < until {
-            self.on_time(std::time::Instant::now());
-            let wake = Instant::from_std(self.next_deadline()).min(until);
-            if let Ok(event) = tokio::time::timeout_at(wake, self.swarm.select_next_some()).await {
+        let until = std::time::Instant::now() + limits::RENEW_DRAIN;
+        let mut wake = std::time::Instant::now();
+        while self.queries.len() > 0 && std::time::Instant::now() < until {
+            wake = self.on_turn(wake).min(until);
+            if let Ok(event) = tokio::time::timeout_at(wake.into(), self.swarm.select_next_some()).await {
                 self.on_event(event);
             }
         }

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::addresses::ip;
 use super::driver::{Command, Driver, GetCommand, PutCommand};
+use super::patience::Patience;
 use super::queries::{Answer, PutId, PutReply, Query};
 use super::watched::{Effort, Reply, Watched};
 use super::{Given, MARK_AHEAD, NodeError, Role};
@@ -25,7 +26,7 @@ use crate::store::Origin;
 /// A request that waits for the first peer.
 pub(super) struct Parked {
     work: Work,
-    pub(super) until: Instant,
+    pub(super) patience: Patience,
 }
 
 /// What a handle asked for.
@@ -96,7 +97,12 @@ impl Driver {
     fn start_or_park(&mut self, work: Work, at_once: bool) {
         let alone = self.ends.peers_tx.borrow().peers == 0 && self.redial.next_deadline().is_some();
         if alone && !at_once {
-            self.parked.push(Parked { work, until: Instant::now() + limits::FIRST_PEER });
+            let patience = match self.role {
+                Role::Server => limits::FIRST_PEER,
+                Role::Client => limits::FIRST_PEER_OF_CLIENT,
+            };
+            let patience = Patience::until(Instant::now() + patience);
+            self.parked.push(Parked { work, patience });
         } else {
             self.start(work);
         }

@@ -51,8 +51,14 @@ impl Desk {
         self.command(arguments).output().unwrap()
     }
 
-    /// Runs a command with `--json` and returns its exit code and what it printed.
+    /// Runs a command with `--json` and returns its exit code and what it printed. One that met no node in time, on a machine that
+    /// others use, is run again.
     pub(crate) fn json(&self, arguments: &[&str]) -> (i32, Value) {
+        repeated(|| self.json_once(arguments))
+    }
+
+    /// The same of a command that may meet nobody.
+    pub(crate) fn json_once(&self, arguments: &[&str]) -> (i32, Value) {
         let output = self.run(&[arguments, &["--json"]].concat());
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let value = serde_json::from_str(&text)
@@ -83,6 +89,19 @@ impl Desk {
         assert!(line.starts_with("/ip4/127."), "{line}");
         Daemon { child, address: line.trim().to_owned(), state }
     }
+}
+
+/// What a command printed at last, that is run up to three times while it meets nobody.
+pub(crate) fn repeated(run: impl Fn() -> (i32, Value)) -> (i32, Value) {
+    let meets_nobody =
+        |printed: &Value| printed["result"] == "unreachable" || printed["why"] == "no node of --bootstrap answers";
+    let mut outcome = run();
+    for _ in 1..3 {
+        if meets_nobody(&outcome.1) {
+            outcome = run();
+        }
+    }
+    outcome
 }
 
 pub(crate) struct Daemon {
