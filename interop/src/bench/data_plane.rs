@@ -93,7 +93,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         return Err(UsageError(format!("--test {}: {NONE_OF_OURS}", Test::Convergence)).into());
     }
     if options.senders == Senders::Iperf3 {
-        iperf3::check()?;
+        teller.say(&iperf3::version()?);
     }
     privilege::check_tun()?;
     let binaries = Binaries::find_or_build(options.bin_dir.as_deref())?;

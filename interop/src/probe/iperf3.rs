@@ -15,14 +15,14 @@ use crate::limits::{COMMAND_TIME, POLL};
 /// The name of the program.
 const PROGRAM: &str = "iperf3";
 
-/// Fails when the program is missing.
+/// Which version of the program is here: from 3.16 on it has a thread for each flow.
 ///
 /// # Errors
-/// Then.
-pub fn check() -> anyhow::Result<()> {
+/// When it is missing.
+pub fn version() -> anyhow::Result<String> {
     let output = Command::new(PROGRAM).arg("--version").output().context("cannot run iperf3; is it installed?")?;
     ensure!(output.status.success(), "iperf3 --version: {}", output.status);
-    Ok(())
+    Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
 }
 
 /// Sends over `flows` TCP connections as fast as they take it; octets. Times are whole seconds, rounded up.

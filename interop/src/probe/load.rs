@@ -296,6 +296,8 @@ async fn push(stream: tokio::net::TcpStream, shared: &Shared) -> io::Result<()> 
         let _ = tokio::time::timeout(NAP, stream.writable()).await;
         let sent = stream.try_write(&chunk).map(drop);
         sent.or_else(|error| passes(error, shared))?;
+        // Each flow has its turn.
+        tokio::task::yield_now().await;
     }
     Ok(())
 }
@@ -306,6 +308,7 @@ async fn pull(stream: tokio::net::TcpStream, shared: &Shared) -> io::Result<()> 
         let _ = tokio::time::timeout(NAP, stream.readable()).await;
         let came = stream.try_read(&mut buffer).map(|octets| shared.add(octets));
         came.or_else(|error| passes(error, shared))?;
+        tokio::task::yield_now().await;
     }
     Ok(())
 }

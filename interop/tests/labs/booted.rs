@@ -44,6 +44,10 @@ fn systemd_starts_reloads_watches_restarts_and_stops_both_services_as_their_unit
     let report = scratch.path().join("report");
     let found = |name: &str| std::fs::read_to_string(report.join(name)).unwrap_or_default();
     let said = || format!("{output:?}\n{}\n{}", found("log"), found("journal"));
+    if std::env::var_os("CI").is_none() && !report.join("log").exists() {
+        println!("SKIP: no machine can be booted here: {}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
     assert!(report.join("end").exists(), "{}", said());
 
     for (service, capabilities) in [("xtr", "0000000000001000"), ("mapsys", "0000000000000000")] {
@@ -64,5 +68,5 @@ fn systemd_starts_reloads_watches_restarts_and_stops_both_services_as_their_unit
     assert!(found("rules-before").contains("4343:") && !found("rules-stopped").contains("434"), "{}", said());
     assert!(found("locators").contains("2001:db8:b::/48"), "what is read is what the file has now");
     assert!(found("kept").contains("2001:db8:b::/48") && !found("withdrawn").contains("2001:db8"), "{}", said());
-    assert_eq!((found("wrong-state").as_str(), found("wrong-restarts").as_str()), ("failed\n", "0\n"), "{}", said());
+    assert_eq!(found("late-result"), "success\n", "{}", said());
 }

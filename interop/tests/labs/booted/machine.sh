@@ -14,7 +14,7 @@ here=$(realpath "$(dirname "$0")")
 groups=()
 leave() {
     for group in "${groups[@]}"; do
-        echo 0 >"${group%/*}/cgroup.procs"
+        echo 0 >"${group%/*}/cgroup.procs" || true
         rmdir_all "$group"
     done
 }
@@ -22,7 +22,8 @@ trap leave EXIT
 rmdir_all() { find "$@" -depth -type d -exec rmdir {} + 2>/dev/null || true; }
 for mounted in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
     [ -e "$mounted/cgroup.procs" ] || continue
-    find "$mounted" -maxdepth 1 -name 'ipv6mesh-booted-*' -print0 | while IFS= read -r -d '' former; do rmdir_all "$former"; done
+    # Older than any machine is on.
+    find "$mounted" -maxdepth 1 -name 'ipv6mesh-booted-*' -mmin +15 -print0 | while IFS= read -r -d '' former; do rmdir_all "$former"; done
     group=$mounted/ipv6mesh-booted-${scratch##*/}
     mkdir "$group"
     echo 0 >"$group/cgroup.procs"
@@ -39,6 +40,12 @@ mount -t tmpfs run /run
 mknod "$scratch/layer/tun" c 10 200
 chmod 0666 "$scratch/layer/tun"
 
+# Nothing of these services that this machine may have, and nothing that waits for a network or for hours.
+rm -rf "$scratch/root"/{etc,var/lib}/lisp-{xtr,mapsys} "$scratch/root"/etc/systemd/system/lisp-{xtr,mapsys}.service*
+mkdir -p "$scratch/root/etc/systemd/system"
+for unit in timers.target systemd-networkd-wait-online.service NetworkManager-wait-online.service; do
+    ln -sf /dev/null "$scratch/root/etc/systemd/system/$unit"
+done
 cat >"$scratch/root/etc/systemd/system/inside.service" <<'UNIT'
 [Service]
 Type=oneshot
