@@ -285,9 +285,15 @@ impl Site {
         let bytes = auth::seal(&message.into(), &self.key(prefix), form(self.key(prefix).algorithm)).map_err(broken)?;
         exchange::sent(socket, server, &bytes);
         socket.send_to(&bytes, server).map_err(missing)?;
-        match receive(socket, patience)?.map(|bytes| ControlMessage::decode(&bytes)) {
-            Some(Ok(ControlMessage::MapNotify(notify))) if notify.nonce == nonce => Ok(()),
-            other => Err(broken(format!("the site got no Map-Notify: {other:?}"))),
+        let until = Instant::now() + patience;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match receive(socket, left)?.map(|bytes| ControlMessage::decode(&bytes)) {
+                Some(Ok(ControlMessage::MapNotify(notify))) if notify.nonce == nonce => return Ok(()),
+                // That of a Map-Register before, which a check no longer waited for.
+                Some(Ok(ControlMessage::MapNotify(notify))) if notify.nonce < nonce => {}
+                other => return Err(broken(format!("the site got no Map-Notify: {other:?}"))),
+            }
         }
     }
 }
