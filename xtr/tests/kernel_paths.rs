@@ -343,7 +343,9 @@ fn forged_reports_cost_nothing(tier: Tier) {
             let (error, is_heard) = send();
             lost.extend(error.filter(|error| !is_for_want_of_room(error)));
             (sent, heard) = (sent + 1, heard + usize::from(is_heard));
-            assert!(sent < PACKETS || started.elapsed() < PATIENCE, "{tier:?}: {heard} reports beside {sent} packets");
+            let is_enough = heard > PACKETS / 1000;
+            let is_in_time = sent < PACKETS || is_enough || started.elapsed() < PATIENCE;
+            assert!(is_in_time, "{tier:?}: {heard} reports beside {sent} packets");
         }
         assert!(lost.is_empty(), "{tier:?}: {} lost among {heard} reports, {:?}", lost.len(), lost.first());
     };

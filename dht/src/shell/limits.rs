@@ -137,8 +137,9 @@ pub const LATE: Duration = Duration::from_millis(100);
 /// What a node is held up for is added to the time of what it waits for, so much for each request: when it was longer, the connections
 /// have gone, and the answers with them.
 pub const FORGIVEN: Duration = QUIC_IDLE;
-/// A GET is over after this in any case, that of a client which meets its first peer late and is held up besides.
-pub const GET_MOST: Duration = FIRST_PEER_OF_CLIENT.saturating_add(GET).saturating_add(FORGIVEN);
+/// A GET is over after this in any case, that of a client which meets its first peer late and is held up before and after that.
+pub const GET_MOST: Duration =
+    FIRST_PEER_OF_CLIENT.saturating_add(GET).saturating_add(FORGIVEN).saturating_add(FORGIVEN);
 
 /// After a lookup has found all nodes there are, because they are few, PUTs look for none within this. A node that comes is in the
 /// routing table first, which ends it; one that is not is given the record by whoever has it there.

@@ -79,6 +79,13 @@ async fn an_answer_that_came_while_the_node_was_held_up_counts() {
     let (peer, at_peer) = start(NodeConfig::server(&key_of([86; 32])), 1, &[]);
     let (publisher, at_publisher) = start(NodeConfig::server(&key_of([87; 32])), PUBLISHER, &peer.listen_addrs());
     let (reader, _) = start(NodeConfig::ephemeral(), 3, &publisher.listen_addrs());
+    for node in [&publisher, &reader] {
+        let end = Instant::now() + LIMIT;
+        while node.stats().await.unwrap().peers.is_empty() {
+            assert!(Instant::now() < end, "nobody is met");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
     for _ in 0..10 {
         // Connects who is to be connected, and finds all nodes there are.
         let found = publisher.put(b"before".to_vec(), vec![1]).await.unwrap();

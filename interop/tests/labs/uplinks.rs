@@ -21,7 +21,7 @@ const PREFIX: &str = "2001:db8:a::/48";
 const HOST: &str = "2001:db8:a::1";
 /// How long a start may take, and a command.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Within this all of the network knows where the node is, and packets cross. A connection over the lost uplink is taken for dead after 5 s, a request that
+/// Within this packets cross again. A connection over the lost uplink is taken for dead after 5 s, a request that
 /// goes there has 3 s, and records go out one after the other.
 const FOUND: Duration = Duration::from_secs(20);
 /// Longer than what a connection survives.

@@ -170,8 +170,8 @@ impl Driver {
         let records = &self.kad().store_mut().records;
         // What the way may take is taken off, so that it ends no later there than here.
         let left = records.left(wall, &job.key).map(|left| left.saturating_sub(limits::PUT_STORE));
-        // Whole seconds are said, when the request goes out; none at all would be taken for a month.
-        let least = limits::PUT_STORE + Duration::from_secs(1);
+        // Whole seconds are said, when the request goes out; none at all would be taken for a month. This node may be held up until then.
+        let least = limits::PUT_STORE + limits::FORGIVEN + Duration::from_secs(1);
         let value = records.get(wall, &job.key).filter(|_| left.is_none_or(|left| left >= least));
         let peer = self.handing.peers.get(&job.peer).or_else(|| self.handing.guests.get(&job.peer)).copied();
         let (Some(value), Some(peer)) = (value, peer) else {
