@@ -262,6 +262,7 @@ mod tests {
     use super::*;
     use crate::bench::data_plane::Options;
     use crate::bench::data_plane::report::{Seen, Turn};
+    use crate::probe::load::Senders;
     use crate::sites::Family;
 
     /// A report in which every design has a rate at every test, those of the tiers above and below their floors.
@@ -291,6 +292,7 @@ mod tests {
             designs: vec![],
             underlays: vec![],
             tests: vec![],
+            senders: Senders::default(),
             inner: Family::V6,
             outer: Family::V4,
         };
