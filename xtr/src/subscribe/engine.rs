@@ -79,7 +79,7 @@ struct Way {
     /// By which association.
     by: usize,
     to: Destination,
-    /// Where Map-Notifies can be sent: first to the locator that it leaves from.
+    /// Where Map-Notifies can be sent: of each address family first to the locator that a Map-Request over it leaves from.
     rlocs: Vec<IpAddr>,
 }
 
