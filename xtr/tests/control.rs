@@ -856,6 +856,20 @@ fn answers_that_come_late_are_not_taken_for_unasked_ones_and_each_counts_once() 
 }
 
 #[test]
+fn an_answer_that_lacks_an_eid_prefix_is_an_answer_and_is_not_late_when_it_comes_again() {
+    let mut node = Node::registering(Algorithm::HmacSha256, TagForm::Truncated);
+    let count = |node: &Node| [Refusal::NotifyLate, Refusal::NotifyUnasked].map(|refusal| node.refused(refusal));
+    let (_, first) = node.register();
+    node.notify(&first, |notify| MapNotify { records: notify.records[..1].to_vec(), ..notify });
+    assert_eq!(node.refused(Refusal::NotifyIncomplete), 1);
+    node.advance(limits::FIRST_RETRY);
+    let (_, second) = node.register();
+    node.notify(&second, |notify| notify);
+    node.notify(&first, |notify| notify);
+    assert_eq!(count(&node), [0, 1]);
+}
+
+#[test]
 fn what_is_added_to_a_registration_is_unconfirmed_until_the_map_server_has_confirmed_it() {
     let mut node = Node::registering(Algorithm::HmacSha256, TagForm::Truncated);
     let (_, register) = node.register();

@@ -562,6 +562,10 @@ impl Registrar {
         let Some((index, way)) = found else { return self.on_unsolicited(now, from, message, payload) };
         if let Err((refusal, prefix)) = self.confirms(&self.batches[index], message, payload) {
             self.batches[index].refused = Some(Refused { refusal, prefix, at: now });
+            if refusal == Refusal::NotifyIncomplete {
+                // It comes from the Map-Server all the same, as its tag proves.
+                self.nonce.answer(message.nonce);
+            }
             return Err(refusal);
         }
         self.nonce.answer(message.nonce);
