@@ -190,6 +190,11 @@ impl Database {
         self.reachable().map(|locator| locator.address).collect()
     }
 
+    /// Whether there is one at which we can be reached.
+    pub fn has_rlocs(&self) -> bool {
+        self.reachable().next().is_some()
+    }
+
     /// The addresses at which we can be reached, the preferred ones first.
     pub fn preferred_rlocs(&self) -> Vec<IpAddr> {
         let mut locators: Vec<_> = self.reachable().collect();

@@ -184,7 +184,10 @@ impl Control {
         });
         self.follow_prober(now);
         let prober = &self.prober;
-        self.solicitor.handle_timeout(now, self.registrar.is_confirmed(), |itr| prober.ways(itr));
+        // Without a locator nobody can be told, and nobody counts as told.
+        if self.database.has_rlocs() {
+            self.solicitor.handle_timeout(now, self.registrar.is_confirmed(), |itr| prober.ways(itr));
+        }
         while let Some(outgoing) = self.solicitor.poll() {
             self.outputs.push_back(Output::Send(outgoing));
         }
@@ -265,7 +268,7 @@ impl Control {
             self.resolver.next_deadline(),
             self.registrar.next_deadline(),
             self.prober.next_deadline(),
-            self.solicitor.next_deadline(),
+            self.solicitor.next_deadline().filter(|_| self.database.has_rlocs()),
             self.subscriber.next_deadline(),
             self.echo.next_deadline(),
             self.own.next_deadline(),

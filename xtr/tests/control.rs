@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use double::{Node, RESOLVER, RLOC, SERVER, WithNegative, key, prefix, reply_to, secs};
 use proptest::prelude::*;
+use wire::address::EidPrefix;
 use wire::control::auth::{self, Algorithm, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapReply, MapRequest, Nonce};
 use wire::record::{Action, Ttl};
@@ -855,24 +856,43 @@ fn answers_that_come_late_are_not_taken_for_unasked_ones_and_each_counts_once() 
 }
 
 #[test]
+fn an_answer_that_lacks_an_eid_prefix_is_an_answer_and_is_not_late_when_it_comes_again() {
+    let mut node = Node::registering(Algorithm::HmacSha256, TagForm::Truncated);
+    let count = |node: &Node| [Refusal::NotifyLate, Refusal::NotifyUnasked].map(|refusal| node.refused(refusal));
+    let (_, first) = node.register();
+    node.notify(&first, |notify| MapNotify { records: notify.records[..1].to_vec(), ..notify });
+    assert_eq!(node.refused(Refusal::NotifyIncomplete), 1);
+    node.advance(limits::FIRST_RETRY);
+    let (_, second) = node.register();
+    node.notify(&second, |notify| notify);
+    node.notify(&first, |notify| notify);
+    assert_eq!(count(&node), [0, 1]);
+}
+
+#[test]
 fn what_is_added_to_a_registration_is_unconfirmed_until_the_map_server_has_confirmed_it() {
     let mut node = Node::registering(Algorithm::HmacSha256, TagForm::Truncated);
     let (_, register) = node.register();
     node.notify(&register, |notify| notify);
-    let rows = |node: &Node| -> Vec<(Vec<String>, bool)> {
+    // Whether each is confirmed, and whether it is changing.
+    let rows = |node: &Node| -> Vec<(Vec<String>, bool, bool)> {
+        let names = |prefixes: &[EidPrefix]| prefixes.iter().map(ToString::to_string).collect();
         let rows = node.control.registrations(node.now);
-        rows.map(|row| (row.prefixes.iter().map(ToString::to_string).collect(), row.confirmed_ago.is_some())).collect()
+        rows.map(|row| (names(&row.prefixes), row.confirmed_ago.is_some(), row.changing)).collect()
     };
     let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
     let before = names(&["2001:db8:a::/48", "10.1.0.0/16"]);
-    assert_eq!(rows(&node), [(before, true)]);
+    assert_eq!(rows(&node), [(before, true, false)]);
     node.input(Input::AddEid(prefix("10.9.0.0/16")));
-    let held = names(&["10.1.0.0/16", "2001:db8:a::/48"]);
-    assert_eq!(rows(&node), [(held, true), (names(&["10.9.0.0/16"]), false)]);
+    let (held, added) = (names(&["10.1.0.0/16", "2001:db8:a::/48"]), names(&["10.9.0.0/16"]));
+    assert_eq!(rows(&node), [(held.clone(), true, false), (added.clone(), false, false)]);
     let (_, register) = node.register();
     assert_eq!(register.records.len(), 3, "one message");
+    node.input(Input::Locators(vec![OwnLocator::new("192.0.2.77".parse().unwrap(), 1, 100)]));
+    assert_eq!(rows(&node), [(held, true, true), (added, false, false)], "what it has it has with another locator");
+    let (_, register) = node.register();
     node.notify(&register, |notify| notify);
-    assert_eq!(rows(&node), [(names(&["10.1.0.0/16", "10.9.0.0/16", "2001:db8:a::/48"]), true)]);
+    assert_eq!(rows(&node), [(names(&["10.1.0.0/16", "10.9.0.0/16", "2001:db8:a::/48"]), true, false)]);
 }
 
 #[test]
@@ -929,16 +949,14 @@ fn what_a_map_server_has_confirmed_otherwise_than_it_is_now_is_said_to_be_changi
     confirms(&mut node);
     assert_eq!(changing(&node), Some(false));
     let another = OwnLocator::new("192.0.2.77".parse().unwrap(), 1, 100);
-    for change in [Input::Locators(vec![another]), Input::AddEid(prefix("10.9.0.0/16"))] {
-        node.input(change);
-        assert_eq!(changing(&node), Some(true));
-        let (_, register) = node.register();
-        node.notify(&register, |notify| MapNotify { records: notify.records[..1].to_vec(), ..notify });
-        assert_eq!(changing(&node), Some(true), "not all of it");
-        node.advance(limits::FIRST_RETRY);
-        confirms(&mut node);
-        assert_eq!(changing(&node), Some(false));
-    }
+    node.input(Input::Locators(vec![another]));
+    assert_eq!(changing(&node), Some(true));
+    let (_, register) = node.register();
+    node.notify(&register, |notify| MapNotify { records: notify.records[..1].to_vec(), ..notify });
+    assert_eq!(changing(&node), Some(true), "not all of it");
+    node.advance(limits::FIRST_RETRY);
+    confirms(&mut node);
+    assert_eq!(changing(&node), Some(false));
     node.advance(limits::REFRESH);
     assert_eq!(changing(&node), Some(false), "a Map-Register that is to be confirmed again says nothing new");
 }

@@ -76,7 +76,9 @@ struct Walk {
     at: IpAddr,
     /// The questions about it that wait for an answer.
     nonces: Vec<Nonce>,
+    /// How often it was asked about, and how often since anything was last answered.
     tries: u32,
+    unanswered: u32,
     questions: usize,
     sites: Vec<EidPrefix>,
     /// Places without an answer, and how many of them are the last ones.
@@ -88,8 +90,18 @@ struct Walk {
 impl Walk {
     fn new(index: usize, aggregate: &EidPrefix) -> Self {
         let at = aggregate.net.network();
-        let (silent, silences, has_answers) = (0, 0, false);
-        Self { index, at, nonces: Vec::new(), tries: 0, questions: 0, sites: Vec::new(), silent, silences, has_answers }
+        Self {
+            index,
+            at,
+            nonces: Vec::new(),
+            tries: 0,
+            unanswered: 0,
+            questions: 0,
+            sites: Vec::new(),
+            silent: 0,
+            silences: 0,
+            has_answers: false,
+        }
     }
 }
 
@@ -185,6 +197,8 @@ impl Finder {
         let asked = self.asked();
         let opened = self.secured.open(now, &asked, message.nonce, payload);
         let proven = opened.map_err(|discarded| discarded.refusal)?;
+        self.uplink += self.turns(self.walk.unanswered.saturating_sub(1));
+        self.walk.unanswered = 0;
         let records = &proven.as_ref().map_or(message, |proven| &proven.reply).records;
         let records = records.iter().filter_map(|record| Some((record.eid.ip_prefix()?, record)));
         let covering = records.filter(|(prefix, _)| prefix.covers(&asked));
@@ -197,7 +211,6 @@ impl Finder {
             self.due = now + limits::PACE;
             return Ok(true);
         }
-        self.uplink += self.turns(self.walk.tries.saturating_sub(1));
         let within = self.secured.open_within(&asked).filter(|within| prefix.covers(within));
         self.learn(now, within.unwrap_or(prefix), record);
         Ok(true)
@@ -214,9 +227,10 @@ impl Finder {
     fn ask(&mut self, now: Instant) {
         let asked = self.asked();
         let turn = self.walk.tries as usize;
-        let rlocs = turned(&self.rlocs, self.uplink + self.turns(self.walk.tries));
+        let rlocs = turned(&self.rlocs, self.uplink + self.turns(self.walk.unanswered));
         let resolver = self.resolvers.get(turn.checked_rem(self.resolvers.len()).unwrap_or(0)).copied();
         self.walk.tries += 1;
+        self.walk.unanswered += 1;
         self.due = now + limits::PATIENCE;
         let is_protected = self.secured.is_due(&asked);
         // A protected question has a nonce of its own, as it has a key of its own (RFC 9303, section 5).
@@ -234,7 +248,7 @@ impl Finder {
         self.outputs.extend(asking(asked, nonce, resolver, &rlocs, security).map(Sites::Ask));
     }
 
-    /// How many of our locators have had their turn after so many tries: when all resolvers have been asked in vain it may be our own way
+    /// How many of our locators have had their turn after so many tries without an answer: when all resolvers have been asked in vain it may be our own way
     /// to them.
     fn turns(&self, tries: u32) -> usize {
         (tries as usize).checked_div(self.resolvers.len()).unwrap_or(0)
@@ -268,8 +282,10 @@ impl Finder {
         tracing::debug!(%at, "the map system does not say what site there is");
         self.walk.silent += 1;
         self.walk.silences += 1;
-        // Of many resolvers not all were asked: from the next locator then.
-        self.uplink += self.turns(self.walk.tries).max(1);
+        if self.walk.unanswered > 0 {
+            // Of many resolvers not all were asked: from the next locator then.
+            self.uplink += self.turns(self.walk.unanswered).max(1);
+        }
         // Waiting costs nobody anything.
         self.begun += limits::PATIENCE * limits::TRIES;
         if self.walk.silences >= limits::SILENCES {
@@ -295,7 +311,7 @@ impl Finder {
     fn go_behind(&mut self, now: Instant, part: &EidPrefix) {
         let aggregate = self.aggregate();
         self.forget_questions();
-        self.walk.tries = 0;
+        (self.walk.tries, self.walk.unanswered) = (0, 0);
         self.walk.questions += 1;
         self.due = now + limits::PACE;
         match behind(part).filter(|next| aggregate.net.contains(next)) {
@@ -530,6 +546,26 @@ mod tests {
             assert_eq!(bench.finder.answer(bench.now, &reply, &[]), Ok(true));
         }
         assert_eq!((bench.found(), from_dead), (sites.map(|site| site.to_string()).to_vec(), 1));
+    }
+
+    #[test]
+    fn from_the_uplink_from_which_it_was_answered_it_asks_also_where_that_was_not_yet() {
+        let uplinks: [IpAddr; 2] = ["192.0.2.1", "192.0.2.129"].map(|uplink| uplink.parse().unwrap());
+        let mut bench = Bench::new(&["10.0.0.0/8"]);
+        bench.finder.set_rlocs(uplinks.to_vec());
+        let mut from_dead = 0;
+        for _ in 0..5 * limits::TRIES {
+            let Some(request) = bench.question() else { continue };
+            if request.itr_rlocs[0].ip() == Some(uplinks[0]) {
+                from_dead += 1;
+                continue;
+            }
+            let host = request.records[0].eid.ip_prefix().unwrap();
+            let records = vec![record(host, Action::SendMapRequest, None)];
+            let reply = MapReply { nonce: request.nonce, records, ..MapReply::default() };
+            assert_eq!(bench.finder.answer(bench.now, &reply, &[]), Ok(true));
+        }
+        assert_eq!(from_dead, 1);
     }
 
     #[test]

@@ -224,11 +224,16 @@ impl Search {
     }
 
     /// The length in question was never answered. It is lost on the way only if a shorter one was: who answers short probes alone may
-    /// take no others, and a longer one that is looked for is tried once more, as the way, or the machine, may have stood still.
+    /// take no others, and a longer one that is looked for is tried once more, as the way, or the machine, may have stood still. If nothing is
+    /// answered then either, it is what is believed that is in doubt, and looked at with the next short answer.
     fn end(&mut self, now: Instant, probing: Probing) -> Step {
         self.stop();
         if probing.length > self.believed {
-            if probing.beside.is_none() && !probing.is_again {
+            if probing.beside.is_none() && probing.is_again {
+                (self.raise, self.next_check) = (now + limits::RAISE_AFTER, now);
+                return Step::Rest;
+            }
+            if probing.beside.is_none() {
                 self.probe(now + limits::STOOD_STILL, probing.length);
                 self.probing.iter_mut().for_each(|probing| probing.is_again = true);
                 return Step::Rest;

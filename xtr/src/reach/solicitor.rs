@@ -33,10 +33,10 @@ use crate::transport::{Destination, Outgoing};
 pub struct Solicitor {
     random: StdRng,
     itrs: HashMap<IpAddr, Itr>,
-    /// Those that nothing proves to be there, and when they were last heard.
-    unproven: BTreeSet<(Instant, IpAddr)>,
+    /// Those that nothing proves to be there, in the order in which they give way.
+    unproven: BTreeSet<(Worth, IpAddr)>,
     /// The others.
-    proven: BTreeSet<(Instant, IpAddr)>,
+    proven: BTreeSet<(Worth, IpAddr)>,
     /// What some ITR is still to be told of, by number, and the next number.
     news: BTreeMap<u64, News>,
     next: u64,
@@ -53,6 +53,9 @@ pub struct Solicitor {
 
 /// What is told, and how often it was told to everybody before.
 type News = (EidPrefix, usize);
+
+/// Whether an ITR has been heard, and is not known by the map-cache alone; and when it was last.
+type Worth = (bool, Instant);
 
 /// When an ITR is due, and who comes first at that time.
 type Due = (Instant, Turn);
@@ -103,6 +106,10 @@ struct Itr {
 }
 
 impl Itr {
+    fn worth(&self) -> Worth {
+        (self.is_heard, self.heard)
+    }
+
     fn due_at(&self, at: Instant) -> Due {
         let turn = match (self.proven, self.is_heard) {
             (false, _) => Turn::Unproven,
@@ -173,20 +180,7 @@ impl Solicitor {
     /// An ITR has sent us packets, or asked or probed for these prefixes of ours. `is_proven` says whether something shows that it is there:
     /// a request alone does not, as whoever invents the ITR invents the source of the datagram too.
     pub fn heard(&mut self, now: Instant, rloc: IpAddr, prefixes: &[EidPrefix], is_proven: bool) {
-        if !is_unicast(rloc) {
-            return;
-        }
-        if !self.itrs.contains_key(&rloc) && !self.make_room(now, is_proven) {
-            return self.tally.count(Refusal::ItrTableFull);
-        }
-        let cursor = self.next;
-        let (asked, first) = (Vec::new(), Vec::new());
-        let new = || Itr { heard: now, proven: is_proven, is_heard: true, asked, first, cursor, due: None, told: None };
-        let itr = self.itrs.entry(rloc).or_insert_with(new);
-        if itr.proven { &mut self.proven } else { &mut self.unproven }.remove(&(itr.heard, rloc));
-        (itr.heard, itr.is_heard) = (now, true);
-        itr.proven |= is_proven;
-        if itr.proven { &mut self.proven } else { &mut self.unproven }.insert((now, rloc));
+        let Some(itr) = self.note(now, rloc, is_proven, true) else { return };
         for prefix in prefixes.iter().take(limits::PREFIXES_PER_ITR) {
             itr.asked.retain(|known| known != prefix);
             if itr.asked.len() >= limits::PREFIXES_PER_ITR {
@@ -201,17 +195,34 @@ impl Solicitor {
     pub fn cached(&mut self, now: Instant, rlocs: impl Iterator<Item = IpAddr>) {
         self.sweep(now);
         for rloc in rlocs {
-            let is_heard = self.itrs.get(&rloc).is_some_and(|itr| itr.is_heard);
             let has_room = self.itrs.len() < limits::ITRS || !self.unproven.is_empty();
             if !self.knows(rloc) && !has_room {
                 self.tally.count(Refusal::ItrTableFull);
                 continue;
             }
-            self.heard(now, rloc, &[], true);
-            if let Some(itr) = self.itrs.get_mut(&rloc) {
-                itr.is_heard = is_heard;
-            }
+            self.note(now, rloc, true, false);
         }
+    }
+
+    /// Notes an ITR, if it can be one and there is room.
+    fn note(&mut self, now: Instant, rloc: IpAddr, is_proven: bool, is_heard: bool) -> Option<&mut Itr> {
+        if !is_unicast(rloc) {
+            return None;
+        }
+        if !self.itrs.contains_key(&rloc) && !self.make_room(now, is_proven) {
+            self.tally.count(Refusal::ItrTableFull);
+            return None;
+        }
+        let cursor = self.next;
+        let (asked, first) = (Vec::new(), Vec::new());
+        let new = || Itr { heard: now, proven: is_proven, is_heard, asked, first, cursor, due: None, told: None };
+        let itr = self.itrs.entry(rloc).or_insert_with(new);
+        if itr.proven { &mut self.proven } else { &mut self.unproven }.remove(&(itr.worth(), rloc));
+        itr.heard = now;
+        itr.is_heard |= is_heard;
+        itr.proven |= is_proven;
+        if itr.proven { &mut self.proven } else { &mut self.unproven }.insert((itr.worth(), rloc));
+        Some(itr)
     }
 
     /// Whether this ITR hears of changes.
@@ -219,7 +230,8 @@ impl Solicitor {
         self.itrs.contains_key(&rloc)
     }
 
-    /// Makes room for one more ITR, if need be in the place of the one that was heard longest ago: an unproven one, as long as there is any.
+    /// Makes room for one more ITR, if need be in the place of the one that was heard longest ago: an unproven one, as long as there is any, or
+    /// else one that is known by the map-cache alone.
     fn make_room(&mut self, now: Instant, is_proven: bool) -> bool {
         let is_due = self.swept.is_none_or(|at| now.saturating_duration_since(at) >= limits::SWEEP_INTERVAL);
         if !self.has_room(is_proven) && is_due {
@@ -436,7 +448,7 @@ impl Solicitor {
         self.itrs.retain(|rloc, itr| {
             let stays = itr.due.is_some() || since(itr.heard) < limits::RECENT;
             if !stays {
-                if itr.proven { &mut *proven } else { &mut *unproven }.remove(&(itr.heard, *rloc));
+                if itr.proven { &mut *proven } else { &mut *unproven }.remove(&(itr.worth(), *rloc));
             }
             stays
         });
@@ -618,11 +630,13 @@ mod tests {
         let later = now + limits::RECENT;
         let itrs = u32::try_from(limits::ITRS).unwrap();
         (10..itrs + 8).for_each(|number| solicitor.heard(later, address(number), &[], true));
+        let later = later + Duration::from_secs(1);
         solicitor.cached(later, [1, 2, 8, 9].map(address).into_iter());
         assert_eq!((solicitor.itrs.len(), solicitor.tally().get(Refusal::ItrTableFull)), (limits::ITRS, 2));
         assert!((10..itrs + 8).all(|number| solicitor.knows(address(number))), "those that were heard stay");
         solicitor.heard(later, address(itrs + 8), &[], true);
         assert!(solicitor.knows(address(itrs + 8)), "and whoever sends finds room");
+        assert!((10..itrs + 8).all(|number| solicitor.knows(address(number))), "in the place of a cached one");
     }
 
     #[test]

@@ -137,7 +137,7 @@ pub struct Registration {
     pub prefixes: Vec<EidPrefix>,
     /// Time since the last Map-Notify, if one ever came.
     pub confirmed_ago: Option<Duration>,
-    /// Whether the message says something else since then: the Map-Server has other locators, or not all of the prefixes.
+    /// Whether the message says something else of these prefixes since then: the Map-Server has other locators.
     pub changing: bool,
     /// Map-Registers sent since then.
     pub unanswered: u32,
@@ -207,8 +207,10 @@ struct Batch {
     withdrawing: bool,
     /// `None`: a withdrawal that was confirmed, or a message that cannot be sent.
     due: Option<Instant>,
-    /// Whether what it says has changed since it was confirmed last.
+    /// Whether it was not confirmed since it was last to be said at once.
     is_news: bool,
+    /// Whether what it says of each prefix has changed since it was confirmed last, and not only which ones it has.
+    is_changed: bool,
 }
 
 impl Registrar {
@@ -264,7 +266,7 @@ impl Registrar {
             Input::Locators(database) => {
                 self.database = database;
                 self.split(now);
-                self.hurry(now);
+                self.say_otherwise(now);
             }
             Input::Add { prefix, database } => {
                 self.database = database;
@@ -278,15 +280,15 @@ impl Registrar {
             Input::Way(through) => {
                 self.through = through;
                 self.split(now);
-                self.hurry(now);
+                self.say_otherwise(now);
             }
-            Input::Again => self.hurry(now),
+            Input::Again => self.batches.iter_mut().for_each(|batch| batch.hurry(now)),
             Input::Here(prefix) => self.is_here(now, prefix),
             Input::Nobodys(prefix) => self.is_free(now, prefix),
             Input::Withdraw => {
                 self.withdrawing = true;
                 self.batches.iter_mut().for_each(|batch| batch.withdrawing = true);
-                self.hurry(now);
+                self.say_otherwise(now);
             }
         }
         self.say_moved(now);
@@ -366,7 +368,7 @@ impl Registrar {
                 server: self.servers[batch.server].to,
                 prefixes,
                 confirmed_ago: confirmed.map(|at| now.saturating_duration_since(at)),
-                changing: batch.is_news,
+                changing: confirmed.is_some() && batch.is_changed,
                 unanswered: batch.unanswered,
                 last_refused: batch.refused,
                 withdrawing: batch.withdrawing,
@@ -506,10 +508,10 @@ impl Registrar {
         }
     }
 
-    /// Makes every message due now.
-    fn hurry(&mut self, now: Instant) {
+    /// Makes every message due now, as each says something else.
+    fn say_otherwise(&mut self, now: Instant) {
         for batch in &mut self.batches {
-            batch.hurry(now);
+            batch.say_otherwise(now);
         }
     }
 
@@ -560,6 +562,10 @@ impl Registrar {
         let Some((index, way)) = found else { return self.on_unsolicited(now, from, message, payload) };
         if let Err((refusal, prefix)) = self.confirms(&self.batches[index], message, payload) {
             self.batches[index].refused = Some(Refused { refusal, prefix, at: now });
+            if refusal == Refusal::NotifyIncomplete {
+                // It comes from the Map-Server all the same, as its tag proves.
+                self.nonce.answer(message.nonce);
+            }
             return Err(refusal);
         }
         self.nonce.answer(message.nonce);
@@ -662,6 +668,7 @@ impl Batch {
             withdrawing: false,
             due: Some(due),
             is_news: true,
+            is_changed: false,
         }
     }
 
@@ -690,6 +697,12 @@ impl Batch {
         (self.unanswered, self.refused) = (0, None);
         self.due = Some(now);
         self.is_news = true;
+    }
+
+    /// The same, as it says something else of each of its prefixes.
+    fn say_otherwise(&mut self, now: Instant) {
+        self.hurry(now);
+        self.is_changed = true;
     }
 
     /// Whether a withdrawal was sent often enough: its server forgets the registration by itself.
@@ -743,7 +756,7 @@ impl Batch {
         (self.unanswered, self.refused) = (0, None);
         self.confirmed = Some(now);
         self.joined.clear();
-        self.is_news = false;
+        (self.is_news, self.is_changed) = (false, false);
         if by_all || self.withdrawing {
             self.outstanding.clear();
             self.round = None;

@@ -312,8 +312,8 @@ fn registrations_table(rows: Option<&Vec<Value>>) -> String {
 pub(super) const REGISTRATION_STATES: [&str; 5] = ["changing", "moved", "registered", "unconfirmed", "withdrawing"];
 
 /// In one word, of a row of `show registrations`: `moved` is left to another xTR, `withdrawing` is taken back, of `unconfirmed` no answer
-/// has come within the life of a registration (RFC 9301, section 8.2), and what is `changing` was confirmed otherwise than it is now: with
-/// other locators, or without an EID-prefix that has come since.
+/// has come within the life of a registration (RFC 9301, section 8.2), and what is `changing` was confirmed otherwise than it is now, as with
+/// other locators.
 pub(super) fn registration_state(row: &Value) -> &'static str {
     let is_held = row["confirmed_ago"].as_u64().is_some_and(|ago| ago < FORGOTTEN.as_secs());
     match (&row["moved"], &row["withdrawing"]) {

@@ -79,7 +79,7 @@ struct Way {
     /// By which association.
     by: usize,
     to: Destination,
-    /// Where Map-Notifies can be sent: first to the locator that it leaves from.
+    /// Where Map-Notifies can be sent: of each address family first to the locator that a Map-Request over it leaves from.
     rlocs: Vec<IpAddr>,
 }
 
@@ -414,7 +414,10 @@ impl Subscriber {
         let is_one = subscription.is_live() || subscription.state == State::Leaving;
         let count = if is_one { 1 } else { self.associations.len() };
         let tries = subscription.tries as usize;
-        let rlocs = turned(&self.rlocs, self.uplink + tries.checked_div(count)?);
+        // Of many not all are asked before each locator has its turn.
+        let all = limits::TRIES as usize;
+        let turn = tries.checked_div(count)?.max(tries * self.rlocs.len().min(all) / all);
+        let rlocs = turned(&self.rlocs, self.uplink + turn);
         let to = |by: usize| Some((by, self.associations.get(by)?.resolver.destination(&rlocs)?));
         let next = subscription.asked_last() + usize::from(tries > 0);
         let (by, to) = match is_one {

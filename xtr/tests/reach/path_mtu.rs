@@ -186,6 +186,33 @@ fn a_longer_packet_that_is_tried_while_nothing_is_answered_is_tried_once_more_an
     assert!(lengths(&mut lab).iter().all(|length| *length < 1350));
 }
 
+/// Nothing at all is answered then, as where all stands still: what packets keep to gets there no longer either.
+#[test]
+fn a_way_that_becomes_narrower_while_a_longer_packet_is_tried_is_found_within_a_minute() {
+    for (mut lab, longest, [before, after]) in
+        [(Lab::new().finding_path_mtus(), LONGEST, [1340, 1320]), (jumbo(), 8936, [1500, 1400])]
+    {
+        lab.run(secs(60));
+        lab.width = before;
+        lab.run(secs(60));
+        let found = lab.path_mtu(PEER);
+        assert!((before - 8..=before).contains(&found), "{found} of {before}");
+        lengths(&mut lab);
+        // Ten minutes later.
+        let tries_longer = |lab: &mut Lab| {
+            lab.run(millis(10));
+            lengths(lab).contains(&longest)
+        };
+        assert!((0..70_000).any(|_| tries_longer(&mut lab)));
+        let black_holes = counts(&lab).black_holes;
+        lab.width = after;
+        lab.run(secs(60));
+        let found = lab.path_mtu(PEER);
+        assert!((after - 8..=after).contains(&found), "{found} of {after}");
+        assert_eq!(counts(&lab).black_holes, black_holes + 2);
+    }
+}
+
 #[test]
 fn who_answers_no_long_probes_keeps_his_path_mtu_and_is_seldom_asked() {
     let mut lab = Lab::new().finding_path_mtus();

@@ -217,6 +217,20 @@ fn after_a_sleep_the_locators_in_the_map_cache_that_answer_probes_hear_of_anothe
     assert_eq!(told, [(ip(PEER), ip("192.0.2.77")); 4], "of each of two EID-prefixes, twice");
 }
 
+/// What leaves nobody's machine has told nobody.
+#[test]
+fn while_there_is_no_uplink_nobody_is_told_and_all_are_at_once_when_there_is_one() {
+    let mut node = Node::new(&["10.1.0.0/16"], &[RLOC], vec![], vec![]);
+    node.packets_from(&[ip(PEER), ip("198.51.100.7")]);
+    node.input(Input::Locators(vec![]));
+    node.advance(secs(2));
+    assert_eq!((node.smrs.len(), node.refused(Refusal::NoLocatorOfFamily)), (0, 0));
+    node.input(Input::Locators(vec![own("192.0.2.77")]));
+    assert_eq!(node.smrs.len(), 2, "at once");
+    node.advance(secs(60));
+    assert_eq!(node.smrs.len(), 2 * limits::TIMES_TOLD);
+}
+
 /// As long as it does the former locator is not closed.
 #[test]
 fn a_site_of_many_eid_prefixes_solicits_until_the_last_of_them_is_told() {

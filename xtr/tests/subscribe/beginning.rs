@@ -139,6 +139,22 @@ fn each_map_resolver_is_asked_from_each_uplink() {
     assert_eq!(ways, [way(0, RESOLVER), way(0, other), way(1, RESOLVER), way(1, other)]);
 }
 
+/// More than there are tries.
+#[test]
+fn of_many_map_resolvers_not_all_are_asked_before_the_other_uplink() {
+    let resolvers: Vec<String> = (54..60).map(|host| format!("203.0.113.{host}")).collect();
+    let associations = resolvers.iter().map(|resolver| association(resolver)).collect();
+    let mut node = subscribing_from_two(Config { associations, ..config() });
+    let (_, request) = node.miss("2001:db8:b::2/128");
+    node.reply(&reply_to(&request, &[(SITE, 1440)]));
+    node.advance(secs(15));
+    assert_eq!(state(&node), Some(State::Unanswered));
+    let ways: Vec<_> = asked_from(&mut node).into_iter().map(|(from, to, _)| (from, to)).collect();
+    let from = |way: usize| ip(UPLINKS[usize::from(way > 2)]);
+    let expected: Vec<_> = (0..limits::TRIES as usize).map(|way| (from(way), ip(&resolvers[way]))).collect();
+    assert_eq!(ways, expected);
+}
+
 #[test]
 fn a_map_notify_about_the_registered_prefix_around_it_subscribes_to_that() {
     let (mut node, request) = asking();

@@ -48,7 +48,7 @@ impl Registrar {
             return self.plan(now, index);
         }
         self.split(now);
-        self.batches.iter_mut().filter(|batch| batch.server == index).for_each(|batch| batch.hurry(now));
+        self.batches.iter_mut().filter(|batch| batch.server == index).for_each(|batch| batch.say_otherwise(now));
     }
 
     /// All that was registered there is withdrawn: TTL 0, in messages as before.
@@ -60,7 +60,7 @@ impl Registrar {
         self.moved_parts.retain(|(server, _), _| *server != index);
         for batch in self.batches.iter_mut().filter(|batch| batch.server == index && !batch.withdrawing) {
             batch.withdrawing = true;
-            batch.hurry(now);
+            batch.say_otherwise(now);
         }
     }
 
