@@ -140,7 +140,7 @@ fn itrs_are_told_when_the_repetition_of_a_lost_map_register_is_confirmed_and_not
     let mut node = Node::registering(Algorithm::HkdfSha256, TagForm::Truncated);
     let (_, register) = node.register();
     node.notify(&register, |notify| notify);
-    node.input(Input::PacketsFrom(&[ip("198.51.100.7")]));
+    node.packets_from(&[ip("198.51.100.7")]);
     node.input(Input::Locators(vec![own("192.0.2.77")]));
     let (_, lost) = node.register();
     node.advance(secs(1));
@@ -154,7 +154,7 @@ fn itrs_are_told_when_the_repetition_of_a_lost_map_register_is_confirmed_and_not
     // Nobody answers: they are told all the same.
     node.advance(secs(60));
     node.smrs.clear();
-    node.input(Input::PacketsFrom(&[ip("198.51.100.7")]));
+    node.packets_from(&[ip("198.51.100.7")]);
     node.input(Input::Locators(vec![own("192.0.2.78")]));
     node.advance(limits::CONFIRMATION - Duration::from_millis(1));
     assert_eq!(node.smrs.len(), 0);
