@@ -48,6 +48,10 @@ pub const SMR_INTERVAL: Duration = Duration::from_secs(3);
 /// Records of one SMR that are looked at.
 pub const SMR_RECORDS: usize = 32;
 
+/// Mappings narrowed to a part of their record that are looked at when somebody says that the whole has changed. Of those an SMR has no more
+/// than [`SMR_RECORDS`] asked about: it may be forged, and need not know what is cached.
+pub const NARROWED: usize = 1024;
+
 /// EID-prefixes whose SMRs are counted at once, each of which may have a question that waits for the end of [`SMR_INTERVAL`].
 pub const SMR_TRACKED: usize = 1024;
 

@@ -53,8 +53,9 @@ impl Resolver {
         if changed.is_empty() {
             return Err(Refusal::RequestWithoutRecord);
         }
-        let cached = changed.iter().filter_map(|changed| self.mirror.positive_round(now, changed));
-        let cached: BTreeSet<EidPrefix> = cached.collect();
+        let round = changed.iter().filter_map(|changed| self.mirror.positive_round(now, changed));
+        let mut cached: BTreeSet<EidPrefix> = round.collect();
+        cached.extend(self.narrowed_inside(now, &changed));
         if cached.is_empty() {
             return Err(Refusal::SmrNotCached);
         }
@@ -66,6 +67,15 @@ impl Resolver {
             }
         }
         Ok(())
+    }
+
+    /// The mappings inside what has changed that hold for a part of it only. There may be more than one SMR has asked about: those that none has
+    /// had asked about just now come first, so that the second telling is of the next ones.
+    fn narrowed_inside(&self, now: Instant, changed: &[EidPrefix]) -> Vec<EidPrefix> {
+        let mut inside: Vec<_> = self.mirror.narrowed_inside(now, changed).into_iter().collect();
+        inside.sort_by_key(|prefix| self.smrs.window_ends(prefix).is_some_and(|ends| now < ends));
+        inside.truncate(limits::SMR_RECORDS);
+        inside
     }
 
     /// What it is about may have come after the answer to the one before, and nobody says it a third time: it is asked about as soon as it may
