@@ -328,6 +328,37 @@ fn an_smr_only_makes_us_ask_about_what_is_cached_once_in_three_seconds() {
     assert_eq!(node.refused(Refusal::SmrRateLimited), 8, "one is asked about later");
 }
 
+/// One EID of a site has moved here: what the site says of its EID-prefix holds for the addresses that were asked for, and its SMRs name the whole.
+#[test]
+fn an_smr_about_a_prefix_that_has_ours_in_it_is_about_what_was_narrowed_from_it() {
+    let mut node = Node::new(&["10.1.0.7/32"], &[RLOC], vec![], vec![MapSystem::Node(RESOLVER.parse().unwrap())]);
+    let narrowed: Vec<String> = (100..150).map(|host| format!("10.1.0.{host}/32")).collect();
+    for host in &narrowed {
+        let (_, request) = node.miss(host);
+        node.reply(&reply_to(&request, &[("10.1.0.0/24", 1440)]));
+        assert_eq!(node.upsert().0, prefix(host));
+    }
+    // What is registered by itself is told of by itself.
+    let (_, other) = node.miss("10.1.0.9/32");
+    node.reply(&reply_to(&other, &[("10.1.0.9/32", 1440)]));
+    node.advance(secs(5));
+    let asked = |node: &mut Node| {
+        let record = wire::control::EidRequest { notify: false, eid: prefix("10.1.0.0/24").into() };
+        let source_eid = "10.1.0.1".parse::<std::net::IpAddr>().unwrap().into();
+        let smr = MapRequest { smr: true, source_eid, records: vec![record], ..request("10.1.0.0/24") };
+        node.datagram("198.51.100.1:4342", &smr.into());
+        let requests = node.requests();
+        assert!(requests.iter().all(|(_, request)| request.smr_invoked));
+        requests.iter().map(|(_, request)| request.records[0].eid.ip_prefix().unwrap()).collect::<Vec<_>>()
+    };
+    let first = asked(&mut node);
+    assert_eq!(first.len(), xtr::resolve::limits::SMR_RECORDS, "{first:?}");
+    let mut all = [first, asked(&mut node)].concat();
+    all.sort();
+    assert_eq!(all, narrowed.iter().map(|host| prefix(host)).collect::<Vec<_>>(), "each once");
+    assert_eq!((asked(&mut node), node.refused(Refusal::SmrNotCached)), (vec![], 0), "once in three seconds");
+}
+
 /// RFC 9301, section 6.1: once in three seconds. What has changed since the first answer is heard at the end of them, and not for ever.
 #[test]
 fn an_smr_within_three_seconds_of_another_is_asked_about_when_they_are_over() {
@@ -511,7 +542,7 @@ fn a_host_that_asks_for_what_does_not_resolve_leaves_room_for_others() {
         }
         node.requests().len()
     };
-    let half = xtr::resolve::limits::CONVERSATIONS / 2;
+    let half = xtr::resolve::limits::MISS_CONVERSATIONS / 2;
     let shares = [(200, "10.1.0.1"), (201, "10.1.0.3"), (202, "2001:db8:a::3")]
         .map(|(network, source)| scan(&mut node, network, source));
     assert_eq!(shares, [half, half / 2, half / 4]);
@@ -527,15 +558,43 @@ fn a_host_that_asks_for_what_does_not_resolve_leaves_room_for_others() {
     assert_eq!(scan(&mut node, 200, "10.1.0.1"), half);
 }
 
-#[test]
-fn a_scan_fills_the_table_and_no_more() {
-    let mut node = Node::plain();
+fn scan(node: &mut Node) -> usize {
     for host in 0..3000u32 {
         let [eid, source] = [200, 1].map(|network| format!("10.{network}.{}.{}", host / 250, host % 250 + 1));
         node.event(Event::Miss { eid: prefix(&format!("{eid}/32")), source: source.parse().unwrap() });
     }
-    assert_eq!(node.requests().len(), xtr::resolve::limits::CONVERSATIONS);
-    assert_eq!(node.refused(Refusal::RequestTableFull), 3000 - xtr::resolve::limits::CONVERSATIONS as u64);
+    node.requests().len()
+}
+
+#[test]
+fn a_scan_fills_what_there_is_for_packets_and_no_more() {
+    let mut node = Node::plain();
+    let most = xtr::resolve::limits::MISS_CONVERSATIONS;
+    assert_eq!(scan(&mut node), most);
+    assert_eq!(node.refused(Refusal::RequestTableFull), 3000 - most as u64);
+}
+
+#[test]
+fn what_is_said_of_cached_mappings_and_their_refreshes_find_room_while_a_scan_goes_on() {
+    let mut node = Node::plain();
+    let sites = ["2001:db8:b::", "2001:db8:c::", "2001:db8:d::"];
+    for site in sites {
+        let (_, request) = node.miss(&format!("{site}2/128"));
+        node.reply(&reply_to(&request, &[(&format!("{site}/48"), 1440)]));
+    }
+    node.advance(secs(5));
+    scan(&mut node);
+    let full = node.refused(Refusal::RequestTableFull);
+    let asked = |node: &mut Node| {
+        node.requests().iter().map(|(_, one)| one.records[0].eid.ip_prefix().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    smr_about(&mut node, "2001:db8:b::9");
+    assert_eq!(asked(&mut node), ["2001:db8:b::/48"]);
+    node.event(Event::Source { eid: prefix("10.201.0.1/32"), rloc: "203.0.113.66".parse().unwrap(), is_known: false });
+    assert_eq!(asked(&mut node), ["10.201.0.1/32"]);
+    node.event(Event::Refresh { prefix: prefix("2001:db8:c::/48") });
+    assert_eq!(asked(&mut node), ["2001:db8:c::/48"]);
+    assert_eq!(node.refused(Refusal::RequestTableFull), full);
 }
 
 #[test]
@@ -596,6 +655,7 @@ fn a_flood_of_smrs_leaves_room_for_packets() {
     assert_eq!(requests.len(), xtr::resolve::limits::SMR_CONVERSATIONS);
     assert_eq!(node.refused(Refusal::RequestTableFull), 0, "the others wait");
     node.miss(EID);
+    assert_eq!(scan(&mut node), xtr::resolve::limits::MISS_CONVERSATIONS - 1, "none less for packets");
 
     // As others are answered, those that wait are asked about, once each.
     let mut asked: Vec<_> = requests.iter().map(|(_, request)| request.records[0].eid.ip_prefix().unwrap()).collect();

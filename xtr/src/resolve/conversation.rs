@@ -27,6 +27,11 @@ pub(super) enum Cause {
 }
 
 impl Cause {
+    /// Whether it is the word of others, which proves nothing: a flood of such leaves room for what our own hosts want.
+    pub(super) fn is_doubtful(self) -> bool {
+        matches!(self, Self::Smr | Self::Source | Self::Told | Self::Unreached)
+    }
+
     /// The source-EID of the request.
     pub(super) fn source(self) -> Option<IpAddr> {
         match self {
@@ -67,6 +72,8 @@ pub(super) struct Whole {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Conversation {
     pub(super) cause: Cause,
+    /// Whether it was begun on the word of others, whoever has joined it since.
+    pub(super) is_doubtful: bool,
     pub(super) stage: Stage,
     /// Kept over retransmissions, so that a late answer to an earlier one still counts.
     pub(super) nonce: Option<Nonce>,
@@ -85,7 +92,23 @@ pub(super) struct Conversation {
 impl Conversation {
     pub(super) fn new(now: Instant, cause: Cause) -> Self {
         let (stage, is_doubted) = (Stage::Due { at: now }, cause == Cause::Smr);
-        Self { cause, stage, nonce: None, sent: 0, asked_again: 0, is_doubted, whole: None, last_sent: None }
+        let is_doubtful = cause.is_doubtful();
+        Self {
+            cause,
+            is_doubtful,
+            stage,
+            nonce: None,
+            sent: 0,
+            asked_again: 0,
+            is_doubted,
+            whole: None,
+            last_sent: None,
+        }
+    }
+
+    /// Another question about the same, as soon as the rate allows one.
+    pub(super) fn begins_again(&mut self, cause: Cause, at: Instant) {
+        (self.cause, self.is_doubtful, self.stage) = (cause, cause.is_doubtful(), Stage::Due { at });
     }
 
     /// When something is to be done.

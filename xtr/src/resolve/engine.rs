@@ -321,15 +321,18 @@ impl Resolver {
                 Stage::Resting { .. } if cause == Cause::Smr => {}
                 Stage::Resting { .. } => return Err(Refusal::RequestPaused),
                 Stage::Answered { until } => {
-                    conversation.stage = Stage::Due { at: *until };
-                    conversation.cause = cause;
+                    let at = *until;
+                    conversation.begins_again(cause, at);
                 }
             }
             return Ok(());
         }
-        // An SMR proves nothing, nor do others that are told: a flood of them leaves room for what our own hosts want.
-        let is_doubtful = matches!(cause, Cause::Smr | Cause::Source | Cause::Told | Cause::Unreached);
-        if !self.has_room(if is_doubtful { limits::SMR_CONVERSATIONS } else { limits::CONVERSATIONS }) {
+        let has_room = match cause {
+            _ if cause.is_doubtful() => self.room_for_doubtful(limits::SMR_CONVERSATIONS) > 0,
+            Cause::Miss { .. } => self.room() > 0 && self.open(false) < limits::MISS_CONVERSATIONS,
+            _ => self.room() > 0,
+        };
+        if !has_room {
             return Err(Refusal::RequestTableFull);
         }
         if let Cause::Miss { source } = cause
@@ -341,14 +344,25 @@ impl Resolver {
         Ok(())
     }
 
-    /// Whether there are fewer conversations than so many; those that are over make room.
-    fn has_room(&mut self, room: usize) -> bool {
-        if self.conversations.len() >= room {
+    /// How many more conversations there may be, of any kind; those that are over make room.
+    fn room(&mut self) -> usize {
+        if self.conversations.len() >= limits::CONVERSATIONS {
             self.conversations.retain(|_, conversation| !conversation.is_over());
             let ended = self.secured.retain(|eid| self.conversations.contains_key(eid));
             self.forget_nonces(ended);
         }
-        self.conversations.len() < room
+        limits::CONVERSATIONS.saturating_sub(self.conversations.len())
+    }
+
+    /// How many more may be begun on the word of others, if there are to be no more than `most` of these.
+    fn room_for_doubtful(&mut self, most: usize) -> usize {
+        self.room().min(most.saturating_sub(self.open(true)))
+    }
+
+    /// How many that are not over were begun on the word of others, or by our own hosts. It looks at all, as each input has done when it ends.
+    fn open(&self, is_doubtful: bool) -> usize {
+        let is_such = |one: &&Conversation| one.is_doubtful == is_doubtful && !one.is_over();
+        self.conversations.values().filter(is_such).count()
     }
 
     /// Those that rest are asked about again, each as soon as the rate allows.
@@ -357,14 +371,15 @@ impl Resolver {
     }
 
     /// Whether a host of the site may have another conversation: no more than there is room left for all others. So one host that asks
-    /// for what does not resolve takes half of the table, a second one half of the rest, and whoever comes then finds room.
+    /// for what does not resolve takes half of what there is for packets, a second one half of the rest, and whoever comes then finds room.
     fn has_share(&self, source: IpAddr) -> bool {
-        if self.conversations.len() < limits::CONVERSATIONS / 2 {
+        if self.conversations.len() < limits::MISS_CONVERSATIONS / 2 {
             return true;
         }
-        let open = || self.conversations.values().filter(|conversation| !conversation.is_over());
-        let of_source = open().filter(|conversation| conversation.cause.source() == Some(source)).count();
-        of_source < limits::CONVERSATIONS.saturating_sub(open().count())
+        let is_of_source =
+            |one: &&Conversation| !one.is_doubtful && !one.is_over() && one.cause.source() == Some(source);
+        let of_source = self.conversations.values().filter(is_of_source).count();
+        of_source < limits::MISS_CONVERSATIONS.saturating_sub(self.open(false))
     }
 
     fn advance(&mut self, now: Instant, eid: EidPrefix) -> Result<(), Refusal> {
@@ -379,7 +394,7 @@ impl Resolver {
             }
             Stage::Due { .. } | Stage::Asked { .. } | Stage::AskAgain { wanted: true, .. } => self.ask(now, eid),
             Stage::Resting { .. } if conversation.is_doubted && self.mirror.get(now, &eid).is_some() => {
-                conversation.cause = Cause::Smr;
+                (conversation.cause, conversation.is_doubtful) = (Cause::Smr, true);
                 self.doubt_on(now, eid)
             }
             Stage::AskAgain { wanted: false, .. } | Stage::Resting { .. } | Stage::Answered { .. } => {

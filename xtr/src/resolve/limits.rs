@@ -7,14 +7,18 @@ use std::time::Duration;
 /// request a second each it also bounds what we send to the Map-Resolvers.
 pub const CONVERSATIONS: usize = 1024;
 
-/// Conversations above which no SMR, nor the source of a packet from the core, begins another.
+/// Conversations begun on the word of others, above which no SMR, nor the source of a packet from the core, begins another.
 pub const SMR_CONVERSATIONS: usize = CONVERSATIONS / 4;
 
-/// Conversations above which none goes on about what is said to have changed, once it has waited for room or has rested: nobody may ever
-/// answer for it.
+/// Conversations of packets that miss, and of refreshes, above which no packet begins another: the last quarter of all is kept for what is
+/// said of mappings that are cached, and for their refreshes.
+pub const MISS_CONVERSATIONS: usize = CONVERSATIONS - SMR_CONVERSATIONS;
+
+/// Of those begun on the word of others, above which none goes on about what is said to have changed, once it has waited for room or has
+/// rested: nobody may ever answer for it.
 pub const DOUBTED_CONVERSATIONS: usize = SMR_CONVERSATIONS / 4;
 
-/// Conversations above which none begins about a mapping because its locators are silent: whole networks are so for hours, and what is
+/// The same above which none begins about a mapping because its locators are silent: whole networks are so for hours, and what is
 /// told about others has to find room.
 pub const UNREACHED_CONVERSATIONS: usize = SMR_CONVERSATIONS / 2;
 
@@ -47,6 +51,10 @@ pub const SMR_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Records of one SMR that are looked at.
 pub const SMR_RECORDS: usize = 32;
+
+/// Mappings narrowed to a part of their record that are looked at when somebody says that the whole has changed. Of those an SMR has no more
+/// than [`SMR_RECORDS`] asked about: it may be forged, and need not know what is cached.
+pub const NARROWED: usize = 1024;
 
 /// EID-prefixes whose SMRs are counted at once, each of which may have a question that waits for the end of [`SMR_INTERVAL`].
 pub const SMR_TRACKED: usize = 1024;

@@ -73,6 +73,8 @@ pub(super) struct Mirror {
     users: BTreeSet<(IpAddr, EidPrefix)>,
     /// Those without locators.
     negatives: BTreeSet<EidPrefix>,
+    /// Those with locators that hold for a part of what their record says.
+    narrowed: BTreeSet<EidPrefix>,
     /// When expired entries were last looked for.
     swept: Option<Instant>,
 }
@@ -100,6 +102,8 @@ impl Mirror {
             let installed = Installed { locators, ordinals, action, map_version, expires, since, from, secured };
             if is_negative {
                 self.negatives.insert(accepted.prefix);
+            } else if accepted.record.eid.ip_prefix() != Some(accepted.prefix) {
+                self.narrowed.insert(accepted.prefix);
             }
             self.users.extend(in_use(&installed).map(|address| (address, accepted.prefix)));
             self.entries.insert(accepted.prefix, installed);
@@ -116,6 +120,7 @@ impl Mirror {
     pub(super) fn remove(&mut self, prefix: &EidPrefix) -> bool {
         let Some(removed) = self.entries.remove(prefix) else { return false };
         self.negatives.remove(prefix);
+        self.narrowed.remove(prefix);
         for address in in_use(&removed) {
             self.users.remove(&(address, *prefix));
         }
@@ -205,6 +210,17 @@ impl Mirror {
         let is_hole = |hole: &&EidPrefix| self.entries.get(*hole).is_some_and(ends);
         let inside = self.negatives.range(range_of(prefix)).filter(|hole| *hole != prefix && prefix.covers(hole));
         inside.filter(is_hole).copied().collect()
+    }
+
+    /// The mappings inside these prefixes that hold for a part of what their record says, which whoever changes the whole does not name: of the
+    /// first [`limits::NARROWED`] those that have not expired.
+    pub(super) fn narrowed_inside(&self, now: Instant, prefixes: &[EidPrefix]) -> BTreeSet<EidPrefix> {
+        let inside = |prefix: &EidPrefix| {
+            let prefix = *prefix;
+            self.narrowed.range(range_of(&prefix)).filter(move |narrowed| prefix.covers(narrowed))
+        };
+        let looked_at = prefixes.iter().flat_map(inside).take(limits::NARROWED);
+        looked_at.filter(|narrowed| self.get(now, narrowed).is_some()).copied().collect()
     }
 
     fn inside(&self, prefix: &EidPrefix) -> impl Iterator<Item = (&EidPrefix, &Installed)> {

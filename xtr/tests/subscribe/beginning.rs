@@ -279,3 +279,35 @@ fn what_is_published_is_checked_as_a_map_reply_is() {
     assert_eq!(led_to(&node, "2001:db8:c::2"), [SECOND]);
     assert!(node.refused(Refusal::RecordOverclaims) > 0);
 }
+
+/// What is told of the whole cannot be taken, as ours is in it, and was acknowledged.
+#[test]
+fn a_change_of_a_prefix_that_has_ours_in_it_is_asked_about_where_it_was_narrowed() {
+    let (wide, hosts) = ("2001:db8::/33", ["2001:db8:7::2", "2001:db8:b::2"]);
+    let (mut node, mut nonce) = (subscribing(1000, vec![association(RESOLVER)]), 0);
+    for host in hosts {
+        let (_, request) = node.miss(&format!("{host}/128"));
+        node.reply(&reply_to(&request, &[(wide, 1440)]));
+        for asked in asked(&mut node) {
+            nonce = asked.nonce.0;
+            tell(&mut node, &notify(nonce, vec![record(wide, &[FIRST])]));
+        }
+        node.advance(secs(5));
+        node.sent.clear();
+    }
+    assert_eq!(node.control.subscription(&prefix(wide)), Some(State::Subscribed));
+    let change = |node: &mut Node, nonce, rloc| {
+        tell(node, &notify(nonce, vec![record(wide, &[rloc])]));
+        requests(node)
+    };
+    assert_eq!(change(&mut node, nonce + 1, FIRST), [], "it is as it was");
+    let asked = change(&mut node, nonce + 2, SECOND);
+    let mut about: Vec<_> = asked.iter().map(|request| request.records[0].eid.ip_prefix().unwrap()).collect();
+    about.sort();
+    assert_eq!(about, hosts.map(|host| prefix(&format!("{host}/128"))));
+    for request in asked {
+        let reply = MapReply { nonce: request.nonce, records: vec![record(wide, &[SECOND])], ..MapReply::default() };
+        node.reply(&reply);
+    }
+    assert_eq!(hosts.map(|host| led_to(&node, host)), [vec![SECOND.to_owned()], vec![SECOND.to_owned()]]);
+}

@@ -20,18 +20,20 @@ impl Resolver {
     /// back with others, and not know who has these: the mapping system is asked, once a minute, as long as there is room. Whether it is
     /// asked now.
     pub fn unreached(&mut self, now: Instant, prefixes: &[EidPrefix], is_usable: impl Fn(IpAddr) -> bool) -> bool {
-        if prefixes.is_empty() || !self.has_room(limits::UNREACHED_CONVERSATIONS) {
+        if prefixes.is_empty() {
             return false;
         }
-        let mut is_asked = false;
+        let room = self.room_for_doubtful(limits::UNREACHED_CONVERSATIONS);
+        let mut asked = 0;
         for prefix in prefixes {
-            is_asked |= self.conversations.len() < limits::UNREACHED_CONVERSATIONS
+            let is_asked = asked < room
                 && self.is_lost(now, prefix, &is_usable)
                 && !self.conversations.contains_key(prefix)
                 && self.unreached.allow(now, *prefix)
                 && self.want(now, *prefix, Cause::Unreached).is_ok();
+            asked += usize::from(is_asked);
         }
-        is_asked
+        asked > 0
     }
 
     fn is_lost(&self, now: Instant, prefix: &EidPrefix, is_usable: impl Fn(IpAddr) -> bool) -> bool {
@@ -53,8 +55,9 @@ impl Resolver {
         if changed.is_empty() {
             return Err(Refusal::RequestWithoutRecord);
         }
-        let cached = changed.iter().filter_map(|changed| self.mirror.positive_round(now, changed));
-        let cached: BTreeSet<EidPrefix> = cached.collect();
+        let round = changed.iter().filter_map(|changed| self.mirror.positive_round(now, changed));
+        let mut cached: BTreeSet<EidPrefix> = round.collect();
+        cached.extend(self.narrowed_inside(now, &changed));
         if cached.is_empty() {
             return Err(Refusal::SmrNotCached);
         }
@@ -66,6 +69,15 @@ impl Resolver {
             }
         }
         Ok(())
+    }
+
+    /// The mappings inside what has changed that hold for a part of it only. There may be more than one SMR has asked about: those that none has
+    /// had asked about just now come first, so that the second telling is of the next ones.
+    fn narrowed_inside(&self, now: Instant, changed: &[EidPrefix]) -> Vec<EidPrefix> {
+        let mut inside: Vec<_> = self.mirror.narrowed_inside(now, changed).into_iter().collect();
+        inside.sort_by_key(|prefix| self.smrs.window_ends(prefix).is_some_and(|ends| now < ends));
+        inside.truncate(limits::SMR_RECORDS);
+        inside
     }
 
     /// What it is about may have come after the answer to the one before, and nobody says it a third time: it is asked about as soon as it may
@@ -117,7 +129,7 @@ impl Resolver {
 
     /// Nobody has answered, and the rest is over: it is asked about again, behind all others that wait for that.
     pub(super) fn doubt_on(&mut self, now: Instant, prefix: EidPrefix) -> Result<(), Refusal> {
-        if self.doubted.is_empty() && self.has_room(limits::DOUBTED_CONVERSATIONS) {
+        if self.doubted.is_empty() && self.room_for_doubtful(limits::DOUBTED_CONVERSATIONS) > 0 {
             return self.ask(now, prefix);
         }
         self.conversations.remove(&prefix);
@@ -128,7 +140,7 @@ impl Resolver {
     /// Asks about what has waited for room, as far as there is any. Whether something is asked about.
     pub(super) fn ask_about_doubted(&mut self, now: Instant) -> bool {
         let mut is_asked = false;
-        while !self.doubted.is_empty() && self.has_room(limits::DOUBTED_CONVERSATIONS) {
+        while !self.doubted.is_empty() && self.room_for_doubtful(limits::DOUBTED_CONVERSATIONS) > 0 {
             let Some(prefix) = self.doubted.pop_front() else { break };
             // What is gone meanwhile is asked for when it is needed.
             if self.mirror.get(now, &prefix).is_some() {

@@ -39,9 +39,9 @@ impl Resolver {
                 self.tally.count(Refusal::RecordNotIp);
                 continue;
             };
-            // Nobody has asked for so much, so there is nothing that it could be narrowed to.
+            // Nobody has asked for so much: what it could be narrowed to is what its parts were, and for these there are Map-Replies.
             if self.config.policy.is_too_wide(&prefix) {
-                self.tally.count(Refusal::RecordOverclaims);
+                self.ask_about_narrowed(now, prefix, record, Cause::Refresh);
                 continue;
             }
             self.take_published(now, by, (prefix, true), std::slice::from_ref(record))?;
@@ -75,7 +75,7 @@ impl Resolver {
                 continue;
             };
             if self.config.policy.is_too_wide(&prefix) {
-                self.tally.count(Refusal::RecordOverclaims);
+                self.ask_about_narrowed(now, prefix, record, Cause::Told);
                 continue;
             }
             // Only about what is cached, as after an SMR: nobody here wants to know the rest.
@@ -88,6 +88,21 @@ impl Resolver {
             }
         }
         Ok(())
+    }
+
+    /// Asks about the mappings that were narrowed from a record like this one, and are cached otherwise: the answers are narrowed to them again.
+    fn ask_about_narrowed(&mut self, now: Instant, prefix: EidPrefix, record: &MappingRecord, cause: Cause) {
+        let narrowed = self.mirror.narrowed_inside(now, &[prefix]);
+        if narrowed.is_empty() {
+            self.tally.count(Refusal::RecordOverclaims);
+        }
+        for part in narrowed {
+            if !self.is_known(now, part, record)
+                && let Err(refusal) = self.want(now, part, cause)
+            {
+                self.tally.count(refusal);
+            }
+        }
     }
 
     /// Whether the mapping of exactly this prefix is cached as a record has it.
