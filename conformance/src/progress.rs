@@ -18,8 +18,8 @@ use crate::report::shown;
 const PACE: Duration = Duration::from_secs(5);
 /// A line that is rewritten is, so often: the seconds are seen to pass.
 const BEAT: Duration = Duration::from_millis(500);
-/// How long a check that runs when the run is interrupted may take to end: some wait so long for what does not come. What still runs
-/// then is ended without it.
+/// How long a check that runs when the run is interrupted may take to end: most need less, and what waits several times for what does not
+/// come needs more. What still runs then is ended without it.
 pub const GRACE: Duration = Duration::from_secs(15);
 
 /// How progress is told.

@@ -17,8 +17,8 @@ use super::probe::{Fault, Judgement, broken, missing, unfit};
 use crate::target::template::Values;
 use crate::target::{Claim, Given, Lack, MapSystem, Means, Site, Start, Target};
 
-/// After this no other check begins.
-const LONG: Duration = Duration::from_secs(180);
+/// After this no other check begins. One that tells no changes makes some eight checks wait for a quarter of a minute each.
+const LONG: Duration = Duration::from_secs(360);
 /// How long a target may take from its start to its first answer.
 const READY: Duration = Duration::from_secs(15);
 /// Between two questions of one that is being started.

@@ -263,7 +263,7 @@ fn stale(tier: &Tier) -> Judgement {
     // One in three seconds of all that it took.
     let most = 1 + begun.elapsed().as_secs() / 3;
     equal(&format!("{count} SMRs are no more than {most}"), count as u64 <= most, true)?;
-    Ok("one, about the EID-prefix of the packets".into())
+    Ok(format!("{count}, about the EID-prefix of the packets; {most} may be"))
 }
 
 fn newer(tier: &Tier) -> Judgement {

@@ -21,21 +21,15 @@ pub(super) const PROBES: &[Probe<Room>] = &[
     must("CP-141.3", "9301 7.1", "it answers with nonces that were not asked: packets do not go back", forged_life),
     must("DP-072.1", "9301 7", "what goes to a locator that is dead: probes, and no packets of users", probes_only),
     must("DP-083.2", "9300 9", "the only locator below priority 255 dies: the others are not used", none_left),
-    may(
-        "DP-070.1",
-        "9301 7",
-        "ICMP Host Unreachable about a packet that was sent: the locator is probed at once",
-        |room| hint(room, Family::V4, (3, 1)),
-    ),
-    may("DP-070.2", "9301 7", "ICMPv6 No Route about a packet that was sent: the locator is probed at once", |room| {
+    may("DP-070.1", "9301 7", "ICMP Host Unreachable about a packet that was sent: the locator is probed", |room| {
+        hint(room, Family::V4, (3, 1))
+    }),
+    may("DP-070.2", "9301 7", "ICMPv6 No Route about a packet that was sent: the locator is probed", |room| {
         hint(room, Family::V6, (1, 0))
     }),
-    may(
-        "DP-071.1",
-        "9301 7",
-        "ICMP Port Unreachable about a packet that was sent: the locator is probed at once",
-        |room| hint(room, Family::V4, (3, 3)),
-    ),
+    may("DP-071.1", "9301 7", "ICMP Port Unreachable about a packet that was sent: the locator is probed", |room| {
+        hint(room, Family::V4, (3, 3))
+    }),
     should(
         "DP-066.2",
         "9300 7.2",
@@ -70,13 +64,15 @@ fn two_locators(rig: &Rig, second: u8) -> Result<(Flow, IpAddr), Fault> {
 }
 
 /// Sends packets until they go to another locator than `from`, or the time is over: which. By how much each turn took longer than it waits
-/// this machine was busy, and does not count.
+/// this machine was busy, and does not count, but for no longer than the time itself.
 fn leaves(rig: &Rig, flow: &Flow, from: IpAddr, time: Duration) -> Result<Option<IpAddr>, Fault> {
-    let (begun, mark, mut busy) = (Instant::now(), rig.core.port.mark(), Duration::ZERO);
-    while begun.elapsed() < time + busy {
-        let turn = Instant::now();
+    let (begun, mut mark, mut busy) = (Instant::now(), rig.core.port.mark(), Duration::ZERO);
+    while begun.elapsed() < time + busy.min(time) {
+        let (turn, read) = (Instant::now(), mark);
         rig.site.send(&flow.leaving(b"where?").octets())?;
-        if let Some(rloc) = destinations(rig, flow, mark, PACE).into_iter().find(|rloc| *rloc != from) {
+        // What comes while it is looked for is looked at in the next turn too.
+        mark = rig.core.port.mark();
+        if let Some(rloc) = destinations(rig, flow, read, PACE).into_iter().find(|rloc| *rloc != from) {
             return Ok(Some(rloc));
         }
         busy += turn.elapsed().saturating_sub(PACE);

@@ -23,7 +23,7 @@ pub(super) const SENDER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 7, 0, 2));
 /// The locators of the programs, and another one of the first.
 pub(super) const FIRST: &str = "198.51.100.1";
 pub(super) const FIRST_NEW: &str = "198.51.100.21";
-const SECOND: &str = "198.51.100.2";
+pub(super) const SECOND: &str = "198.51.100.2";
 const THIRD: &str = "198.51.100.3";
 /// The other xTR: a locator with a host behind it.
 pub(super) const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 4));

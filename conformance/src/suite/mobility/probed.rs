@@ -188,7 +188,7 @@ fn rate(room: &Room) -> Judgement {
     // As many again in each three seconds that a busy machine takes for it.
     let most = 8 * (1 + begun.elapsed().as_secs() / 3);
     if (1..=most).contains(&(count as u64)) {
-        Ok("some, eight at most".into())
+        Ok(format!("{count}, {most} at most"))
     } else {
         Err(broken(format!("{count}")))
     }

@@ -67,17 +67,16 @@ fn form(room: &Room) -> Judgement {
 }
 
 fn spread(room: &Room) -> Judgement {
-    /// How often: where the program has no processor for a while, what was due meanwhile goes at once.
+    /// So often of `TRIES`: where the program has no processor for a while, what was due meanwhile goes at once.
+    const ENOUGH: usize = 2;
     const TRIES: usize = 3;
     let rig = room.rig()?;
-    let mut time = Duration::ZERO;
-    for _ in 0..TRIES {
-        time = time.max(time_of_probes(rig)?);
-        if time > Duration::from_millis(400) {
-            break;
-        }
+    let mut times = Vec::new();
+    let slow = |times: &[Duration]| times.iter().filter(|time| **time > Duration::from_millis(400)).count();
+    while times.len() < TRIES && slow(&times) < ENOUGH {
+        times.push(time_of_probes(rig)?);
     }
-    expect(time > Duration::from_millis(400), "over most of a second")
+    expect(slow(&times) >= ENOUGH, format!("from the first to the last {times:.2?}"))
 }
 
 /// From the first to the last probe of 40 locators that come at once; each has a nonce of its own.
@@ -181,12 +180,15 @@ fn from_elsewhere(room: &Room) -> Judgement {
 
 fn rtt(room: &Room) -> Judgement {
     const LATE: Duration = Duration::from_millis(150);
+    /// Between when the program counts from and when the kernel has the probe.
+    const SENDING: Duration = Duration::from_millis(300);
     let rig = room.rig()?;
-    let (begun, (flow, _)) = (Instant::now(), mapped(rig, Family::V6, Some(Habit::Late(LATE)))?);
+    let (flow, mark) = mapped(rig, Family::V6, Some(Habit::Late(LATE)))?;
+    let probe = rig.core.first(mark, PATIENCE, "a probe", |heard| heard.probe_of(flow.rloc).is_some())?;
     let rtt = Duration::from_micros(until_shown(rig, &flow, "rtt_us")?);
-    let most = begun.elapsed();
+    let most = probe.at.elapsed() + SENDING;
     if (LATE..=most).contains(&rtt) {
-        Ok("150 ms, and no more than all of it took".into())
+        Ok(format!("{rtt:.2?}, {:.2?} after the probe", probe.at.elapsed()))
     } else {
         Err(broken(format!("{rtt:?} of {most:?}")))
     }
