@@ -107,7 +107,8 @@ fn there_and_back(network: &Network, sent: &mut Sent) -> Result<(), Fault> {
     at_first(network)?;
     network.registered(MOVING, FIRST)?;
     let (marks, begun) = ((first.port.mark(), second.port.mark()), sent.0.len());
-    sent.send(network, 4 * PACE, (&first.port, marks.0, 20))?;
+    // An ITR asks about an SMR that soon after another only when so long has passed.
+    sent.send(network, INTERVAL, (&first.port, marks.0, 20))?;
     second.reload(&["10.2.2.0/24", MOVING], SECOND)?;
     first.reload(&["10.2.1.0/24"], FIRST)?;
     sent.send(network, GAP, (&second.port, marks.1, 1))?;
