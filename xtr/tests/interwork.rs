@@ -4,7 +4,6 @@
 
 mod double;
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use double::{Node, RESOLVER, RLOC, WithNegative, prefix, reply_to, secs};
@@ -13,7 +12,6 @@ use wire::control::{ControlMessage, MapReply, MapRequest};
 use wire::data::FlowKey;
 use wire::record::Action;
 use xtr::counters::DropReason;
-use xtr::database::OwnLocator;
 use xtr::engine::Input;
 use xtr::interwork::Interworking;
 use xtr::itr::ItrConfig;
@@ -117,22 +115,6 @@ fn a_petr_that_falls_silent_is_left_for_the_next_within_four_seconds_and_taken_a
     assert_eq!(destination(&trace(&node, "10.1.0.2", "203.0.113.200").0), ip(both[0]));
     let requests = node.requests();
     assert!(requests.is_empty(), "the answers to probes of PETRs say nothing about mappings: {requests:?}");
-}
-
-#[test]
-fn a_petr_is_not_solicited_as_it_has_no_mapping_of_ours_unless_it_is_in_one_itself() {
-    let mut node = site_with_petrs();
-    let both = ["192.0.2.80", "192.0.2.81"];
-    node.advance(secs(2));
-    answer_probes(&mut node, &both);
-    let (_, request) = node.miss("2001:db8:b::2/128");
-    let mut reply = reply_to(&request, &[("2001:db8:b::/48", 1440)]);
-    reply.records[0].locators[0].rloc = ip(both[1]).into();
-    node.reply(&reply);
-    node.input(Input::Locators(vec![OwnLocator::new(ip("192.0.2.77"), 1, 100)]));
-    node.advance(secs(60));
-    let told: BTreeSet<IpAddr> = node.smrs.iter().map(|(_, to, _)| to.ip()).collect();
-    assert_eq!(told, [ip(both[1])].into());
 }
 
 /// As a PETR does that says what the mapping system would.

@@ -24,12 +24,8 @@ impl Control {
         }
         self.own.changed(now, &self.database, &database);
         self.database = database;
-        // A PETR has no mapping of ours, unless it is the border of a site too.
-        let (petrs, resolver) = (&self.petrs, &mut self.resolver);
-        let is_petr = |rloc: IpAddr| petrs.addresses().any(|petr| petr == rloc);
-        let mut is_cached = |rloc: IpAddr| !is_petr(rloc) || resolver.user_of(now, rloc, None).is_some();
         // After a sleep, or without an uplink for a while, nobody has sent to us lately.
-        self.solicitor.cached(now, self.prober.answered().filter(|rloc| is_cached(*rloc)));
+        self.solicitor.cached(now, self.prober.answered());
         self.solicitor.changed(now, self.database.prefixes().to_vec());
         self.prober.set_rlocs(now, self.database.preferred_rlocs());
         self.resolver.handle(now, resolve::Input::Locators(self.database.rlocs()));
