@@ -329,7 +329,7 @@ impl Resolver {
         }
         let has_room = match cause {
             _ if cause.is_doubtful() => self.room_for_doubtful(limits::SMR_CONVERSATIONS) > 0,
-            Cause::Miss { .. } => self.room() > 0 && self.open(false) < limits::MISS_CONVERSATIONS,
+            Cause::Miss { .. } => self.room() > 0 && self.open_misses() < limits::MISS_CONVERSATIONS,
             _ => self.room() > 0,
         };
         if !has_room {
@@ -356,13 +356,17 @@ impl Resolver {
 
     /// How many more may be begun on the word of others, if there are to be no more than `most` of these.
     fn room_for_doubtful(&mut self, most: usize) -> usize {
-        self.room().min(most.saturating_sub(self.open(true)))
+        self.room().min(most.saturating_sub(self.open(|one| one.is_doubtful)))
     }
 
-    /// How many that are not over were begun on the word of others, or by our own hosts. It looks at all, as each input has done when it ends.
-    fn open(&self, is_doubtful: bool) -> usize {
-        let is_such = |one: &&Conversation| one.is_doubtful == is_doubtful && !one.is_over();
-        self.conversations.values().filter(is_such).count()
+    /// How many that are not over packets of our own hosts have begun.
+    fn open_misses(&self) -> usize {
+        self.open(|one| !one.is_doubtful && matches!(one.cause, Cause::Miss { .. }))
+    }
+
+    /// How many such that are not over. It looks at all, as each input has done when it ends.
+    fn open(&self, is_such: impl Fn(&Conversation) -> bool) -> usize {
+        self.conversations.values().filter(|one| !one.is_over() && is_such(one)).count()
     }
 
     /// Those that rest are asked about again, each as soon as the rate allows.
@@ -376,10 +380,8 @@ impl Resolver {
         if self.conversations.len() < limits::MISS_CONVERSATIONS / 2 {
             return true;
         }
-        let is_of_source =
-            |one: &&Conversation| !one.is_doubtful && !one.is_over() && one.cause.source() == Some(source);
-        let of_source = self.conversations.values().filter(is_of_source).count();
-        of_source < limits::MISS_CONVERSATIONS.saturating_sub(self.open(false))
+        let of_source = self.open(|one| !one.is_doubtful && one.cause.source() == Some(source));
+        of_source < limits::MISS_CONVERSATIONS.saturating_sub(self.open_misses())
     }
 
     fn advance(&mut self, now: Instant, eid: EidPrefix) -> Result<(), Refusal> {

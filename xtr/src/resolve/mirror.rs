@@ -212,15 +212,15 @@ impl Mirror {
         inside.filter(is_hole).copied().collect()
     }
 
-    /// The mappings inside these prefixes that hold for a part of what their record says, which whoever changes the whole does not name: of the
-    /// first [`limits::NARROWED`] those that have not expired.
+    /// The mappings inside these prefixes that hold for a part of what their record says, which whoever changes the whole does not name: the
+    /// first [`limits::NARROWED`] of those that have not expired, as far as they are found among eight times as many.
     pub(super) fn narrowed_inside(&self, now: Instant, prefixes: &[EidPrefix]) -> BTreeSet<EidPrefix> {
         let inside = |prefix: &EidPrefix| {
             let prefix = *prefix;
             self.narrowed.range(range_of(&prefix)).filter(move |narrowed| prefix.covers(narrowed))
         };
-        let looked_at = prefixes.iter().flat_map(inside).take(limits::NARROWED);
-        looked_at.filter(|narrowed| self.get(now, narrowed).is_some()).copied().collect()
+        let looked_at = prefixes.iter().flat_map(inside).take(limits::NARROWED * 8);
+        looked_at.filter(|narrowed| self.get(now, narrowed).is_some()).take(limits::NARROWED).copied().collect()
     }
 
     fn inside(&self, prefix: &EidPrefix) -> impl Iterator<Item = (&EidPrefix, &Installed)> {

@@ -416,7 +416,10 @@ impl Subscriber {
         let tries = subscription.tries as usize;
         // Of many not all are asked before each locator has its turn.
         let all = limits::TRIES as usize;
-        let turn = tries.checked_div(count)?.max(tries * self.rlocs.len().min(all) / all);
+        let of_v4 = self.rlocs.iter().filter(|rloc| rloc.is_ipv4()).count();
+        // Each family takes turns by itself.
+        let uplinks = of_v4.max(self.rlocs.len() - of_v4).min(all);
+        let turn = tries.checked_div(count)?.max(tries * uplinks / all);
         let rlocs = turned(&self.rlocs, self.uplink + turn);
         let to = |by: usize| Some((by, self.associations.get(by)?.resolver.destination(&rlocs)?));
         let next = subscription.asked_last() + usize::from(tries > 0);

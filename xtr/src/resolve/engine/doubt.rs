@@ -72,10 +72,13 @@ impl Resolver {
     }
 
     /// The mappings inside what has changed that hold for a part of it only. There may be more than one SMR has asked about: those that none has
-    /// had asked about just now come first, so that the second telling is of the next ones.
+    /// had asked about just now come first, and of these the ones that were answered longest ago, so that the second telling is of the next ones.
     fn narrowed_inside(&self, now: Instant, changed: &[EidPrefix]) -> Vec<EidPrefix> {
         let mut inside: Vec<_> = self.mirror.narrowed_inside(now, changed).into_iter().collect();
-        inside.sort_by_key(|prefix| self.smrs.window_ends(prefix).is_some_and(|ends| now < ends));
+        inside.sort_by_key(|prefix| {
+            let is_asked = self.smrs.window_ends(prefix).is_some_and(|ends| now < ends);
+            (is_asked, self.mirror.get(now, prefix).map(|installed| installed.since))
+        });
         inside.truncate(limits::SMR_RECORDS);
         inside
     }
@@ -119,7 +122,7 @@ impl Resolver {
         }
     }
 
-    fn wait_for_room(&mut self, prefix: EidPrefix) -> Result<(), Refusal> {
+    pub(super) fn wait_for_room(&mut self, prefix: EidPrefix) -> Result<(), Refusal> {
         if self.doubted.len() >= limits::DOUBTED {
             return Err(Refusal::RequestTableFull);
         }

@@ -41,7 +41,7 @@ impl Resolver {
             };
             // Nobody has asked for so much: what it could be narrowed to is what its parts were, and for these there are Map-Replies.
             if self.config.policy.is_too_wide(&prefix) {
-                self.ask_about_narrowed(now, prefix, record, Cause::Refresh);
+                self.ask_about_narrowed(now, prefix, record);
                 continue;
             }
             self.take_published(now, by, (prefix, true), std::slice::from_ref(record))?;
@@ -75,7 +75,7 @@ impl Resolver {
                 continue;
             };
             if self.config.policy.is_too_wide(&prefix) {
-                self.ask_about_narrowed(now, prefix, record, Cause::Told);
+                self.ask_about_narrowed(now, prefix, record);
                 continue;
             }
             // Only about what is cached, as after an SMR: nobody here wants to know the rest.
@@ -91,15 +91,21 @@ impl Resolver {
     }
 
     /// Asks about the mappings that were narrowed from a record like this one, and are cached otherwise: the answers are narrowed to them again.
-    fn ask_about_narrowed(&mut self, now: Instant, prefix: EidPrefix, record: &MappingRecord, cause: Cause) {
+    /// As nobody says it again, those for which there is no room wait.
+    fn ask_about_narrowed(&mut self, now: Instant, prefix: EidPrefix, record: &MappingRecord) {
         let narrowed = self.mirror.narrowed_inside(now, &[prefix]);
         if narrowed.is_empty() {
             self.tally.count(Refusal::RecordOverclaims);
         }
         for part in narrowed {
-            if !self.is_known(now, part, record)
-                && let Err(refusal) = self.want(now, part, cause)
-            {
+            if self.is_known(now, part, record) {
+                continue;
+            }
+            let asked = match self.want(now, part, Cause::Told) {
+                Err(Refusal::RequestTableFull) => self.wait_for_room(part),
+                asked => asked,
+            };
+            if let Err(refusal) = asked {
                 self.tally.count(refusal);
             }
         }
