@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What control says of the sources of packets from the core (RFC 9300, section 16), in virtual time.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod double;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use double::{Node, WithNegative as _, prefix, reply_to, secs};
+use crate::double::{Node, WithNegative as _, prefix, reply_to, secs};
 use wire::control::{MapReply, MapRequest};
 use wire::data::{Ipv6Header, TrafficClass};
 use wire::record::Action;
@@ -156,7 +153,8 @@ fn comes(etr: &mut Etr, source: &str) -> bool {
     };
     let mut payload = [&[0; 8], header.emit(0).unwrap().as_slice()].concat();
     let class = TrafficClass(0);
-    let outer = OuterInfo { source: ip(PEER), destination: ip(double::RLOC), source_port: 50_000, ttl: 9, class };
+    let outer =
+        OuterInfo { source: ip(PEER), destination: ip(crate::double::RLOC), source_port: 50_000, ttl: 9, class };
     matches!(etr.receive(&outer, &mut payload), Arrival::Enters(_))
 }
 

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! EIDs of a node that come and go while it runs: the control half in virtual time, and what the packet half is told.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
-
-mod double;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use double::{Node, RLOC, SERVER, key, prefix, secs};
+use crate::double::{Node, RLOC, SERVER, key, prefix, secs};
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{self, Algorithm, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapRegister, MapRequest, Nonce};

@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! An EID-prefix moves to another xTR of the site and back, and Map-Servers and Map-Resolvers change, as the control half has it.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+//! An EID-prefix moves to another xTR of the site and back.
 
-mod double;
-
-use std::collections::BTreeSet;
+use super::map_systems::{ours, server, take};
+use crate::double::{Node, RESOLVER, RLOC, SERVER, WithNegative, key, prefix, reply_to, secs};
 use std::net::IpAddr;
-
-use double::{Node, RESOLVER, RLOC, SERVER, WithNegative, key, prefix, reply_to, secs};
 use wire::address::{EidPrefix, InstanceId};
-use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
-use wire::control::{ControlMessage, Ecm, EidRequest, MapNotify, MapRegister, MapRequest, Nonce};
+use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
+use wire::control::{ControlMessage, EidRequest, MapNotify, MapRegister, MapRequest, Nonce};
 use wire::data::FlowKey;
 use wire::record::{Action, MappingRecord, Ttl};
 use xtr::database::{Database, OwnLocator};
@@ -18,20 +14,19 @@ use xtr::engine::{Config, Input};
 use xtr::interwork::Interworking;
 use xtr::map_cache::{Event, Forwarding, Locator, SourceVerdict, Update};
 use xtr::refusal::Refusal;
-use xtr::register::{Server, limits};
+use xtr::register::limits;
 use xtr::trace::Packet;
-use xtr::transport::MapSystem;
 
 const ITR: &str = "198.51.100.7";
 const LATER_ITR: &str = "198.51.100.8";
 const SECOND_SERVER: &str = "203.0.113.11";
 
-fn ip(text: &str) -> IpAddr {
+pub(super) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
 /// A node that is registered, and its Map-Register.
-fn registered() -> (Node, MapRegister) {
+pub(super) fn registered() -> (Node, MapRegister) {
     let mut node = Node::registering(Algorithm::HkdfSha256, TagForm::Truncated);
     let (_, register) = node.register();
     node.notify(&register, |notify| notify);
@@ -39,7 +34,7 @@ fn registered() -> (Node, MapRegister) {
 }
 
 /// An ITR has asked for something of ours.
-fn ask(node: &mut Node) {
+pub(super) fn ask(node: &mut Node) {
     let request = MapRequest {
         itr_rlocs: vec![ip(ITR).into()],
         records: vec![EidRequest { notify: false, eid: prefix("10.1.2.3/32").into() }],
@@ -50,14 +45,14 @@ fn ask(node: &mut Node) {
 }
 
 /// What the Map-Server says of its own accord.
-fn says(node: &mut Node, nonce: u64, record: MappingRecord) {
+pub(super) fn says(node: &mut Node, nonce: u64, record: MappingRecord) {
     let register = MapRegister { nonce: Nonce((1 << 60) + nonce), records: vec![record], ..MapRegister::default() };
     node.notify(&register, |notify| notify);
     let (_, _, bytes) = node.sent.remove(0);
     assert!(matches!(ControlMessage::decode(&bytes), Ok(ControlMessage::MapNotifyAck(_))), "it is acknowledged");
 }
 
-fn behind_other(eid: &str) -> MappingRecord {
+pub(super) fn behind_other(eid: &str) -> MappingRecord {
     reply_to(&MapRequest::default(), &[(eid, 1440)]).records.remove(0)
 }
 
@@ -65,14 +60,14 @@ fn nobodys(eid: &str) -> MappingRecord {
     MappingRecord { ttl: Ttl::WITHDRAWN, locators: vec![], ..behind_other(eid) }
 }
 
-fn eids(register: &MapRegister) -> Vec<String> {
+pub(super) fn eids(register: &MapRegister) -> Vec<String> {
     let mut eids: Vec<_> = register.records.iter().map(|record| record.eid.ip_prefix().unwrap().to_string()).collect();
     eids.sort();
     eids
 }
 
 /// The EID-prefixes of the SMRs sent.
-fn solicited(node: &mut Node) -> Vec<String> {
+pub(super) fn solicited(node: &mut Node) -> Vec<String> {
     let told = std::mem::take(&mut node.smrs);
     told.iter().map(|(_, _, smr)| smr.records[0].eid.ip_prefix().unwrap().to_string()).collect()
 }
@@ -208,7 +203,7 @@ fn moved(node: &mut Node) -> Option<Vec<EidPrefix>> {
 }
 
 /// A registered node that asks a Map-Resolver, and what has moved from it.
-fn left_behind(parts: &[&str]) -> Node {
+pub(super) fn left_behind(parts: &[&str]) -> Node {
     let (mut node, _) = registered();
     take(&mut node, vec![server(SERVER, ours())], &[RESOLVER]);
     parts.iter().zip(1..).for_each(|(part, nonce)| says(&mut node, nonce, behind_other(part)));
@@ -234,14 +229,14 @@ fn what_has_moved_is_said_to_the_packet_half_until_it_is_back() {
 }
 
 /// What the second Map-Server says, under one secret with the first; whether it was acknowledged is not looked at.
-fn second_says(node: &mut Node, nonce: Nonce, records: Vec<MappingRecord>) {
+pub(super) fn second_says(node: &mut Node, nonce: Nonce, records: Vec<MappingRecord>) {
     let notify = MapNotify { nonce, records, ..MapNotify::default() };
     let bytes = auth::seal(&ControlMessage::from(notify), &ours(), TagForm::Truncated).unwrap();
     node.bytes(&format!("{SECOND_SERVER}:4342"), &bytes);
 }
 
 /// A node that is registered with the first of two Map-Servers, and its Map-Register to the second.
-fn registered_with_one_of_two() -> (Node, MapRegister) {
+pub(super) fn registered_with_one_of_two() -> (Node, MapRegister) {
     let mut node = left_behind(&[]);
     take(&mut node, vec![server(SERVER, ours()), server(SECOND_SERVER, ours())], &[RESOLVER]);
     let (_, register) = node.register();
@@ -484,7 +479,7 @@ fn the_answer_to_a_map_register_of_a_former_run_moves_nothing() {
     let mut node = Node::from_config(Config {
         database: Database::new(prefixes.map(prefix).to_vec(), vec![OwnLocator::new(ip(RLOC), 1, 100)], Ttl::DEFAULT),
         cgeid_network: None,
-        servers: vec![double::server(Algorithm::HkdfSha256, TagForm::Truncated, &prefixes)],
+        servers: vec![crate::double::server(Algorithm::HkdfSha256, TagForm::Truncated, &prefixes)],
         resolvers: vec![],
         nonce_floor: Nonce(CLOCK),
         seed: [7; 32],
@@ -517,320 +512,3 @@ fn a_prefix_that_the_operator_takes_away_and_gives_again_is_registered_whoever_h
 }
 
 // --- moves that are none
-
-/// The Map-Requests to the Map-Resolver since the last call.
-fn asked(node: &mut Node) -> Vec<MapRequest> {
-    let sent = std::mem::take(&mut node.sent).into_iter();
-    let request = |(_, to, bytes): (IpAddr, std::net::SocketAddr, Vec<u8>)| {
-        let ecm = (to.ip() == ip(RESOLVER)).then(|| Ecm::decode(&bytes).unwrap())?;
-        Some(MapRequest::decode(&ecm.message).unwrap())
-    };
-    sent.filter_map(request).collect()
-}
-
-/// A node that a Map-Server has told of a move three minutes ago, and what it asks then.
-fn doubting() -> (Node, MapRequest) {
-    let mut node = left_behind(&["10.1.0.0/16"]);
-    let first = node.control.registrations(node.now).find(|row| row.moved).unwrap();
-    assert_eq!(first.asks_in, Some(limits::MOVE_DOUBTED));
-    node.advance(limits::MOVE_DOUBTED - secs(1));
-    assert_eq!(asked(&mut node).len(), 0, "it may be so");
-    node.advance(secs(1));
-    let request = asked(&mut node).remove(0);
-    assert_eq!(request.records[0].eid, prefix("10.1.0.0/16").into());
-    node.packets_from(&[ip(ITR)]);
-    node.smrs.clear();
-    (node, request)
-}
-
-/// The mapping system answers, and the node does what is due at once. Whether the EID-prefix is registered again.
-fn answers(node: &mut Node, reply: &wire::control::MapReply) -> bool {
-    node.reply(reply);
-    node.advance(secs(0));
-    let is_left = node.control.all_moved() == [prefix("10.1.0.0/16")];
-    let sent = std::mem::take(&mut node.sent);
-    let registers: Vec<_> = sent.iter().filter_map(|(.., bytes)| MapRegister::decode(bytes).ok()).collect();
-    assert_eq!(registers.iter().flat_map(eids).collect::<Vec<_>>(), if is_left { vec![] } else { both() });
-    registers.iter().for_each(|register| node.notify(register, |notify| notify));
-    assert_eq!(solicited(node).is_empty(), is_left, "who sends asks again");
-    assert_eq!(node.control.registrations(node.now).any(|row| row.moved), is_left);
-    !is_left
-}
-
-/// One that signs what strangers send it, as lispers.net does, or whose word somebody has recorded.
-#[test]
-fn what_a_map_server_says_has_moved_is_registered_again_if_nobody_has_it_three_minutes_later() {
-    for (hole, minutes) in [("10.1.0.0/16", 1), ("10.0.0.0/8", 15)] {
-        let (mut node, request) = doubting();
-        let reply = reply_to(&request, &[]).with_negative(hole, Action::NativelyForward, minutes);
-        assert!(answers(&mut node, &reply), "{hole}");
-    }
-}
-
-#[test]
-fn what_a_map_server_says_has_moved_is_registered_again_if_the_mapping_system_leads_here() {
-    let (mut node, request) = doubting();
-    let mut reply = reply_to(&request, &[("10.1.0.0/16", 1440)]);
-    reply.records[0].locators[0].rloc = ip(RLOC).into();
-    assert!(answers(&mut node, &reply));
-}
-
-#[test]
-fn what_has_moved_stays_with_who_has_it_and_is_asked_about_each_three_minutes() {
-    let (mut node, mut request) = doubting();
-    for _ in 0..3 {
-        assert!(!answers(&mut node, &reply_to(&request, &[("10.1.0.0/16", 1440)])));
-        node.advance(limits::MOVE_DOUBTED);
-        request = asked(&mut node).remove(0);
-    }
-    // Nothing follows from what is no answer, or says that we are not to know, or not why.
-    let (_, late) = (request.nonce, MapRequest { nonce: Nonce(7), ..request.clone() });
-    assert!(!answers(&mut node, &reply_to(&late, &[]).with_negative("10.1.0.0/16", Action::NativelyForward, 1)));
-    for action in [Action::DropPolicyDenied, Action::DropNoReason] {
-        assert!(!answers(&mut node, &reply_to(&request, &[]).with_negative("10.1.0.0/16", action, 1)), "{action:?}");
-        node.advance(limits::MOVE_DOUBTED);
-        request = asked(&mut node).remove(0);
-    }
-    assert!(!answers(&mut node, &reply_to(&request, &[("10.1.0.0/16", 1440)])));
-    // It is said again: it is looked into three minutes later.
-    says(&mut node, 9, behind_other("10.1.0.0/16"));
-    node.sent.clear();
-    node.advance(limits::MOVE_DOUBTED - secs(1));
-    assert_eq!(asked(&mut node).len(), 0);
-}
-
-/// Of what the first one has from us again nothing would be asked, and the second would be left to nobody.
-#[test]
-fn what_two_map_servers_have_said_one_after_the_other_is_registered_again_with_both() {
-    let (mut node, register) = registered_with_one_of_two();
-    second_says(&mut node, register.nonce, register.records);
-    says(&mut node, 1, behind_other("10.1.0.0/16"));
-    node.advance(secs(2));
-    second_says(&mut node, Nonce((1 << 60) + 1), vec![behind_other("10.1.0.0/16")]);
-    let (mut questions, mut registered) = (0, BTreeSet::new());
-    for _ in 0..2 * limits::MOVE_DOUBTED.as_secs() {
-        node.advance(secs(1));
-        for (_, to, bytes) in std::mem::take(&mut node.sent) {
-            match ControlMessage::decode(&bytes).unwrap() {
-                ControlMessage::Ecm(ecm) => {
-                    let request = MapRequest::decode(&ecm.message).unwrap();
-                    questions += 1;
-                    node.reply(&reply_to(&request, &[]).with_negative("10.1.0.0/16", Action::NativelyForward, 1));
-                }
-                ControlMessage::MapRegister(register) => {
-                    registered.extend(eids(&register).contains(&both()[0]).then_some(to.ip()));
-                    if to.ip() == ip(SECOND_SERVER) {
-                        second_says(&mut node, register.nonce, register.records);
-                    } else {
-                        node.notify(&register, |notify| notify);
-                    }
-                }
-                other => assert!(matches!(other, ControlMessage::MapNotifyAck(_)), "{other:?}"),
-            }
-        }
-    }
-    assert_eq!(registered, [SERVER, SECOND_SERVER].map(ip).into());
-    assert!(node.control.registrations(node.now).all(|row| !row.moved));
-    assert_eq!(questions, 1);
-}
-
-/// A Map-Resolver may not have heard of it yet.
-#[test]
-fn that_nobody_has_what_has_just_moved_is_not_believed() {
-    let mut node = left_behind(&["10.1.0.0/16"]);
-    node.advance(secs(60));
-    node.sent.clear();
-    let (_, request) = node.miss("10.1.2.3/32");
-    assert!(!answers(&mut node, &reply_to(&request, &[]).with_negative("10.1.0.0/16", Action::NativelyForward, 1)));
-}
-
-#[test]
-fn of_what_another_map_server_has_from_us_the_mapping_system_is_not_asked() {
-    let (mut node, register) = registered_with_one_of_two();
-    second_says(&mut node, register.nonce, register.records);
-    says(&mut node, 1, behind_other("10.1.0.0/16"));
-    for _ in 0..7 {
-        node.advance(limits::REFRESH / 2);
-        for (_, to, bytes) in std::mem::take(&mut node.sent) {
-            assert_ne!(to.ip(), ip(RESOLVER));
-            let Ok(register) = MapRegister::decode(&bytes) else { panic!("{bytes:?}") };
-            if to.ip() == ip(SECOND_SERVER) {
-                second_says(&mut node, register.nonce, register.records);
-            }
-        }
-    }
-    assert_eq!(node.control.all_moved(), []);
-}
-
-// --- other map systems
-
-fn server(address: &str, key: AuthKey) -> Server {
-    let (to, tag) = (MapSystem::Node(ip(address)), TagForm::Truncated);
-    Server { to, key, tag, narrow_coverage: false, proxy_reply: true, identity: None, prefixes: vec![] }
-}
-
-fn ours() -> AuthKey {
-    key(Algorithm::HkdfSha256)
-}
-
-fn other_key() -> AuthKey {
-    AuthKey { id: 2, secret: Secret::new("another"), ..ours() }
-}
-
-fn take(node: &mut Node, servers: Vec<Server>, resolvers: &[&str]) {
-    let resolvers = resolvers.iter().map(|text| MapSystem::Node(ip(text))).collect();
-    node.input(Input::MapSystems { servers, resolvers, subscriptions: vec![] });
-}
-
-/// The Map-Registers that were sent: to whom, for what, and whether they take it back.
-fn sent(node: &mut Node, under: &AuthKey) -> Vec<(String, Vec<String>, bool)> {
-    let register = |(_, to, bytes): (IpAddr, std::net::SocketAddr, Vec<u8>)| {
-        assert_eq!(auth::verify(&bytes, under, Accept::STRICT), Ok(()));
-        let register = MapRegister::decode(&bytes).unwrap();
-        let is_over = register.records.iter().all(|record| record.ttl == Ttl::WITHDRAWN && record.locators.is_empty());
-        (to.ip().to_string(), eids(&register), is_over)
-    };
-    std::mem::take(&mut node.sent).into_iter().map(register).collect()
-}
-
-fn both() -> Vec<String> {
-    ["10.1.0.0/16", "2001:db8:a::/48"].map(str::to_owned).to_vec()
-}
-
-#[test]
-fn a_map_server_that_comes_is_registered_with_and_nothing_is_sent_to_those_that_stay() {
-    let (mut node, _) = registered();
-    take(&mut node, vec![server(SERVER, ours()), server(SECOND_SERVER, ours())], &[RESOLVER]);
-    assert_eq!(sent(&mut node, &ours()), [(SECOND_SERVER.to_owned(), both(), false)]);
-    take(&mut node, vec![server(SERVER, ours()), server(SECOND_SERVER, ours())], &[RESOLVER]);
-    assert_eq!(node.sent.len(), 0, "the same again is no news");
-    node.input(Input::AddEid(prefix("10.9.0.0/16")));
-    assert_eq!(sent(&mut node, &ours()).len(), 2, "what comes later goes to both");
-}
-
-#[test]
-fn a_map_server_that_goes_gets_a_withdrawal_until_it_confirms() {
-    let (mut node, _) = registered();
-    take(&mut node, vec![server(SECOND_SERVER, ours())], &[RESOLVER]);
-    let withdrawn = (SERVER.to_owned(), both(), true);
-    let registers: Vec<(_, MapRegister)> =
-        node.sent.iter().map(|(_, to, bytes)| (to.ip().to_string(), MapRegister::decode(bytes).unwrap())).collect();
-    assert_eq!(sent(&mut node, &ours()), [withdrawn.clone(), (SECOND_SERVER.to_owned(), both(), false)]);
-    node.advance(secs(1));
-    assert!(sent(&mut node, &ours()).contains(&withdrawn), "not confirmed: once more");
-    let (_, withdrawal) = registers.iter().find(|(to, _)| to == SERVER).unwrap();
-    node.notify(withdrawal, |notify| notify);
-    let rows: Vec<_> = node.control.registrations(node.now).collect();
-    assert_eq!((rows.len(), rows[0].server), (1, MapSystem::Node(ip(SECOND_SERVER))));
-    // What is learned about the one that is left is not mixed up with the one that has gone.
-    let (_, register) = registers.iter().find(|(to, _)| to == SECOND_SERVER).unwrap();
-    node.notify(register, |notify| notify);
-    assert_eq!(node.control.registrations(node.now).next().unwrap().confirmed_ago, Some(secs(0)));
-    node.advance(limits::REFRESH);
-    assert_eq!(sent(&mut node, &ours()), [(SECOND_SERVER.to_owned(), both(), false)]);
-}
-
-#[test]
-fn one_that_never_confirms_its_withdrawal_is_forgotten_and_one_that_comes_back_meanwhile_is_not() {
-    let (mut node, _) = registered();
-    take(&mut node, vec![], &[RESOLVER]);
-    node.advance(secs(600));
-    let withdrawals = sent(&mut node, &ours()).len();
-    assert_eq!((withdrawals, node.control.registrations(node.now).count()), (limits::WITHDRAWALS as usize, 0));
-    take(&mut node, vec![server(SERVER, ours())], &[RESOLVER]);
-    assert_eq!(sent(&mut node, &ours()), [(SERVER.to_owned(), both(), false)]);
-    take(&mut node, vec![], &[RESOLVER]);
-    take(&mut node, vec![server(SERVER, ours())], &[RESOLVER]);
-    assert_eq!(sent(&mut node, &ours()).pop(), Some((SERVER.to_owned(), both(), false)));
-    node.advance(secs(600));
-    assert!(sent(&mut node, &ours()).iter().all(|(_, _, is_over)| !is_over));
-}
-
-#[test]
-fn another_key_is_taken_at_once() {
-    let (mut node, _) = registered();
-    take(&mut node, vec![server(SERVER, other_key())], &[RESOLVER]);
-    let (_, register) = {
-        let (_, _, bytes) = node.sent[0].clone();
-        (0, MapRegister::decode(&bytes).unwrap())
-    };
-    assert_eq!(sent(&mut node, &other_key()), [(SERVER.to_owned(), both(), false)]);
-    let under = |node: &mut Node, key: &AuthKey| node.notify_with(&register, key, |notify: MapNotify| notify);
-    under(&mut node, &ours());
-    assert_eq!(node.refused(Refusal::NotifyBadTag), 1);
-    under(&mut node, &other_key());
-    assert_eq!(node.control.registrations(node.now).next().unwrap().confirmed_ago, Some(secs(0)));
-}
-
-#[test]
-fn other_map_resolvers_are_asked_from_then_on() {
-    let mut node = Node::plain();
-    take(&mut node, vec![], &["203.0.113.54"]);
-    assert_eq!(node.miss("2001:db8:b::2/128").0, "203.0.113.54");
-}
-
-#[test]
-fn other_map_resolvers_are_asked_about_what_rests() {
-    let mut node = Node::plain();
-    node.miss("2001:db8:b::2/128");
-    node.advance(secs(60));
-    node.sent.clear();
-    take(&mut node, vec![], &[RESOLVER]);
-    assert!(node.sent.is_empty(), "they are the same");
-    take(&mut node, vec![], &["203.0.113.54"]);
-    assert_eq!(node.requests()[0].0, "203.0.113.54");
-}
-
-const V6_SERVER: &str = "2001:db8:53::1";
-const V6_RLOC: &str = "2001:db8:1::1";
-
-/// The node has these locators from now on.
-fn located(node: &mut Node, rlocs: &[&str]) {
-    node.input(Input::Locators(rlocs.iter().map(|rloc| OwnLocator::new(ip(rloc), 1, 100)).collect()));
-}
-
-#[test]
-fn itrs_are_told_at_once_though_a_map_server_is_of_a_family_that_the_node_lacks() {
-    let (mut node, _) = registered();
-    take(&mut node, vec![server(SERVER, ours()), server(V6_SERVER, ours())], &[RESOLVER]);
-    ask(&mut node);
-    located(&mut node, &["192.0.2.9"]);
-    assert_eq!(solicited(&mut node), Vec::<String>::new(), "not before the other has confirmed it");
-    let (_, register) = node.register();
-    node.notify(&register, |notify| notify);
-    assert_eq!(solicited(&mut node), ["10.1.0.0/16"]);
-    // One that is of both waits for both.
-    ask(&mut node);
-    located(&mut node, &["192.0.2.9", V6_RLOC]);
-    let (_, register) = node.registers().remove(0);
-    node.notify(&register, |notify| notify);
-    assert_eq!(solicited(&mut node), Vec::<String>::new());
-}
-
-#[test]
-fn a_withdrawal_that_cannot_be_sent_ends_like_one_that_nobody_answers() {
-    let (mut node, _) = registered();
-    located(&mut node, &[RLOC, V6_RLOC]);
-    take(&mut node, vec![server(SERVER, ours()), server(V6_SERVER, ours())], &[RESOLVER]);
-    located(&mut node, &[RLOC]);
-    node.sent.clear();
-    take(&mut node, vec![server(SERVER, ours())], &[RESOLVER]);
-    let withdrawn = |node: &Node| node.control.registrations(node.now).filter(|row| row.withdrawing).count();
-    assert_eq!(withdrawn(&node), 1);
-    node.advance(limits::LONGEST_RETRY * (limits::WITHDRAWALS - 1));
-    assert_eq!(withdrawn(&node), 1, "the node may get a locator of that family");
-    node.advance(limits::LONGEST_RETRY);
-    assert_eq!(withdrawn(&node), 0);
-}
-
-#[test]
-fn a_node_that_goes_away_withdraws_from_those_that_are_left_and_from_those_that_go() {
-    let (mut node, _) = registered();
-    take(&mut node, vec![server(SECOND_SERVER, ours())], &[RESOLVER]);
-    node.sent.clear();
-    node.input(Input::Shutdown);
-    let mut to: Vec<String> =
-        sent(&mut node, &ours()).into_iter().map(|(to, _, is_over)| format!("{to} {is_over}")).collect();
-    to.sort();
-    assert_eq!(to, [format!("{SERVER} true"), format!("{SECOND_SERVER} true")]);
-}

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The way that a packet would take, beside the way that the ITR of the packet threads sends it.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
-
-mod double;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use double::{Node, RESOLVER, RLOC, WithNegative, prefix, reply_to, secs};
+use crate::double::{Node, RESOLVER, RLOC, WithNegative, prefix, reply_to, secs};
 use wire::address::InstanceId;
 use wire::control::{MapReply, MapRequest};
 use wire::data::{FlowKey, Ipv6Header, TrafficClass, protocol};

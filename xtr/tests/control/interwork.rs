@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Interworking with hosts that know nothing of LISP (RFC 6832), as the control half sees it: PETRs in use, and a PITR.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
-
-mod double;
 
 use std::net::IpAddr;
 
-use double::{Node, RESOLVER, RLOC, WithNegative, prefix, reply_to, secs};
+use crate::double::{Node, RESOLVER, RLOC, WithNegative, prefix, reply_to, secs};
 use wire::address::{Address, InstanceId};
 use wire::control::{ControlMessage, MapReply, MapRequest};
 use wire::data::FlowKey;
@@ -243,7 +240,7 @@ fn a_pitr_leads_what_it_finds_and_lets_go_of_what_is_gone() {
 fn a_site_that_a_map_server_or_a_new_map_resolver_lies_in_is_not_led() {
     let server = xtr::register::Server {
         to: MapSystem::Node(ip("198.18.4.9")),
-        key: double::key(wire::control::auth::Algorithm::HkdfSha256),
+        key: crate::double::key(wire::control::auth::Algorithm::HkdfSha256),
         tag: wire::control::auth::TagForm::Truncated,
         narrow_coverage: false,
         proxy_reply: true,

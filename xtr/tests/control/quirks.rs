@@ -17,13 +17,10 @@
 //! | SMRs, and Map-Requests that they invoke | `captures.rs`: `an_smr_leads_to_...` |
 //! | data with an empty LISP header, both ports 4341 | `data_plane.rs`: `data_of_openoverlayrouter_...` |
 //! | probes every half minute, answered with p at one locator | `captures.rs`: `probes_are_answered_...`, `the_answers_of_the_peers_etr_...` |
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
-
-mod double;
 
 use std::net::IpAddr;
 
-use double::{Node, SERVER, key, prefix, reply_to, secs};
+use crate::double::{Node, SERVER, key, prefix, reply_to, secs};
 use wire::address::{Address, EidPrefix};
 use wire::control::auth::{self, Accept, Algorithm, AlgorithmId, AuthKey, Authentication, Secret, TagForm};
 use wire::control::{ControlMessage, Ecm, MapNotify, MapRegister, MapRequest, Nonce, XtrIdentity};
@@ -126,9 +123,9 @@ fn an_xtr_with_an_identity_says_so_in_its_map_registers() {
     let identity = XtrIdentity { xtr_id: [7; 16], site_id: 9 };
     for identity in [Some(identity), None] {
         let prefixes = ["2001:db8:a::/48"];
-        let server = double::server(Algorithm::HkdfSha256, TagForm::Truncated, &prefixes);
+        let server = crate::double::server(Algorithm::HkdfSha256, TagForm::Truncated, &prefixes);
         let server = xtr::register::Server { identity, ..server };
-        let mut node = Node::new(&prefixes, &[double::RLOC], vec![server], vec![]);
+        let mut node = Node::new(&prefixes, &[crate::double::RLOC], vec![server], vec![]);
         let (_, register) = node.register();
         assert_eq!(register.xtr_identity, identity);
     }
@@ -264,11 +261,11 @@ fn a_map_notify_under_algorithm_0_confirms_no_registration() {
 fn a_peer_that_answers_under_key_id_0_whatever_it_was_asked_under_confirms_where_that_is_configured() {
     for (key_id, is_taken) in [(0, true), (1, false)] {
         let prefixes = ["2001:db8:a::/48"];
-        let server = double::server(Algorithm::HmacSha1, TagForm::Untruncated, &prefixes);
+        let server = crate::double::server(Algorithm::HmacSha1, TagForm::Untruncated, &prefixes);
         let identity = Some(XtrIdentity { xtr_id: [7; 16], site_id: 9 });
         let under = |id| AuthKey { id, ..key(Algorithm::HmacSha1) };
         let server = xtr::register::Server { key: under(key_id), identity, ..server };
-        let mut node = Node::new(&prefixes, &[double::RLOC], vec![server], vec![]);
+        let mut node = Node::new(&prefixes, &[crate::double::RLOC], vec![server], vec![]);
         let (_, register) = node.register();
         let MapRegister { nonce, records, xtr_identity, .. } = register;
         let notify = MapNotify { nonce, records, xtr_identity, ..MapNotify::default() };
