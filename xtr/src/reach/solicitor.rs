@@ -406,6 +406,15 @@ impl Solicitor {
     fn tell(&mut self, now: Instant, rloc: IpAddr, ways: impl Fn(IpAddr) -> Vec<IpAddr>) {
         let Some(itr) = self.itrs.get_mut(&rloc) else { return };
         itr.due = None;
+        let ways = ways(rloc);
+        let is_recent = now.saturating_duration_since(itr.heard) < limits::RECENT;
+        if ways.is_empty() && is_recent && itr.has_more(&self.news) {
+            // Without a locator of its family it cannot be told, and does not count as told.
+            let due = itr.due_at(now + limits::SMR_INTERVAL);
+            itr.due = Some(due);
+            self.schedule.insert((due, rloc));
+            return self.tally.count(Refusal::NoLocatorOfFamily);
+        }
         let Some((prefix, before)) = itr.next(&self.news) else { return };
         itr.told = Some(now);
         if itr.has_more(&self.news) {
@@ -413,7 +422,6 @@ impl Solicitor {
             itr.due = Some(due);
             self.schedule.insert((due, rloc));
         }
-        let ways = ways(rloc);
         let local = before.checked_rem(ways.len()).and_then(|turn| ways.get(turn)).copied();
         match self.message(rloc, prefix, local) {
             Ok(outgoing) => {
@@ -600,6 +608,26 @@ mod tests {
         solicitor.handle_timeout(late, true, ways);
         assert_eq!(sent(&mut solicitor).len(), 1, "told once more when the Map-Server knows");
         assert_eq!((told(&mut solicitor, late).len(), solicitor.is_telling()), (1, false));
+    }
+
+    #[test]
+    fn who_cannot_be_told_for_want_of_a_locator_of_its_family_is_told_when_there_is_one() {
+        let now = Instant::now();
+        let mut solicitor = solicitor(now);
+        solicitor.heard(now, address(1), &[], true);
+        solicitor.changed(now, [prefix("10.1.0.0/16")]);
+        for second in 0..10 {
+            solicitor.handle_timeout(now + Duration::from_secs(second), true, |_| Vec::new());
+        }
+        assert_eq!(sent(&mut solicitor), []);
+        let told = told(&mut solicitor, now);
+        assert_eq!(told.iter().map(|(_, rloc, _)| *rloc).collect::<Vec<_>>(), [address(1); 2]);
+        // Nobody waits for ever.
+        solicitor.changed(now, [prefix("10.2.0.0/16")]);
+        let late = now + limits::RECENT;
+        solicitor.handle_timeout(late, true, |_| Vec::new());
+        solicitor.handle_timeout(late + limits::SMR_INTERVAL, true, |_| Vec::new());
+        assert_eq!((solicitor.next_deadline(), sent(&mut solicitor)), (None, vec![]));
     }
 
     #[test]

@@ -32,6 +32,11 @@ impl Cause {
         matches!(self, Self::Smr | Self::Source | Self::Told | Self::Unreached)
     }
 
+    /// Whether it says that the mapping is another now, which nobody says for ever.
+    pub(super) fn is_of_a_change(self) -> bool {
+        matches!(self, Self::Smr | Self::Told)
+    }
+
     /// The source-EID of the request.
     pub(super) fn source(self) -> Option<IpAddr> {
         match self {
@@ -91,7 +96,7 @@ pub(super) struct Conversation {
 
 impl Conversation {
     pub(super) fn new(now: Instant, cause: Cause) -> Self {
-        let (stage, is_doubted) = (Stage::Due { at: now }, cause == Cause::Smr);
+        let (stage, is_doubted) = (Stage::Due { at: now }, cause.is_of_a_change());
         let is_doubtful = cause.is_doubtful();
         Self {
             cause,
@@ -156,7 +161,7 @@ impl Conversation {
         match cause {
             Cause::Miss { source } => self.waits(source),
             Cause::Refresh if self.cause == Cause::Unreached => self.cause = cause,
-            Cause::Smr if self.cause == Cause::Unreached => self.cause = cause,
+            Cause::Smr | Cause::Told if self.cause == Cause::Unreached => self.cause = cause,
             _ => {}
         }
     }

@@ -311,14 +311,14 @@ impl Resolver {
     fn want(&mut self, now: Instant, eid: EidPrefix, cause: Cause) -> Result<(), Refusal> {
         if let Some(conversation) = self.conversations.get_mut(&eid) {
             // Until it is answered, or while it rests after all tries.
-            conversation.is_doubted |= cause == Cause::Smr;
+            conversation.is_doubted |= cause.is_of_a_change();
             match &mut conversation.stage {
                 Stage::Due { .. } | Stage::Asked { .. } => conversation.joins(cause),
                 Stage::AskAgain { wanted, .. } => {
                     *wanted = true;
                     conversation.joins(cause);
                 }
-                Stage::Resting { .. } if cause == Cause::Smr => {}
+                Stage::Resting { .. } if cause.is_of_a_change() => {}
                 Stage::Resting { .. } => return Err(Refusal::RequestPaused),
                 Stage::Answered { until } => {
                     let at = *until;
@@ -328,6 +328,7 @@ impl Resolver {
             return Ok(());
         }
         let has_room = match cause {
+            Cause::Smr | Cause::Told if self.room_for_doubted() > 0 => true,
             _ if cause.is_doubtful() => self.room_for_doubtful(limits::SMR_CONVERSATIONS) > 0,
             Cause::Miss { .. } => self.room() > 0 && self.open_misses() < limits::MISS_CONVERSATIONS,
             _ => self.room() > 0,
@@ -357,6 +358,12 @@ impl Resolver {
     /// How many more may be begun on the word of others, if there are to be no more than `most` of these.
     fn room_for_doubtful(&mut self, most: usize) -> usize {
         self.room().min(most.saturating_sub(self.open(|one| one.is_doubtful)))
+    }
+
+    /// How many more may be begun about what is said to have changed, whatever others have begun on the word of others.
+    fn room_for_doubted(&mut self) -> usize {
+        let doubted = self.open(|one| one.is_doubtful && one.is_doubted);
+        self.room().min(limits::DOUBTED_CONVERSATIONS.saturating_sub(doubted))
     }
 
     /// How many that are not over packets of our own hosts have begun.
@@ -617,6 +624,12 @@ impl Resolver {
             Update::Upsert { prefix, entry: entry(now, accepted) }
         };
         self.outputs.push_back(Output::Update(update));
+        if !accepted.lifetime.is_zero() && !accepted.is_negative() {
+            let end = now + accepted.lifetime.max(limits::LEAST_ROUND);
+            for (prefix, entry) in self.mirror.end_round(now, &prefix, end) {
+                self.outputs.push_back(Output::Update(Update::Upsert { prefix, entry }));
+            }
+        }
     }
 
     fn leads_back(&self, accepted: &Accepted<'_>) -> bool {

@@ -14,8 +14,8 @@ pub const SMR_CONVERSATIONS: usize = CONVERSATIONS / 4;
 /// said of mappings that are cached, and for their refreshes.
 pub const MISS_CONVERSATIONS: usize = CONVERSATIONS - SMR_CONVERSATIONS;
 
-/// Of those begun on the word of others, above which none goes on about what is said to have changed, once it has waited for room or has
-/// rested: nobody may ever answer for it.
+/// Conversations about what is said to have changed, above which none goes on about another, once it has waited for room or has rested: nobody
+/// may ever answer for it. So many there may be beside [`SMR_CONVERSATIONS`]: whoever makes sources up that nobody answers for fills those.
 pub const DOUBTED_CONVERSATIONS: usize = SMR_CONVERSATIONS / 4;
 
 /// The same above which none begins about a mapping because its locators are silent: whole networks are so for hours, and what is

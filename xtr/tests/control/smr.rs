@@ -54,7 +54,7 @@ fn an_smr_about_a_prefix_that_has_ours_in_it_is_about_what_was_narrowed_from_it(
             node.reply(&reply_to(&request, &[("10.1.0.0/24", 1440)]));
             assert_eq!(node.upsert().0, prefix(host));
         }
-        // What is registered by itself is told of by itself.
+        // Of what is registered by itself nobody can tell that the Map-Server has not narrowed it: it is asked about too.
         let (_, other) = node.miss("10.1.0.9/32");
         node.reply(&reply_to(&other, &[("10.1.0.9/32", 1440)]));
         node.advance(secs(5));
@@ -75,9 +75,50 @@ fn an_smr_about_a_prefix_that_has_ours_in_it_is_about_what_was_narrowed_from_it(
         let mut all = [first, asked(&mut node)].concat();
         all.sort();
         all.dedup();
-        assert_eq!(all, narrowed.iter().map(|host| prefix(host)).collect::<Vec<_>>(), "{pause} s later");
+        let by_itself = prefix("10.1.0.9/32");
+        let expected: Vec<_> = [by_itself].into_iter().chain(narrowed.iter().map(|host| prefix(host))).collect();
+        assert_eq!(all, expected, "{pause} s later");
         assert_eq!(node.refused(Refusal::SmrNotCached), 0);
     }
+}
+
+/// A Map-Server with another site inside answers for parts of the whole, which its xTR does not know.
+#[test]
+fn an_smr_about_a_prefix_is_about_what_a_map_server_has_narrowed_too() {
+    let mut node = Node::plain();
+    let (_, missed) = node.miss("10.2.200.5/32");
+    node.reply(&reply_to(&missed, &[("10.2.128.0/17", 1440)]));
+    node.advance(secs(5));
+    let source_eid = "10.2.0.0".parse::<std::net::IpAddr>().unwrap().into();
+    let smr = MapRequest { smr: true, source_eid, ..request("10.2.0.0/16") };
+    node.datagram("198.51.100.9:4342", &smr.into());
+    let requests = node.requests();
+    let asked: Vec<_> = requests.iter().map(|(_, one)| (one.smr_invoked, one.records[0].eid.ip_prefix())).collect();
+    assert_eq!(asked, [(true, Some(prefix("10.2.128.0/17")))]);
+    assert_eq!(node.refused(Refusal::SmrNotCached), 0);
+}
+
+/// Sources that nobody answers for are made up at will, and each is asked about for a minute and a half.
+#[test]
+fn what_is_said_to_have_changed_is_asked_about_while_sources_are_that_nobody_answers_for() {
+    let mut node = Node::plain();
+    let (_, request) = node.miss(EID);
+    node.reply(&reply_to(&request, &[("2001:db8:b::/48", 1440)]));
+    node.advance(secs(5));
+    for second in 0..20 {
+        for host in 0..20 {
+            let eid = prefix(&format!("2001:db8:{:x}:{host:x}::1/128", 0x100 + second));
+            node.event(Event::Source { eid, rloc: "198.51.100.66".parse().unwrap(), is_known: false });
+        }
+        node.advance(secs(1));
+    }
+    node.requests();
+    smr_about(&mut node, "2001:db8:b::2");
+    node.advance(secs(5));
+    let about_it = |(_, one): &(String, MapRequest)| {
+        one.smr_invoked && one.records[0].eid.ip_prefix() == Some(prefix("2001:db8:b::/48"))
+    };
+    assert!(node.requests().iter().any(about_it));
 }
 
 /// RFC 9301, section 6.1: once in three seconds. What has changed since the first answer is heard at the end of them, and not for ever.

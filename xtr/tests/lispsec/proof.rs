@@ -352,10 +352,15 @@ fn what_a_map_notify_tells_is_not_installed_but_asked_for() {
     // A change, and a part of the site.
     tell(&mut node, nonce + 2, &[(SITE, "198.51.100.66"), ("2001:db8:b:1::/64", "198.51.100.66")]);
     assert_eq!((node.updates(), mappings(&node)), (vec![], vec![(prefix(SITE), true)]));
-    let mut about: Vec<_> =
-        asked(&mut node).iter().map(|q| (q.ad.is_some(), q.request.records[0].eid.ip_prefix().unwrap())).collect();
+    let about_told = asked(&mut node);
+    let eid = |question: &Question| question.request.records[0].eid.ip_prefix().unwrap();
+    let mut about: Vec<_> = about_told.iter().map(|question| (question.ad.is_some(), eid(question))).collect();
     about.sort_unstable();
     assert_eq!(about, [(true, prefix(SITE)), (true, prefix("2001:db8:b:1::/64"))]);
+    // Nobody says it again: it is asked about until somebody answers.
+    node.advance(secs(200));
+    let about_site = asked(&mut node).into_iter().rfind(|question| eid(question) == prefix(SITE)).unwrap();
+    from_resolver(&mut node, &about_site.answer(&[SITE], &[(SITE, 5)]));
     node.advance(secs(60));
     asked(&mut node);
     node.updates();

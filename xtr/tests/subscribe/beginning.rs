@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use wire::address::Address;
 use wire::control::auth::{AlgorithmId, AuthKey, Authentication, Secret};
 use wire::control::{ControlMessage, MapNotify, MapReply, MapRequest, XtrIdentity};
-use wire::record::Action;
+use wire::record::{Action, MappingRecord, Ttl};
 use xtr::map_cache::{Event, Forwarding, Update};
 use xtr::refusal::Refusal;
 use xtr::subscribe::{Config, State, limits};
@@ -188,6 +188,18 @@ fn a_change_is_installed_at_once_without_any_map_request() {
     assert_eq!(node.sent.len(), 1, "the acknowledgement, and no request");
     assert_eq!(acknowledged(&mut node), [nonce + 1]);
     assert_eq!(node.control.subscription_counts().published, 1);
+}
+
+/// What is round a part ends with it (RFC 9301, section 5.5), whichever came first.
+#[test]
+fn the_packets_to_a_part_that_was_told_of_ask_again_when_it_has_ended() {
+    let (mut node, nonce) = subscribed();
+    let part = MappingRecord { ttl: Ttl(5), ..record(PART, &[SECOND]) };
+    tell(&mut node, &notify(nonce + 1, vec![part]));
+    assert_eq!(led_to(&node, "2001:db8:b:1::2"), [SECOND]);
+    assert_eq!(led_to(&node, "2001:db8:b::2"), [FIRST]);
+    node.advance(secs(5 * 60 + 1));
+    assert_eq!(led_to(&node, "2001:db8:b:1::2"), Vec::<String>::new());
 }
 
 #[test]

@@ -83,15 +83,12 @@ impl Resolver {
             if !is_cached || self.is_known(now, prefix, record) {
                 continue;
             }
-            if let Err(refusal) = self.want(now, prefix, Cause::Told) {
-                self.tally.count(refusal);
-            }
+            self.ask_about_told(now, prefix);
         }
         Ok(())
     }
 
     /// Asks about the mappings that were narrowed from a record like this one, and are cached otherwise: the answers are narrowed to them again.
-    /// As nobody says it again, those for which there is no room wait.
     fn ask_about_narrowed(&mut self, now: Instant, prefix: EidPrefix, record: &MappingRecord) {
         let narrowed = self.mirror.narrowed_inside(now, &[prefix]);
         if narrowed.is_empty() {
@@ -101,13 +98,18 @@ impl Resolver {
             if self.is_known(now, part, record) {
                 continue;
             }
-            let asked = match self.want(now, part, Cause::Told) {
-                Err(Refusal::RequestTableFull) => self.wait_for_room(part),
-                asked => asked,
-            };
-            if let Err(refusal) = asked {
-                self.tally.count(refusal);
-            }
+            self.ask_about_told(now, part);
+        }
+    }
+
+    /// As nobody says it again, what there is no room for waits.
+    fn ask_about_told(&mut self, now: Instant, prefix: EidPrefix) {
+        let asked = match self.want(now, prefix, Cause::Told) {
+            Err(Refusal::RequestTableFull) => self.wait_for_room(prefix),
+            asked => asked,
+        };
+        if let Err(refusal) = asked {
+            self.tally.count(refusal);
         }
     }
 
