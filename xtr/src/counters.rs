@@ -155,7 +155,7 @@ table! {
         IcmpSuppressed = "icmp-suppressed",
         /// Path MTUs learned.
         PathMtu = "path-mtu-changes",
-        /// Reports of a path MTU that fit nothing we send.
+        /// Reports of a path MTU that fit nothing we send, or over IPv6 of less than every link takes.
         PathMtuRefused = "path-mtu-refused",
         /// Reports of a path MTU to a locator that a long probe has lately shown to be greater: probes decide.
         PathMtuDoubted = "path-mtu-doubted",

@@ -457,6 +457,36 @@ fn a_reported_path_mtu_counts_only_if_the_quoted_packet_is_ours() {
 }
 
 #[test]
+fn a_report_over_ipv6_of_less_than_every_link_takes_is_discarded() {
+    let mut bench = Bench::new();
+    bench.map("2001:db8:b::/48", &["2001:db8:c2::1"]);
+    let rloc = ip("2001:db8:c2::1");
+    let full = v6_packet(&[0; 1444 - 40]);
+    let mut buffer = [0; OuterHeader::LONGEST];
+    let quoted = bench.header(&full).emit(1444, &mut buffer).unwrap().to_vec();
+    let counts = |bench: &Bench| {
+        [Count::PathMtu, Count::PathMtuRefused, Count::PathMtuDoubted].map(|count| bench.counters.get(count))
+    };
+    for mtu in [0, 68, 1279] {
+        bench.itr.handle_report(bench.now, &quoted, mtu);
+    }
+    assert_eq!((counts(&bench), bench.itr.poll_event()), ([0, 3, 0], None));
+    bench.header(&full);
+    bench.itr.update(bench.now, Update::PathProven { rloc, until: bench.now + Duration::from_secs(60) });
+    bench.itr.handle_report(bench.now, &quoted, 1279);
+    assert_eq!((counts(&bench), bench.itr.poll_event()), ([0, 4, 0], None), "nor is it worth a probe");
+    bench.now += Duration::from_secs(61);
+    bench.itr.handle_report(bench.now, &quoted, 1280);
+    assert_eq!(counts(&bench), [1, 4, 0]);
+    let events: Vec<_> = std::iter::from_fn(|| bench.itr.poll_event()).collect();
+    assert!(events.contains(&Event::PathMtu { rloc, mtu: 1280 }), "{events:?}");
+    assert_eq!(bench.send(&full), Verdict::Dropped(DropReason::TooBig));
+    // What our own kernel says is believed as far as may be.
+    bench.itr.handle_too_big(bench.now, &quoted, 1000);
+    assert_eq!(counts(&bench), [1, 4, 0], "it is known");
+}
+
+#[test]
 fn no_packet_is_longer_than_its_interface_takes_and_longer_than_usual_only_where_it_is_known_to_get_there() {
     let mut bench = Bench::new();
     bench.map("10.0.1.0/24", &["198.51.100.1"]);
@@ -572,7 +602,8 @@ fn an_ipv6_packet_of_1280_is_sent_whatever_was_said_of_the_way_and_may_be_fragme
         let least = v6_packet(&[0; 1280 - 40]);
         let whole = bench.header(&least);
         let quoted = whole.emit(1400, &mut buffer).unwrap().to_vec();
-        bench.itr.handle_report(bench.now, &quoted, 600);
+        // The least that is believed of a router.
+        bench.itr.handle_report(bench.now, &quoted, if whole.destination.is_ipv6() { 1280 } else { 600 });
         assert_eq!(bench.counters.get(Count::PathMtu), 1);
         let may_be_fragmented = OuterHeader { dont_fragment: whole.destination.is_ipv6(), ..whole };
         assert_eq!(bench.header(&least), may_be_fragmented);

@@ -82,7 +82,9 @@ impl SendError {
     pub(super) fn is_of_the_way(&self) -> bool {
         let Self::Io(error) = self else { return false };
         let errnos = [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::EPERM, libc::EACCES, libc::EINVAL, libc::EIO];
-        error.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
+        // An address that has just left, of which the sockets may know before the kernel is asked.
+        error.kind() == io::ErrorKind::AddrNotAvailable
+            || error.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
     }
 }
 

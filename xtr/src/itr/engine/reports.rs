@@ -15,8 +15,14 @@ use crate::map_cache::{Binding, Event, FromPort, Learned, smallest_path_mtu};
 impl Itr {
     /// Takes a report of a router that `quoted`, the start of an encapsulated packet with its outer IP header, was longer than `mtu`
     /// octets. It is believed, as what our own kernel says ([`Self::handle_too_big`]), unless a long probe has lately shown the opposite: then
-    /// probes decide (RFC 8899, section 4.6.1), as anybody can send one who guesses a port.
+    /// probes decide (RFC 8899, section 4.6.1), as anybody can send one who guesses a port. One that says less than every link of IPv6
+    /// takes is discarded (RFC 8201, section 4).
     pub fn handle_report(&mut self, now: Instant, quoted: &[u8], mtu: usize) {
+        let is_v6 = quoted.first().is_some_and(|octet| octet >> 4 == 6);
+        if is_v6 && mtu < MINIMUM_MTU {
+            self.counters.add(Count::PathMtuRefused, 1);
+            return;
+        }
         let Some(quoted::Way::Rloc(rloc)) = self.quoted_way(quoted).filter(|way| self.is_proven(now, *way)) else {
             return self.handle_too_big(now, quoted, mtu);
         };

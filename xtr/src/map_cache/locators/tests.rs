@@ -38,6 +38,7 @@ fn a_lower_mtu_is_learned_bounded_and_forgotten() {
     assert_eq!(locators.learn(NOW, v4, 1450), Learned::Known, "a higher one is not news");
     assert_eq!(locators.learn(NOW, v4, 68), Learned::Changed(576));
     assert_eq!(locators.room(NOW, at_v4), 576 - 36);
+    // Of our own kernel: a router that says so is not believed at all.
     assert_eq!(locators.learn(NOW, v6, 1000), Learned::Changed(1280));
     assert_eq!(locators.room(NOW, at_v6), 1280 - 56);
     assert_eq!(locators.learn(NOW, v6, 9000), Learned::Known);

@@ -68,6 +68,10 @@ impl GroupSockets for Core {
             self.tried += 1;
             let length = message.size - LispHeader::LENGTH + overhead(message.outer.destination);
             match self.errno {
+                // The pool of sockets says it itself of a locator that it has no more.
+                Some(libc::EADDRNOTAVAIL) => {
+                    failures.push((index, io::Error::from(io::ErrorKind::AddrNotAvailable).into()));
+                }
                 Some(errno) => failures.push((index, io::Error::from_raw_os_error(errno).into())),
                 None if length > self.mtu => failures.push((index, SendError::TooBig(self.mtu))),
                 None => self.taken.push(message.count),
@@ -118,11 +122,16 @@ fn super_packet(dont_fragment: bool, size: u16, payload: usize, offset: u16) -> 
 
 fn give_packet(core: Core, packet: Vec<u8>) -> (Arc<Counters>, Core) {
     let locators = vec![Locator { address: RLOC.into(), priority: 1, weight: 1 }];
-    let (counters, encap) = give_towards(Forwarding::Locators(locators), core, packet);
+    let (counters, encap, _) = give_towards(Forwarding::Locators(locators), core, packet);
     (counters, encap.core)
 }
 
-fn give_towards(forwarding: Forwarding, core: Core, packet: Vec<u8>) -> (Arc<Counters>, EncapLoop<Site, Core>) {
+/// What was counted, the loop, and what it has said to control at once.
+fn give_towards(
+    forwarding: Forwarding,
+    core: Core,
+    packet: Vec<u8>,
+) -> (Arc<Counters>, EncapLoop<Site, Core>, Vec<Event>) {
     let (now, counters) = (Instant::now(), Arc::new(Counters::default()));
     let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
     let mut itr = Itr::new(now, config, counters.clone());
@@ -131,7 +140,7 @@ fn give_towards(forwarding: Forwarding, core: Core, packet: Vec<u8>) -> (Arc<Cou
     let prefix = EidPrefix { iid: InstanceId(0), net: "10.0.1.0/24".parse().unwrap() };
     itr.update(now, Update::Upsert { prefix, entry });
     let (_updates, received) = sync_channel(1);
-    let (events, _said) = tokio::sync::mpsc::channel(1);
+    let (events, mut said) = tokio::sync::mpsc::channel(limits::BATCH);
     let mut encap = EncapLoop::new(
         itr,
         (Site { packets: [packet].into(), got: vec![] }, core),
@@ -139,9 +148,10 @@ fn give_towards(forwarding: Forwarding, core: Core, packet: Vec<u8>) -> (Arc<Cou
         counters.clone(),
     );
     encap.turn(now);
+    let said = std::iter::from_fn(|| said.try_recv().ok()).collect();
     // The next second, in which what was sent to each locator is published.
     encap.turn(now + Duration::from_secs(2));
-    (counters, encap)
+    (counters, encap, said)
 }
 
 #[test]
@@ -179,6 +189,17 @@ fn what_has_no_way_to_the_core_is_not_tried_packet_by_packet() {
 }
 
 #[test]
+fn a_locator_of_ours_whose_address_has_left_is_a_hint_that_the_way_is_gone() {
+    let locators = vec![Locator { address: RLOC.into(), priority: 1, weight: 1 }];
+    let core = Core { mtu: 1500, errno: Some(libc::EADDRNOTAVAIL), taken: vec![], tried: 0 };
+    let (counters, encap, said) =
+        give_towards(Forwarding::Locators(locators), core, super_packet(true, 1000, 10_000, 16));
+    assert_eq!((encap.core.tried, counters.dropped(DropReason::CoreSend)), (1, 10));
+    let hints: Vec<_> = said.iter().filter(|event| matches!(event, Event::Silent { .. })).collect();
+    assert_eq!(hints, [&Event::Silent { rloc: RLOC.into() }]);
+}
+
+#[test]
 fn the_smallest_segments_that_linux_makes_all_leave() {
     let (counters, core) = give(1500, None, true, 8, 65_000);
     assert_eq!(core.taken.iter().sum::<usize>(), 8125);
@@ -207,7 +228,7 @@ fn datagrams_that_the_kernel_does_not_take_back_as_one_are_written_one_by_one() 
     let vnet = VnetHeader { checksum: None, gso: Some(gso), header_length: 28 };
     let packet = [vnet.emit().as_slice(), &header.emit(segment.len()).unwrap(), &segment].concat();
     let core = Core { mtu: 1500, errno: None, taken: vec![], tried: 0 };
-    let (counters, encap) = give_towards(Forwarding::Negative(Action::NativelyForward), core, packet);
+    let (counters, encap, _) = give_towards(Forwarding::Negative(Action::NativelyForward), core, packet);
     let got = &encap.site.got;
     assert_eq!((got.len(), got.iter().all(|packet| packet.len() == 28 + size)), (count, true));
     assert!(got.iter().all(|packet| checksum::internet(&packet[..20]) == 0));
