@@ -607,9 +607,18 @@ fn servers(written: &Written) -> Result<Vec<ServerAddress>, ConfigError> {
         let problem = format!("{files} given for {servers} of --map-server: one for all, or one for each");
         return Err(ConfigError::new("key-file", problem));
     }
+    if let Some(address) = given_twice(&written.map_server) {
+        return Err(ConfigError::new("map-server", format!("{address} is given twice")));
+    }
     let pairs = written.map_server.iter().zip(written.key_file.iter().cycle());
     let server = |(address, file): (&IpAddr, &PathBuf)| Ok(key_file::read(file)?.at(*address));
     pairs.map(server).collect()
+}
+
+/// The first address that an earlier one is equal to.
+fn given_twice(addresses: &[IpAddr]) -> Option<IpAddr> {
+    let is_repeated = |(index, address): &(usize, &IpAddr)| addresses[..*index].contains(address);
+    addresses.iter().enumerate().find(is_repeated).map(|(_, address)| *address)
 }
 
 impl fmt::Display for ServerAddress {
@@ -690,6 +699,14 @@ mod tests {
             ("log", "log = \"x[=1\""),
             ("key-file", "key-file = [\"k\"]"),
             ("key-file", "eid-prefix = [\"10.0.0.0/8\"]\nmap-server = [\"192.0.2.1\"]"),
+            (
+                "map-server",
+                "eid-prefix = [\"10.0.0.0/8\"]\nmap-server = [\"192.0.2.1\", \"192.0.2.1\"]\nkey-file = [\"k\", \"l\"]",
+            ),
+            (
+                "subscribe",
+                "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\nsubscribe = [\"192.0.2.1\", \"192.0.2.1\"]\nsubscribe-key-file = [\"k\", \"l\"]",
+            ),
             ("eid-prefix", "map-resolver = [\"192.0.2.1\"]"),
             ("iid", "iid = 5\ntemporary = true"),
             ("rtr", "rtr = true"),
