@@ -376,6 +376,11 @@ impl Config {
         Ok(written.control.unwrap_or_else(|| written.state_dir.join(CONTROL_SOCKET)))
     }
 
+    /// The flag, or key, that [`Self::control`] comes from.
+    pub fn control_flag(&self) -> &'static str {
+        if self.written.control.is_some() { "control" } else { "state-dir" }
+    }
+
     fn check(written: Written) -> Result<Self, ConfigError> {
         let (iid, whole) = (InstanceId(written.iid), written.clone());
         check_sizes(&written)?;
