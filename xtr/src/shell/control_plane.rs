@@ -75,6 +75,8 @@ pub struct ControlPlane {
     pub cgeid_network: Option<Ipv6Net>,
     /// Of the identities of this node.
     pub changes: Changes,
+    /// Has the keys of later months looked for.
+    pub key_watch: Arc<Notify>,
     /// The kernel's routing.
     pub netlink: Netlink,
     /// What it is to do.

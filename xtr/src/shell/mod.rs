@@ -160,6 +160,7 @@ async fn start(
     packets.lend_control_port(&underlay.sockets);
     privileges.while_it_runs()?;
     let map_system = start_map_system(config, own.keys, &own.watch, &database)?;
+    let key_watch = own.watch.waker();
     changes.renew(own.watch);
     let (sender, questions) = mpsc::channel::<Question>(QUESTIONS);
     let windows = Windows::open(metrics, control_socket, config, map_system.as_ref(), sender)?;
@@ -184,6 +185,7 @@ async fn start(
         questions,
         cgeid_network: cgeid_network(config),
         changes,
+        key_watch,
         netlink: underlay.netlink,
         plan: plan(config, &own.site, &own.cgeids),
         watch: underlay.watch,

@@ -112,6 +112,10 @@ impl ControlPlane {
         if self.is_leaving {
             return tell(answer, refused("this node is going away"));
         }
+        // By itself it hears of SIGHUP alone.
+        if answer.is_some() {
+            self.key_watch.notify_one();
+        }
         if self.reloading.is_some() {
             return tell(answer, refused("another reload is under way: ask again when it has ended"));
         }
