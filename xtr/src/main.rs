@@ -61,6 +61,7 @@ fn check(flags: &Flags, json: Option<JsonTo>) -> Result<(), Failure> {
     let config = Config::load(flags)?;
     let mut lines = explain(&config);
     let (key_files, _) = shell::check_map_system(&config)?;
+    shell::control_socket::check(&config)?;
     lines.extend(shell::metrics::check(&config)?.map(|warning| format!("Warning: {warning}")));
     let is_missing = |name: &str| nix::net::if_::if_nametoindex(name).is_err();
     for interface in config.rloc_interfaces.iter().filter(|interface| is_missing(&interface.name)) {

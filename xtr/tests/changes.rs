@@ -79,7 +79,10 @@ impl Lab {
             self.wait("registration", async || self.is_registered(self.identity.address()).await).await;
             assert!(!self.has_label().await, "the label of an earlier run is gone");
             self.comes_and_goes(&sender).await;
-            self.is_renewed().await;
+            let begun = self.key(0).epoch();
+            self.is_renewed(begun, 1, async || kill(Pid::this(), Signal::SIGHUP).unwrap()).await;
+            // What comes of it is for the rest of the settings, which this node cannot read again.
+            self.is_renewed(begun, 2, async || self.ask_to_reload().await).await;
             stop.send(()).unwrap();
         };
         let (ended, ()) = tokio::join!(node, script);
@@ -134,10 +137,10 @@ impl Lab {
         assert!(self.is_registered(self.identity.address()).await);
     }
 
-    async fn is_renewed(&self) {
-        let before = self.key(0).epoch();
-        let epoch = self.write_key(&format!("{}.op.{}.p12", self.identity.cn(), before + 1), 1);
-        kill(Pid::this(), Signal::SIGHUP).unwrap();
+    async fn is_renewed(&self, begun: u32, revision: u8, look: impl AsyncFnOnce()) {
+        let next = begun + u32::from(revision);
+        let epoch = self.write_key(&format!("{}.op.{next}.p12", self.identity.cn()), revision);
+        look().await;
         self.wait("the next key", async || {
             let answer = self.show(Table::Identities).await;
             answer["identities"][0]["epoch"] == epoch && answer["identities"][0]["keys"] == "ok"
@@ -163,6 +166,13 @@ impl Lab {
     async fn show(&self, table: Table) -> Value {
         let path = self.folder.join("state/control.sock");
         tokio::task::spawn_blocking(move || xtr::shell::ask(&path, table).unwrap_or_default()).await.unwrap()
+    }
+
+    /// Asks as `lisp-xtr reload` does.
+    async fn ask_to_reload(&self) {
+        let path = self.folder.join("state/control.sock");
+        let asked = tokio::task::spawn_blocking(move || xtr::shell::reload::ask_to_reload(&path)).await.unwrap();
+        assert!(asked.unwrap_err().to_string().contains("cannot read its settings again"));
     }
 
     async fn has_label(&self) -> bool {

@@ -635,6 +635,43 @@ fn a_metrics_port_that_another_has_is_refused_before_anything_is_made() {
 }
 
 #[test]
+fn a_control_socket_or_a_dht_port_that_cannot_be_had_is_refused_before_anything_is_made() {
+    in_namespace(&[RLOC], || {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        let refused = |output: Output, parts: [&str; 2]| {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(3), "{said}");
+            assert!(parts.iter().all(|part| said.contains(part)), "{parts:?}: {said}");
+            assert!(!state.exists(), "no identity is made: {said}");
+            assert_eq!(ours(), Vec::<String>::new());
+        };
+        let file = directory.path().join("file");
+        std::fs::write(&file, "precious").unwrap();
+        let missing = directory.path().join("missing/control.sock");
+        let inside = file.join("control.sock");
+        for (path, part) in [(&missing, "No such file"), (&file, "is no socket"), (&inside, "Not a directory")] {
+            let control = ["--control", path.to_str().unwrap()];
+            refused(command(directory.path(), &control).output().unwrap(), ["--control", part]);
+            refused(ask(directory.path(), &[&["check", "--rloc", RLOC], &control[..]].concat()), ["--control", part]);
+        }
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
+        let long = directory.path().join("x".repeat(100));
+        for output in [command(&long, &[]).output().unwrap(), ask(&long, &["check", "--rloc", RLOC])] {
+            refused(output, ["--state-dir", "SUN_LEN"]);
+            assert!(!long.exists());
+        }
+        let other = UdpSocket::bind((RLOC, 43_420)).unwrap();
+        refused(command(directory.path(), &[]).output().unwrap(), ["--dht-port 43420", "in use"]);
+        drop(other);
+        let mut node = Node::start(directory.path(), &[]);
+        assert!(ask(directory.path(), &["check", "--rloc", RLOC]).status.success(), "the node that runs has it");
+        node.end();
+        assert!(!state.join("control.sock").exists());
+    });
+}
+
+#[test]
 fn who_may_not_ask_whether_a_node_runs_is_warned_of_its_metrics_port() {
     in_namespace(&[RLOC], || {
         let directory = tempfile::tempdir().unwrap();

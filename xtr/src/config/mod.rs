@@ -18,6 +18,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use cgeid::limits::MAX_TEMPORARY_KEYS;
 use ipnet::{IpNet, Ipv6Net};
 use program::settings::{SettingsError, Sources, Wrong};
 use serde::Deserialize;
@@ -29,6 +30,7 @@ use crate::database::OwnLocator;
 use crate::ecn::EcnCompatibility;
 use crate::etr::SourceMode;
 use crate::interwork::Interworking;
+use crate::limits;
 use crate::map_cache::is_unicast;
 use crate::resolve::LispSec;
 use crate::subscribe::{Association, Configured};
@@ -374,6 +376,11 @@ impl Config {
         Ok(written.control.unwrap_or_else(|| written.state_dir.join(CONTROL_SOCKET)))
     }
 
+    /// The flag, or key, that [`Self::control`] comes from.
+    pub fn control_flag(&self) -> &'static str {
+        if self.written.control.is_some() { "control" } else { "state-dir" }
+    }
+
     fn check(written: Written) -> Result<Self, ConfigError> {
         let (iid, whole) = (InstanceId(written.iid), written.clone());
         check_sizes(&written)?;
@@ -537,14 +544,30 @@ fn eid_prefixes(written: &Written, iid: InstanceId, network: Ipv6Net) -> Result<
     let mut prefixes = written.eid_prefix.iter().map(prefix).collect::<Result<Vec<_>, _>>()?;
     prefixes.sort_unstable();
     prefixes.dedup();
+    let cgeids = most_cgeids(written);
+    let room = limits::EID_PREFIXES.saturating_sub(cgeids);
+    if prefixes.len() > room {
+        let beside = if cgeids == 0 { String::new() } else { format!(" beside {cgeids} of identities") };
+        return Err(ConfigError::new("eid-prefix", format!("{} of them; {room} at most{beside}", prefixes.len())));
+    }
     Ok(prefixes)
 }
 
+/// How many of the EID-prefixes may be CGEIDs: without a file an identity is made.
+fn most_cgeids(written: &Written) -> usize {
+    if !written.map_server.is_empty() || !written.map_resolver.is_empty() {
+        return 0;
+    }
+    let temporary = if written.temporary { MAX_TEMPORARY_KEYS } else { 0 };
+    written.identity.len().max(1) + temporary
+}
+
 fn mapping(written: &Written, roles: &Interworking) -> Result<Mapping, ConfigError> {
+    let for_servers = [("key-file", written.key_file.is_empty()), ("proxy-reply", written.proxy_reply)];
+    if let Some((key, _)) = for_servers.iter().find(|(_, is_default)| written.map_server.is_empty() && !is_default) {
+        return Err(ConfigError::new(*key, "is for a --map-server, and none is given"));
+    }
     if written.map_server.is_empty() && written.map_resolver.is_empty() {
-        if !written.key_file.is_empty() {
-            return Err(ConfigError::new("key-file", "is for a --map-server, and none is given"));
-        }
         return embedded(written).map(Mapping::Embedded);
     }
     let embedded_only = [
@@ -607,9 +630,18 @@ fn servers(written: &Written) -> Result<Vec<ServerAddress>, ConfigError> {
         let problem = format!("{files} given for {servers} of --map-server: one for all, or one for each");
         return Err(ConfigError::new("key-file", problem));
     }
+    if let Some(address) = given_twice(&written.map_server) {
+        return Err(ConfigError::new("map-server", format!("{address} is given twice")));
+    }
     let pairs = written.map_server.iter().zip(written.key_file.iter().cycle());
     let server = |(address, file): (&IpAddr, &PathBuf)| Ok(key_file::read(file)?.at(*address));
     pairs.map(server).collect()
+}
+
+/// The first address that an earlier one is equal to.
+fn given_twice(addresses: &[IpAddr]) -> Option<IpAddr> {
+    let is_repeated = |(index, address): &(usize, &IpAddr)| addresses[..*index].contains(address);
+    addresses.iter().enumerate().find(is_repeated).map(|(_, address)| *address)
 }
 
 impl fmt::Display for ServerAddress {
@@ -689,7 +721,17 @@ mod tests {
             ("log", "log = \"=[x\""),
             ("log", "log = \"x[=1\""),
             ("key-file", "key-file = [\"k\"]"),
+            ("proxy-reply", "proxy-reply = false"),
+            ("proxy-reply", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\nproxy-reply = false"),
             ("key-file", "eid-prefix = [\"10.0.0.0/8\"]\nmap-server = [\"192.0.2.1\"]"),
+            (
+                "map-server",
+                "eid-prefix = [\"10.0.0.0/8\"]\nmap-server = [\"192.0.2.1\", \"192.0.2.1\"]\nkey-file = [\"k\", \"l\"]",
+            ),
+            (
+                "subscribe",
+                "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\nsubscribe = [\"192.0.2.1\", \"192.0.2.1\"]\nsubscribe-key-file = [\"k\", \"l\"]",
+            ),
             ("eid-prefix", "map-resolver = [\"192.0.2.1\"]"),
             ("iid", "iid = 5\ntemporary = true"),
             ("rtr", "rtr = true"),
@@ -750,6 +792,25 @@ mod tests {
     fn a_prefix_given_twice_is_one() {
         let config = load("eid-prefix = [\"10.0.0.0/8\", \"10.0.0.0/8\"]", Flags::default()).unwrap();
         assert_eq!(config.eid_prefixes.len(), 1);
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_prefixes_beside_the_identities() {
+        let elsewhere = "map-resolver = [\"192.0.2.1\"]";
+        let cases =
+            [(elsewhere, 0), ("", 1), ("identity = [\"x\", \"y\"]", 2), ("temporary = true", 1 + MAX_TEMPORARY_KEYS)];
+        for (more, cgeids) in cases {
+            let prefix = |number: usize| format!("2001:db8:{number:x}::/48");
+            let with = |count: usize| {
+                let eid_prefix = (1..=count).map(prefix).collect();
+                load(more, Flags { eid_prefix, ..Flags::default() })
+            };
+            let room = limits::EID_PREFIXES - cgeids;
+            assert_eq!(with(room).unwrap().eid_prefixes.len(), room, "{more}");
+            let error = with(room + 1).unwrap_err();
+            assert_eq!(error.key, "eid-prefix", "{more}");
+            assert!(error.problem.contains(&format!("{room} at most")), "{error}");
+        }
     }
 
     #[test]

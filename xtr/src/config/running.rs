@@ -169,7 +169,6 @@ mod tests {
             written.eid_prefix.push(super::super::PrefixValue("10.2.0.0/16".parse().unwrap()));
             written.rloc = vec!["192.0.2.7".parse().unwrap()];
             written.map_resolver = vec!["203.0.113.54".parse().unwrap()];
-            written.proxy_reply = false;
         });
         assert_eq!(taken, Vec::<&str>::new());
         let fixed = needs(|written| (written.tun, written.map_server) = ("other".into(), Vec::new()));

@@ -9,7 +9,7 @@ use wire::control::Nonce;
 use wire::control::auth::TagForm;
 
 use super::values::PrefixValue;
-use super::{ConfigError, Mapping, Switch, Written, key_file};
+use super::{ConfigError, Mapping, Switch, Written, given_twice, key_file};
 use crate::resolve::{Demand, LispSec};
 use crate::subscribe::{Association, Configured, Security, limits};
 use crate::transport::MapSystem;
@@ -65,6 +65,9 @@ pub(super) fn subscriptions(
     };
     if let Some(stranger) = resolvers.iter().find(|resolver| !asked.contains(resolver)) {
         return Err(ConfigError::new("subscribe", format!("{stranger} is none of --map-resolver")));
+    }
+    if let Some(address) = given_twice(resolvers) {
+        return Err(ConfigError::new("subscribe", format!("{address} is given twice")));
     }
     if !files.is_empty() && files.len() != 1 && files.len() != resolvers.len() {
         let problem =

@@ -39,6 +39,7 @@ use super::trace::{self, TraceRequest};
 use crate::config::Table;
 use crate::counters::LocatorCount;
 use crate::engine::{Control, Input, Output};
+use crate::limits;
 use crate::map_cache::Update;
 use crate::subscribe::Told;
 use crate::transport::{Destination, MapSystem, Outgoing, Via};
@@ -74,6 +75,8 @@ pub struct ControlPlane {
     pub cgeid_network: Option<Ipv6Net>,
     /// Of the identities of this node.
     pub changes: Changes,
+    /// Has the keys of later months looked for.
+    pub key_watch: Arc<Notify>,
     /// The kernel's routing.
     pub netlink: Netlink,
     /// What it is to do.
@@ -136,6 +139,7 @@ impl ControlPlane {
         program::manager::stopping();
         self.farewell().await;
         self.settle(true);
+        self.keep(true);
         result
     }
 
@@ -186,6 +190,8 @@ impl ControlPlane {
             self.control.next_deadline(),
             self.notify_nonces.due(),
             self.told_nonces.due(),
+            self.map_version.due(),
+            self.kept_locators.due(),
             self.pitr.due(),
             self.moved.due(),
         ];
@@ -237,7 +243,12 @@ impl ControlPlane {
                 let address = key.address();
                 // The map system takes no registration of an identity that it has not heard of.
                 self.add_identity(key).await;
-                self.control.handle(clock::now(), Input::AddEid(cgeid_prefix(address)));
+                let prefix = cgeid_prefix(address);
+                self.control.handle(clock::now(), Input::AddEid(prefix));
+                if !self.control.database().prefixes().contains(&prefix) {
+                    let most = limits::EID_PREFIXES;
+                    tracing::warn!(%address, "nobody is told of this identity: the node has {most} EID-prefixes, the most that it can have");
+                }
                 self.drain();
                 self.plan.site.push(netlink::host(address));
                 self.netlink.add_cgeid(address).await
@@ -460,14 +471,21 @@ impl ControlPlane {
         }
     }
 
-    pub(super) fn drain(&mut self) {
-        self.settle(false);
-        if let Err(error) = self.map_version.keep(self.control.database()) {
+    /// Puts on disk what peers are told of our mappings, if it is not there.
+    fn keep(&mut self, is_last: bool) {
+        let (now, database) = (clock::now(), self.control.database());
+        if let Err(error) = self.map_version.keep(now, database, is_last) {
             tracing::error!(%error, "the map-version is not on disk: a restart would go on with an older one");
         }
-        if let Err(error) = self.kept_locators.keep(self.control.database(), self.control.is_pausing_status_bits()) {
+        let is_paused = self.control.is_pausing_status_bits();
+        if let Err(error) = self.kept_locators.keep(now, database, is_paused, is_last) {
             tracing::error!(%error, "the locators are not on disk: a restart would send locator-status-bits too early");
         }
+    }
+
+    pub(super) fn drain(&mut self) {
+        self.settle(false);
+        self.keep(false);
         while let Some(output) = self.control.poll() {
             match output {
                 Output::PersistNonce(bound) => self.persist(bound),

@@ -18,8 +18,9 @@ use wire::address::EidPrefix;
 use super::Failure;
 use super::listing::{self, Portion};
 use super::look::LONGEST_LOOK;
+use super::state::make_private_directory;
 use super::trace::TraceRequest;
-use crate::config::Table;
+use crate::config::{Config, Table};
 
 /// Longest request line, octets.
 const LONGEST_REQUEST: u64 = 1024;
@@ -87,48 +88,113 @@ pub struct Question {
     pub answer: oneshot::Sender<Value>,
 }
 
+/// The socket's file, removed when this is dropped.
+#[derive(Debug)]
+struct Place {
+    path: PathBuf,
+}
+
+/// A socket at which nobody is answered yet: who asks waits.
+#[derive(Debug)]
+pub struct Bound {
+    listener: UnixListener,
+    place: Place,
+}
+
 /// The socket, removed when this is dropped.
 #[derive(Debug)]
 pub struct ControlSocket {
-    path: PathBuf,
     task: tokio::task::JoinHandle<()>,
+    _place: Place,
 }
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
         if let Err(error) = std::fs::remove_file(&self.path) {
             tracing::debug!(path = %self.path.display(), %error, "control socket not removed");
         }
     }
 }
 
-impl ControlSocket {
-    /// Listens at `path`, for the owner only; what a killed run left there is replaced.
+/// Whether a node of this configuration could have its socket there, as far as that can be told without making it. One at which a node
+/// listens already is fine. Makes and writes nothing.
+///
+/// # Errors
+/// Names the flag that the path comes from, and what is wrong with it.
+pub fn check(config: &Config) -> Result<(), Failure> {
+    let path = &config.control;
+    let look = || {
+        // Longer than a socket's address has room for, for instance.
+        std::os::unix::net::SocketAddr::from_pathname(path)?;
+        is_stale(path)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        match folder {
+            // That is made.
+            Some(folder) if folder == config.state_dir && !folder.exists() => io::Result::Ok(()),
+            Some(folder) if !std::fs::metadata(folder)?.is_dir() => Err(io::ErrorKind::NotADirectory.into()),
+            _ => Ok(()),
+        }
+    };
+    match look() {
+        // Who asks may see less than who runs the node.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        looked => looked.map_err(|error| refused(config.control_flag(), path, &error)),
+    }
+}
+
+fn refused(flag: &str, path: &Path, error: &io::Error) -> Failure {
+    Failure::Machine(format!("--{flag}: {}: {error}", path.display()))
+}
+
+impl Bound {
+    /// Takes the place that the configuration names, for the owner only; what a killed run left there is replaced. If that is in the state
+    /// directory, it is made.
     ///
     /// # Errors
     /// If another node listens there, or the socket cannot be made.
-    pub fn listen(path: &Path, questions: mpsc::Sender<Question>) -> Result<Self, Failure> {
+    pub fn of(config: &Config) -> Result<Self, Failure> {
+        check(config)?;
+        if config.control.parent() == Some(&config.state_dir) {
+            make_private_directory(&config.state_dir)?;
+        }
+        Self::at(&config.control, config.control_flag())
+    }
+
+    fn at(path: &Path, flag: &str) -> Result<Self, Failure> {
         if BlockingStream::connect(path).is_ok() {
             return Err(Failure::Machine(format!("{}: another lisp-xtr listens there", path.display())));
         }
         let listen = || {
-            remove_stale(path)?;
+            if is_stale(path)? {
+                std::fs::remove_file(path)?;
+            }
             let listener = UnixListener::bind(path)?;
+            let place = Place { path: path.to_owned() };
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-            io::Result::Ok(listener)
+            io::Result::Ok(Self { listener, place })
         };
-        let listener = listen().map_err(|error| Failure::Machine(format!("--control {}: {error}", path.display())))?;
-        Ok(Self { path: path.to_owned(), task: tokio::spawn(serve(listener, questions)) })
+        listen().map_err(|error| refused(flag, path, &error))
+    }
+
+    /// Answers who asks, from now on.
+    pub fn serve(self, questions: mpsc::Sender<Question>) -> ControlSocket {
+        ControlSocket { task: tokio::spawn(serve(self.listener, questions)), _place: self.place }
     }
 }
 
-/// Removes a socket that nobody listens at, and nothing else: the path is the operator's, who may have mistyped it.
-fn remove_stale(path: &Path) -> io::Result<()> {
+/// Whether there is a socket, which may be replaced if nobody listens at it, and nothing else: the path is the operator's, who may have
+/// mistyped it.
+fn is_stale(path: &Path) -> io::Result<bool> {
     match std::fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path),
+        Ok(found) if found.file_type().is_socket() => Ok(true),
         Ok(_) => Err(io::Error::other("exists, and is no socket")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -295,7 +361,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("control.sock");
         let (sender, mut receiver) = mpsc::channel::<Question>(1);
-        let socket = ControlSocket::listen(&path, sender).unwrap();
+        let socket = Bound::at(&path, "control").unwrap().serve(sender);
         tokio::spawn(async move {
             while let Some(question) = receiver.recv().await {
                 let Ask::Show(table) = question.ask else { panic!("{:?}", question.ask) };
@@ -319,7 +385,7 @@ mod tests {
             stream.read_to_string(&mut answer).await.unwrap();
             assert!(answer.contains("\"error\""), "{nonsense:?}: {answer:?}");
         }
-        assert!(matches!(ControlSocket::listen(&path, mpsc::channel(1).0), Err(Failure::Machine(_))));
+        assert!(matches!(Bound::at(&path, "control"), Err(Failure::Machine(_))));
         drop(socket);
         assert!(!path.exists());
     }
@@ -329,7 +395,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("control.sock");
         let (sender, mut receiver) = mpsc::channel::<Question>(1);
-        let _socket = ControlSocket::listen(&path, sender).unwrap();
+        let _socket = Bound::at(&path, "control").unwrap().serve(sender);
         tokio::spawn(async move {
             while let Some(question) = receiver.recv().await {
                 node(question);
@@ -452,13 +518,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let stale = directory.path().join("stale.sock");
         drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
-        let socket = ControlSocket::listen(&stale, mpsc::channel(1).0).unwrap();
+        let socket = Bound::at(&stale, "control").unwrap();
         let mode = std::fs::metadata(&stale).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         drop(socket);
         let precious = directory.path().join("precious");
         std::fs::write(&precious, "kept").unwrap();
-        let error = ControlSocket::listen(&precious, mpsc::channel(1).0).unwrap_err();
+        let error = Bound::at(&precious, "control").unwrap_err();
         assert!(error.to_string().contains("--control"), "{error}");
         assert_eq!(std::fs::read(&precious).unwrap(), b"kept");
     }

@@ -2,7 +2,7 @@
 //! The map system and DHT node in this process. The xTR speaks to it through a pipe that carries the same bytes as a
 //! socket would, under a key that exists in memory only.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::SystemTime;
 
 use cgeid::{Cn, Network, OperationalKey};
@@ -39,6 +39,22 @@ pub struct Identities<'a> {
     pub keys: Vec<OperationalKey>,
     /// Looks for the keys of later months.
     pub watch: &'a KeyWatch,
+}
+
+/// Whether the DHT node in this process can have its port at these addresses: binds them, and closes them again.
+///
+/// # Errors
+/// Names the port, if another program has it.
+pub fn probe(config: &Config, rlocs: &[IpAddr]) -> Result<(), Failure> {
+    let config::Mapping::Embedded(embedded) = &config.mapping else { return Ok(()) };
+    for rloc in rlocs {
+        let address = SocketAddr::new(*rloc, embedded.dht_port);
+        UdpSocket::bind(address).map_err(|error| {
+            let port = embedded.dht_port;
+            Failure::Machine(format!("--dht-port {port}: UDP {address}: {error}"))
+        })?;
+    }
+    Ok(())
 }
 
 /// The map system, running.

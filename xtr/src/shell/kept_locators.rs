@@ -5,11 +5,12 @@
 use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
-use super::map_version::write;
+use super::map_version::{RETRY, write};
 use crate::database::Database;
 
 /// The file's name in the state directory.
@@ -30,8 +31,10 @@ struct Kept {
 pub struct KeptLocators {
     /// None = no bits are sent.
     path: Option<PathBuf>,
-    /// What this run begins with, and then what it has written; none = there was no earlier run.
+    /// What is on disk: what this run begins with, and then what it has written; none = there was no earlier run.
     kept: Option<Kept>,
+    /// Nothing is written before that.
+    rests_until: Option<Instant>,
 }
 
 impl KeptLocators {
@@ -47,7 +50,7 @@ impl KeptLocators {
                 Some(Kept::default())
             }
         });
-        Self { path, kept }
+        Self { path, kept, rests_until: None }
     }
 
     /// Whether peers may count other locators than these.
@@ -55,20 +58,32 @@ impl KeptLocators {
         self.kept.as_ref().is_some_and(|kept| kept.locators != locators(database))
     }
 
-    /// Puts on disk that the bits are of these locators, or that none are sent (`is_paused`): before anybody is told.
+    /// When [`Self::keep`] tries again what has failed.
+    pub fn due(&self) -> Option<Instant> {
+        self.rests_until
+    }
+
+    /// Puts on disk that the bits are of these locators, or that none are sent (`is_paused`): before anybody is told. After a failure it rests,
+    /// unless it `is_last`.
     ///
     /// # Errors
-    /// If the file cannot be written.
-    pub fn keep(&mut self, database: &Database, is_paused: bool) -> Result<(), Failure> {
+    /// If the file cannot be written; it is tried again then.
+    pub fn keep(&mut self, now: Instant, database: &Database, is_paused: bool, is_last: bool) -> Result<(), Failure> {
         let Some(path) = &self.path else { return Ok(()) };
         let kept = Kept { locators: if is_paused { Vec::new() } else { locators(database) } };
         if self.kept.as_ref() == Some(&kept) {
+            self.rests_until = None;
             return Ok(());
         }
-        let result = write(path, &kept);
-        // Without a disk it is not tried again with each message.
-        self.kept = Some(kept);
-        result.map_err(|error| Failure::Machine(format!("{}: {error}", path.display())))
+        if !is_last && self.due().is_some_and(|due| due > now) {
+            return Ok(());
+        }
+        if let Err(error) = write(path, &kept) {
+            self.rests_until = Some(now + RETRY);
+            return Err(Failure::Machine(format!("{}: {error}", path.display())));
+        }
+        (self.kept, self.rests_until) = (Some(kept), None);
+        Ok(())
     }
 }
 
@@ -98,9 +113,9 @@ mod tests {
     fn run(directory: &Path, rlocs: &[&str], is_long: bool) -> bool {
         let (mut kept, database) = (KeptLocators::open(directory, true), database(rlocs));
         let is_paused = kept.differ_from(&database);
-        kept.keep(&database, is_paused).unwrap();
+        kept.keep(Instant::now(), &database, is_paused, false).unwrap();
         if is_long {
-            kept.keep(&database, false).unwrap();
+            kept.keep(Instant::now(), &database, false, false).unwrap();
         }
         is_paused
     }
@@ -119,6 +134,21 @@ mod tests {
     }
 
     #[test]
+    fn locators_that_could_not_be_written_are_written_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        let (now, own) = (Instant::now(), database(&["192.0.2.1"]));
+        let mut kept = KeptLocators::open(&state, true);
+        kept.keep(now, &own, false, false).unwrap_err();
+        std::fs::create_dir(&state).unwrap();
+        kept.keep(now, &own, false, false).unwrap();
+        assert!(!state.join(NAME).exists(), "not with each message");
+        assert_eq!(kept.due(), Some(now + RETRY));
+        kept.keep(now + RETRY, &own, false, false).unwrap();
+        assert_eq!((read(&state.join(NAME)).unwrap().locators, kept.due()), (locators(&own), None));
+    }
+
+    #[test]
     fn what_cannot_be_read_may_have_been_anything() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(NAME);
@@ -133,7 +163,7 @@ mod tests {
     fn without_status_bits_nothing_is_kept() {
         let directory = tempfile::tempdir().unwrap();
         let mut kept = KeptLocators::open(directory.path(), false);
-        kept.keep(&database(&["192.0.2.1"]), false).unwrap();
+        kept.keep(Instant::now(), &database(&["192.0.2.1"]), false, false).unwrap();
         assert!(!kept.differ_from(&database(&["192.0.2.2"])) && !directory.path().join(NAME).exists());
     }
 }

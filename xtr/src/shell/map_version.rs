@@ -4,6 +4,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use wire::record::MapVersion;
@@ -17,6 +18,8 @@ use crate::database::Database;
 const NAME: &str = "map-version.json";
 /// Octets that are read of it: far more than 32 locators take, all of them unreachable.
 const LARGEST: u64 = 16 * 1024;
+/// After a write that failed, here and in the other files of the state directory: each try says so in the log.
+pub(super) const RETRY: Duration = Duration::from_secs(10);
 
 /// What is in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,8 +44,10 @@ pub struct KeptVersion {
     configured: MapVersion,
     /// The version without an earlier one.
     first: MapVersion,
-    /// What this run goes on with, and then what it has written.
+    /// What is on disk: what this run goes on with, and then what it has written.
     kept: Option<Kept>,
+    /// Nothing is written before that.
+    rests_until: Option<Instant>,
 }
 
 impl KeptVersion {
@@ -60,7 +65,7 @@ impl KeptVersion {
         };
         let is_drawn = first == FirstVersion::Random && kept.is_none();
         let first = if is_drawn { drawn()? } else { configured };
-        Ok(Self { path, configured, first, kept })
+        Ok(Self { path, configured, first, kept, rests_until: None })
     }
 
     /// The database with the version that its mappings have. What can be reached is part of a version unless status bits tell that.
@@ -76,22 +81,33 @@ impl KeptVersion {
         database.with_map_version(version)
     }
 
-    /// Puts the version of this database on disk, if it is not there: before anybody is told.
+    /// When [`Self::keep`] tries again what has failed.
+    pub fn due(&self) -> Option<Instant> {
+        self.rests_until
+    }
+
+    /// Puts the version of this database on disk, if it is not there: before anybody is told. After a failure it rests, unless it `is_last`.
     ///
     /// # Errors
-    /// If the file cannot be written.
-    pub fn keep(&mut self, database: &Database) -> Result<(), Failure> {
+    /// If the file cannot be written; it is tried again then.
+    pub fn keep(&mut self, now: Instant, database: &Database, is_last: bool) -> Result<(), Failure> {
         let (version, configured) = (database.map_version(), self.configured.0);
         let is_it = |kept: &Kept| (kept.configured, kept.version) == (configured, version.0);
         if version == MapVersion(0) || self.kept.as_ref().is_some_and(is_it) {
+            self.rests_until = None;
+            return Ok(());
+        }
+        if !is_last && self.due().is_some_and(|due| due > now) {
             return Ok(());
         }
         let (locators, unreachable) = (locators(database), unreachable(database));
         let kept = Kept { configured, version: version.0, locators, unreachable };
-        let result = write(&self.path, &kept);
-        // Without a disk it is not tried again with each message.
-        self.kept = Some(kept);
-        result.map_err(|error| Failure::Machine(format!("{}: {error}", self.path.display())))
+        if let Err(error) = write(&self.path, &kept) {
+            self.rests_until = Some(now + RETRY);
+            return Err(Failure::Machine(format!("{}: {error}", self.path.display())));
+        }
+        (self.kept, self.rests_until) = (Some(kept), None);
+        Ok(())
     }
 }
 
@@ -178,15 +194,35 @@ mod tests {
     fn run_from(directory: &Path, first: FirstVersion, rlocs: &[&str], changes: usize) -> (u16, u16) {
         let mut kept = KeptVersion::open(directory, first).unwrap();
         let mut now = kept.version(database(rlocs), false);
-        kept.keep(&now).unwrap();
+        kept.keep(Instant::now(), &now, false).unwrap();
         let first = now.map_version().0;
         for change in 0..changes {
             let unreachable = if change % 2 == 0 { vec!["192.0.2.1".parse().unwrap()] } else { vec![] };
             let next = now.clone().with_unreachable(unreachable);
             now = next.succeeding(&now, false);
-            kept.keep(&now).unwrap();
+            kept.keep(Instant::now(), &now, false).unwrap();
         }
         (first, now.map_version().0)
+    }
+
+    #[test]
+    fn a_version_that_could_not_be_written_is_written_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        let now = Instant::now();
+        for is_last in [false, true] {
+            let mut kept = KeptVersion::open(&state, number(69)).unwrap();
+            let own = kept.version(database(&["192.0.2.1"]), false);
+            let error = kept.keep(now, &own, false).unwrap_err().to_string();
+            assert!(error.contains(NAME), "there is no such directory: {error}");
+            std::fs::create_dir(&state).unwrap();
+            kept.keep(now, &own, false).unwrap();
+            assert!(!state.join(NAME).exists(), "not with each message");
+            assert_eq!(kept.due(), Some(now + RETRY));
+            kept.keep(if is_last { now } else { now + RETRY }, &own, is_last).unwrap();
+            assert_eq!((read(&state.join(NAME)).unwrap().unwrap().version, kept.due()), (69, None));
+            std::fs::remove_dir_all(&state).unwrap();
+        }
     }
 
     #[test]
@@ -198,7 +234,7 @@ mod tests {
             let database = Database::new(vec![], vec![OwnLocator { mpriority, mweight, ..own }], Ttl::DEFAULT);
             let mut kept = KeptVersion::open(directory.path(), number(69)).unwrap();
             let now = kept.version(database, false);
-            kept.keep(&now).unwrap();
+            kept.keep(Instant::now(), &now, false).unwrap();
             assert_eq!(now.map_version().0, version);
             kept_locators.extend(locators(&now));
         }

@@ -149,6 +149,8 @@ async fn start(
     let underlay = Underlay::of(config).await?;
     // Behind what names another node: one that was started twice wants the same port too.
     let metrics = metrics::listen(config).await?;
+    embedded::probe(config, &underlay.locators.reachable())?;
+    let control_socket = control_socket::Bound::of(config)?;
     let kept = Kept::open(config)?;
     let own = Own::of(config, given)?;
     let Locators { all: rlocs, unreachable, mtus: _ } = underlay.locators.clone();
@@ -158,9 +160,10 @@ async fn start(
     packets.lend_control_port(&underlay.sockets);
     privileges.while_it_runs()?;
     let map_system = start_map_system(config, own.keys, &own.watch, &database)?;
+    let key_watch = own.watch.waker();
     changes.renew(own.watch);
     let (sender, questions) = mpsc::channel::<Question>(QUESTIONS);
-    let windows = Windows::open(metrics, config, map_system.as_ref(), sender)?;
+    let windows = Windows::open(metrics, control_socket, config, map_system.as_ref(), sender)?;
     announce(config, &database, map_system.as_ref());
     let has_changed = kept.locators.differ_from(&database);
     let control = control(config, &kept.state, database, &own.site, map_system.as_ref())?.having_heard(kept.heard);
@@ -182,6 +185,7 @@ async fn start(
         questions,
         cgeid_network: cgeid_network(config),
         changes,
+        key_watch,
         netlink: underlay.netlink,
         plan: plan(config, &own.site, &own.cgeids),
         watch: underlay.watch,
@@ -306,14 +310,14 @@ struct Windows {
 impl Windows {
     fn open(
         metrics: Option<TcpListener>,
+        control_socket: control_socket::Bound,
         config: &Config,
         map_system: Option<&Embedded>,
         questions: mpsc::Sender<Question>,
     ) -> Result<Self, Failure> {
         let metrics = metrics::serve(metrics, config, map_system, questions.clone())?;
         let life = life::Life::show(questions.clone());
-        let control_socket = ControlSocket::listen(&config.control, questions)?;
-        Ok(Self { life, control_socket, metrics })
+        Ok(Self { life, control_socket: control_socket.serve(questions), metrics })
     }
 }
 

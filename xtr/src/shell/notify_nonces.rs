@@ -13,7 +13,7 @@ use wire::address::{EidPrefix, InstanceId};
 use wire::control::Nonce;
 
 use super::Failure;
-use super::map_version::write;
+use super::map_version::{RETRY, write};
 use crate::subscribe::Told;
 use crate::transport::MapSystem;
 
@@ -21,8 +21,6 @@ use crate::transport::MapSystem;
 const LARGEST: u64 = 512 * 1024;
 /// Between two writes.
 const PAUSE: Duration = Duration::from_secs(1);
-/// After one that failed: each try says so in the log.
-const RETRY: Duration = Duration::from_secs(10);
 /// The map system in this process, beside the addresses of others.
 const PIPE: &str = "pipe";
 

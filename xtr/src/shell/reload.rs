@@ -112,6 +112,10 @@ impl ControlPlane {
         if self.is_leaving {
             return tell(answer, refused("this node is going away"));
         }
+        // By itself it hears of SIGHUP alone.
+        if answer.is_some() {
+            self.key_watch.notify_one();
+        }
         if self.reloading.is_some() {
             return tell(answer, refused("another reload is under way: ask again when it has ended"));
         }
@@ -152,8 +156,11 @@ impl ControlPlane {
         let before = &self.settings.prefixes;
         let added: Vec<_> = newer.eid_prefixes.iter().filter(|prefix| !before.contains(prefix)).copied().collect();
         let removed: Vec<_> = before.iter().filter(|prefix| !newer.eid_prefixes.contains(prefix)).copied().collect();
-        if self.control.database().prefixes().len() + added.len() > limits::EID_PREFIXES {
-            return Err(Failure::key("eid-prefix", format!("there is room for {}", limits::EID_PREFIXES)));
+        let all = self.control.database().prefixes().len() + added.len();
+        if !added.is_empty() && all > limits::EID_PREFIXES {
+            let room = limits::EID_PREFIXES;
+            let advice = "what is new is added before the old is removed: reload first without what is to be removed";
+            return Err(Failure::key("eid-prefix", format!("{all} of them; {room} at most; {advice}")));
         }
         if let Err(failure) = self.lead(&newer.tun, &added).await {
             self.lead_no_longer(&added).await;

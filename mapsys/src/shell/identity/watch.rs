@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Looks for later operational keys at the start, each hour, and on SIGHUP.
+//! Looks for later operational keys at the start, each hour, on SIGHUP, and when it is told to.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use cgeid::OperationalKey;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
@@ -22,6 +23,7 @@ const FOUND: usize = 1;
 pub struct KeyWatch {
     found: mpsc::Receiver<OperationalKey>,
     states: watch::Receiver<Vec<KeyState>>,
+    wake: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -40,12 +42,19 @@ impl KeyWatch {
         let hangup = signal(SignalKind::hangup()).context("signals")?;
         let (sender, found) = mpsc::channel(FOUND);
         let (said, states) = watch::channel(files.states());
-        Ok(Self { found, states, task: tokio::spawn(run(files, hangup, sender, said)) })
+        let wake = Arc::new(Notify::new());
+        let task = tokio::spawn(run(files, (hangup, Arc::clone(&wake)), sender, said));
+        Ok(Self { found, states, wake, task })
     }
 
     /// The next key that takes the place of the one in use; `None` when the watcher has ended.
     pub async fn found(&mut self) -> Option<OperationalKey> {
         self.found.recv().await
+    }
+
+    /// Has it look at once, as SIGHUP does.
+    pub fn waker(&self) -> Arc<Notify> {
+        Arc::clone(&self.wake)
     }
 
     /// What is known of the keys, now and later.
@@ -56,7 +65,7 @@ impl KeyWatch {
 
 async fn run(
     mut files: KeyFiles,
-    mut hangup: Signal,
+    (mut hangup, wake): (Signal, Arc<Notify>),
     found: mpsc::Sender<OperationalKey>,
     said: watch::Sender<Vec<KeyState>>,
 ) {
@@ -66,6 +75,7 @@ async fn run(
         tokio::select! {
             _ = timer.tick() => {}
             _ = hangup.recv() => tracing::info!("looking for later operational keys"),
+            () = wake.notified() => tracing::info!("looking for later operational keys"),
         }
         // Opening a file takes a third of a second of computing.
         let look = tokio::task::spawn_blocking(move || {
