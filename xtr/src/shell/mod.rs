@@ -150,8 +150,10 @@ async fn start(
     // Behind what names another node: one that was started twice wants the same port too.
     let metrics = metrics::listen(config).await?;
     embedded::probe(config, &underlay.locators.reachable())?;
-    let control_socket = control_socket::Bound::of(config)?;
+    control_socket::check(config)?;
     let kept = Kept::open(config)?;
+    // Behind the lock on the state directory: of two that start at once neither takes the socket of the other away.
+    let control_socket = control_socket::Bound::of(config)?;
     let own = Own::of(config, given)?;
     let Locators { all: rlocs, unreachable, mtus: _ } = underlay.locators.clone();
     let database = Database::new(own.site.clone(), rlocs, Ttl::DEFAULT).with_unreachable(unreachable);
