@@ -243,10 +243,6 @@ pub const READ_ON: Duration = Duration::from_secs(10);
 pub const READ_KEYS: usize = 512;
 /// Cached answers; about 500 B each.
 pub const CACHED_ANSWERS: usize = 65_536;
-/// Signed bundles (index pages) kept for later lookups; at most 12 kB each.
-pub const CACHED_PAGES: usize = 256;
-/// An index page is used again without asking for this time.
-pub const PAGE_FRESH: Duration = Duration::from_secs(15 * 60);
 /// A used answer is looked up again after this share of its life, in percent.
 pub const REFRESH_AHEAD_PERCENT: u32 = 80;
 /// An expired answer is served this much longer while the DHT does not answer.

@@ -158,8 +158,7 @@ impl Natted {
             self.undecided_until = Some(now + limits::DETECTION);
         }
         for peer in &mut self.peers {
-            peer.due = now;
-            peer.forget_suspicion();
+            peer.begins_anew(now);
             peer.outstanding.retain(|(_, local)| self.rlocs.contains(local));
             let preferred = same_family(&self.rlocs, peer.address);
             let is_gone = !uplinks(&self.rlocs, peer.address).any(|local| Some(local) == peer.local);
@@ -356,7 +355,9 @@ impl Natted {
         }
         self.judge(now);
         if role != Role::Rtr || self.standing == Standing::Direct {
-            self.peers.iter_mut().filter(|peer| is_from(peer)).for_each(|peer| peer.due = now + limits::LOOK_AGAIN);
+            // An RTR may be at the same address.
+            let asked = self.peers.iter_mut().filter(|peer| is_from(peer) && peer.role == role);
+            asked.for_each(|peer| peer.due = now + limits::LOOK_AGAIN);
         }
         Ok(())
     }

@@ -405,13 +405,13 @@ impl Listener {
 async fn listen(mut listener: Listener, news: Arc<Notify>, (lost, has_lost): (Lost, Arc<AtomicBool>)) {
     loop {
         while let Some((message, _)) = listener.messages.next().await {
-            let is_lost = matches!(&message.payload, NetlinkPayload::InnerMessage(message) if lost.is_told_by(message));
+            let is_lost = tells_of_loss(&message.payload, &lost);
             has_lost.fetch_or(is_lost, Ordering::Relaxed);
             if is_lost || matters(&message.payload) {
                 news.notify_one();
             }
         }
-        // The kernel had more to say than the socket holds: what was said is lost, and may have mattered.
+        // The connection has ended: what was said meanwhile is lost, and may have mattered.
         has_lost.store(true, Ordering::Relaxed);
         tokio::time::sleep(PAUSE).await;
         match Listener::open() {
@@ -419,6 +419,15 @@ async fn listen(mut listener: Listener, news: Arc<Notify>, (lost, has_lost): (Lo
             Err(error) => tracing::warn!(%error, "netlink: changes of addresses are not heard of"),
         }
         news.notify_one();
+    }
+}
+
+/// Whether rules, routes or addresses of this node may be gone. Where the kernel had more to say than the socket holds, nobody knows.
+fn tells_of_loss(payload: &NetlinkPayload<RouteNetlinkMessage>, lost: &Lost) -> bool {
+    match payload {
+        NetlinkPayload::InnerMessage(message) => lost.is_told_by(message),
+        NetlinkPayload::Overrun(_) => true,
+        _ => false,
     }
 }
 

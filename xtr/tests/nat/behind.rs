@@ -481,3 +481,15 @@ fn a_map_server_names_rtrs_under_the_key_of_the_site() {
     assert!(done.updates.contains(&Update::Rtrs(vec![ip(RTR)])), "{done:?}");
     assert!(asked(&done, at(RTR, 4342)).is_some() && registers(&done).is_empty());
 }
+
+/// A Map-Server that is an RTR too has both at one address.
+#[test]
+fn a_map_server_that_names_itself_as_an_rtr_is_asked_as_one_at_once() {
+    let mut node = Node::natted(Mode::Auto, &[]);
+    let begun = node.done();
+    let request = Info::decode(&begun.sent[0].1).unwrap();
+    let reply = ControlMessage::from(request.answer(at(NAT, 40_000), at(SERVER, 4342), &[ip(SERVER)]));
+    let sealed = auth::seal(&reply, &key("of the site"), TagForm::Truncated).unwrap();
+    let done = node.come(at(XTR, 4342), at(SERVER, 4342), &sealed);
+    assert!(asked(&done, at(SERVER, 4342)).is_some(), "{done:?}");
+}

@@ -29,6 +29,8 @@ pub(super) struct Peer {
     pub(super) due: Instant,
     /// Info-Requests since the last answer.
     pub(super) unanswered: u32,
+    /// The same, of those since our locators have changed: how long the next answer is waited for.
+    tries: u32,
     /// How it sees us.
     pub(super) seen: Option<SocketAddr>,
     /// Whether that was none of our locators, or another port, when it said so. Who has not yet said how he sees a new locator of ours says
@@ -51,6 +53,7 @@ impl Peer {
             outstanding: VecDeque::new(),
             due: now,
             unanswered: 0,
+            tries: 0,
             seen: None,
             is_translated: false,
             is_suspected: false,
@@ -88,14 +91,19 @@ impl Peer {
         is_over
     }
 
-    /// Our locators are others: what was not heard from the former ones says nothing of these.
-    pub(super) fn forget_suspicion(&mut self) {
+    /// Our locators are others: it is asked at once, and soon again. What was not heard from the former ones says nothing of these.
+    pub(super) fn begins_anew(&mut self, now: Instant) {
+        (self.due, self.tries) = (now, 0);
+        self.forget_suspicion();
+    }
+
+    fn forget_suspicion(&mut self) {
         (self.is_suspected, self.is_silent) = (false, false);
     }
 
     pub(super) fn asked(&mut self, now: Instant, requests: &[(Nonce, IpAddr)]) {
-        let before = self.unanswered;
-        self.unanswered = before.saturating_add(1);
+        let before = self.tries;
+        (self.unanswered, self.tries) = (self.unanswered.saturating_add(1), before.saturating_add(1));
         self.due = now + if self.is_suspected { wait_suspected(self.unanswered) } else { wait(before) };
         self.outstanding.extend(requests);
         let extra = self.outstanding.len().saturating_sub(limits::OUTSTANDING * requests.len().max(1));
@@ -129,7 +137,7 @@ impl Peer {
             self.paused = Some(now + limits::SUSPICION_PAUSE);
         }
         self.forget_suspicion();
-        (self.local, self.unanswered, self.due) = (Some(link), 0, now + keepalive);
+        (self.local, self.unanswered, self.tries, self.due) = (Some(link), 0, 0, now + keepalive);
         std::mem::replace(&mut self.seen, seen)
     }
 
@@ -147,4 +155,20 @@ fn wait(unanswered: u32) -> Duration {
 /// For the answer of one that is suspected, to the last of so many.
 fn wait_suspected(unanswered: u32) -> Duration {
     if unanswered < limits::MISSED { limits::SUSPICION_GAP } else { limits::SUSPICION_LAST_WAIT }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_not_heard_from_the_former_locators_is_asked_soon_again_from_the_next() {
+        let now = Instant::now();
+        let mut peer = Peer::new(now, IpAddr::from([203, 0, 113, 1]), Role::Rtr);
+        (0..5).for_each(|_| peer.asked(now, &[]));
+        assert!(peer.due > now + limits::DETECTION);
+        peer.begins_anew(now);
+        peer.asked(now, &[]);
+        assert_eq!((peer.due, peer.unanswered), (now + limits::FIRST_RETRY, 6), "it is as silent as before");
+    }
 }

@@ -162,6 +162,14 @@ async fn news_are_heard_while_another_look_is_due_later() {
     assert_eq!(watch.retry, None);
 }
 
+/// A router whose table comes at once says more than the socket holds, and among that may be that a rule of ours is gone.
+#[test]
+fn what_the_kernel_could_not_say_may_have_been_a_loss() {
+    let overrun = NetlinkPayload::Overrun(vec![]);
+    let lost = Lost { tun: "lisp0".into() };
+    assert!(matters(&overrun) && tells_of_loss(&overrun, &lost));
+}
+
 #[test]
 fn an_address_that_serves_is_kept_while_others_come_and_go_with_the_day() {
     let before = machine(&BOTH[..1]).locators(&Wanted::default(), &Locators::default());
