@@ -407,21 +407,20 @@ impl Solicitor {
         let Some(itr) = self.itrs.get_mut(&rloc) else { return };
         itr.due = None;
         let ways = ways(rloc);
-        let is_recent = now.saturating_duration_since(itr.heard) < limits::RECENT;
-        if ways.is_empty() && is_recent && itr.has_more(&self.news) {
-            // Without a locator of its family it cannot be told, and does not count as told.
-            let due = itr.due_at(now + limits::SMR_INTERVAL);
-            itr.due = Some(due);
-            self.schedule.insert((due, rloc));
-            return self.tally.count(Refusal::NoLocatorOfFamily);
+        // Without a locator of its family it cannot be told, and does not count as told, as long as it is not forgotten.
+        let waits = ways.is_empty() && now.saturating_duration_since(itr.heard) < limits::RECENT;
+        let next = if waits { None } else { itr.next(&self.news) };
+        if next.is_some() {
+            itr.told = Some(now);
+        } else if !waits {
+            return;
         }
-        let Some((prefix, before)) = itr.next(&self.news) else { return };
-        itr.told = Some(now);
         if itr.has_more(&self.news) {
             let due = itr.due_at(now + limits::SMR_INTERVAL);
             itr.due = Some(due);
             self.schedule.insert((due, rloc));
         }
+        let Some((prefix, before)) = next else { return self.tally.count(Refusal::NoLocatorOfFamily) };
         let local = before.checked_rem(ways.len()).and_then(|turn| ways.get(turn)).copied();
         match self.message(rloc, prefix, local) {
             Ok(outgoing) => {
