@@ -223,14 +223,6 @@ impl Mirror {
         looked_at.filter(|narrowed| self.get(now, narrowed).is_some()).take(limits::NARROWED).copied().collect()
     }
 
-    /// The mappings with locators inside these prefixes, or of exactly them, as [`Self::narrowed_inside`] finds those it is about.
-    pub(super) fn positive_inside(&self, now: Instant, prefixes: &[EidPrefix]) -> BTreeSet<EidPrefix> {
-        let looked_at = prefixes.iter().flat_map(|prefix| self.inside(prefix)).take(limits::NARROWED * 8);
-        let is_positive = |installed: &Installed| !installed.locators.is_empty() && installed.expires > now;
-        let positive = looked_at.filter(|(_, installed)| is_positive(installed));
-        positive.take(limits::NARROWED).map(|(prefix, _)| *prefix).collect()
-    }
-
     /// The shortened mappings with locators round `prefix` that lived longer than until `end`: they end then.
     pub(super) fn end_round(&mut self, now: Instant, prefix: &EidPrefix, end: Instant) -> Vec<(EidPrefix, Entry)> {
         let mut round = Vec::new();

@@ -54,7 +54,7 @@ fn an_smr_about_a_prefix_that_has_ours_in_it_is_about_what_was_narrowed_from_it(
             node.reply(&reply_to(&request, &[("10.1.0.0/24", 1440)]));
             assert_eq!(node.upsert().0, prefix(host));
         }
-        // Of what is registered by itself nobody can tell that the Map-Server has not narrowed it: it is asked about too.
+        // What is registered by itself is told of by itself.
         let (_, other) = node.miss("10.1.0.9/32");
         node.reply(&reply_to(&other, &[("10.1.0.9/32", 1440)]));
         node.advance(secs(5));
@@ -75,27 +75,10 @@ fn an_smr_about_a_prefix_that_has_ours_in_it_is_about_what_was_narrowed_from_it(
         let mut all = [first, asked(&mut node)].concat();
         all.sort();
         all.dedup();
-        let by_itself = prefix("10.1.0.9/32");
-        let expected: Vec<_> = [by_itself].into_iter().chain(narrowed.iter().map(|host| prefix(host))).collect();
+        let expected: Vec<_> = narrowed.iter().map(|host| prefix(host)).collect();
         assert_eq!(all, expected, "{pause} s later");
         assert_eq!(node.refused(Refusal::SmrNotCached), 0);
     }
-}
-
-/// A Map-Server with another site inside answers for parts of the whole, which its xTR does not know.
-#[test]
-fn an_smr_about_a_prefix_is_about_what_a_map_server_has_narrowed_too() {
-    let mut node = Node::plain();
-    let (_, missed) = node.miss("10.2.200.5/32");
-    node.reply(&reply_to(&missed, &[("10.2.128.0/17", 1440)]));
-    node.advance(secs(5));
-    let source_eid = "10.2.0.0".parse::<std::net::IpAddr>().unwrap().into();
-    let smr = MapRequest { smr: true, source_eid, ..request("10.2.0.0/16") };
-    node.datagram("198.51.100.9:4342", &smr.into());
-    let requests = node.requests();
-    let asked: Vec<_> = requests.iter().map(|(_, one)| (one.smr_invoked, one.records[0].eid.ip_prefix())).collect();
-    assert_eq!(asked, [(true, Some(prefix("10.2.128.0/17")))]);
-    assert_eq!(node.refused(Refusal::SmrNotCached), 0);
 }
 
 /// Sources that nobody answers for are made up at will, and each is asked about for a minute and a half.

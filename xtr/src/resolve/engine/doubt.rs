@@ -57,7 +57,7 @@ impl Resolver {
         }
         let round = changed.iter().filter_map(|changed| self.mirror.positive_round(now, changed));
         let mut cached: BTreeSet<EidPrefix> = round.collect();
-        cached.extend(self.cached_inside(now, &changed));
+        cached.extend(self.narrowed_inside(now, &changed));
         if cached.is_empty() {
             return Err(Refusal::SmrNotCached);
         }
@@ -71,12 +71,10 @@ impl Resolver {
         Ok(())
     }
 
-    /// The mappings inside what has changed, which may be of a part of it: we have narrowed the answer to that, or the Map-Server has, which has
-    /// others inside. There may be more than one SMR has asked about: those that none has had asked about just now come first, and of these the
-    /// ones that were answered longest ago, so that the second telling is of the next ones.
-    fn cached_inside(&self, now: Instant, changed: &[EidPrefix]) -> Vec<EidPrefix> {
-        let narrowed = self.mirror.narrowed_inside(now, changed);
-        let mut inside: Vec<_> = narrowed.union(&self.mirror.positive_inside(now, changed)).copied().collect();
+    /// The mappings inside what has changed that hold for a part of it only. There may be more than one SMR has asked about: those that none has
+    /// had asked about just now come first, and of these the ones that were answered longest ago, so that the second telling is of the next ones.
+    fn narrowed_inside(&self, now: Instant, changed: &[EidPrefix]) -> Vec<EidPrefix> {
+        let mut inside: Vec<_> = self.mirror.narrowed_inside(now, changed).into_iter().collect();
         inside.sort_by_key(|prefix| {
             let is_asked = self.smrs.window_ends(prefix).is_some_and(|ends| now < ends);
             (is_asked, self.mirror.get(now, prefix).map(|installed| installed.since))
@@ -125,6 +123,9 @@ impl Resolver {
     }
 
     pub(super) fn wait_for_room(&mut self, prefix: EidPrefix) -> Result<(), Refusal> {
+        if self.doubted.contains(&prefix) {
+            return Ok(());
+        }
         if self.doubted.len() >= limits::DOUBTED {
             return Err(Refusal::RequestTableFull);
         }
@@ -147,8 +148,8 @@ impl Resolver {
         let mut is_asked = false;
         while !self.doubted.is_empty() && self.room_for_doubted() > 0 {
             let Some(prefix) = self.doubted.pop_front() else { break };
-            // What is gone meanwhile is asked for when it is needed.
-            if self.mirror.get(now, &prefix).is_some() {
+            // What is gone meanwhile is asked for when it is needed. Of a part of something cached a Map-Server may have told.
+            if self.mirror.round(now, &prefix, |_| true).is_some() {
                 is_asked |= self.want(now, prefix, Cause::Smr).is_ok();
             }
         }
