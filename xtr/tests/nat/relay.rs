@@ -266,6 +266,39 @@ fn long_record() -> wire::record::MappingRecord {
 }
 
 #[test]
+fn a_hole_in_what_is_bound_anew_ends_and_what_a_map_server_refuses_to_say_stays() {
+    let mut node = Node::rtr();
+    let (hole, refused) = (prefix("198.18.1.8/29"), prefix("198.18.1.16/29"));
+    for (eid, hole, action) in
+        [("198.18.1.9/32", hole, Action::NativelyForward), ("198.18.1.17/32", refused, Action::DropPolicyDenied)]
+    {
+        let event = Event::Miss { eid: prefix(eid), source: ip("198.18.2.2") };
+        node.control.handle(node.now, Input::Event(event));
+        let asked = Ecm::decode(&node.done().sent[0].1).unwrap();
+        let ControlMessage::MapRequest(request) = ControlMessage::decode(&asked.message).unwrap() else { panic!() };
+        let negative = wire::record::MappingRecord {
+            action,
+            locators: vec![],
+            ttl: Ttl::DEFAULT,
+            ..record(&hole.net.to_string())
+        };
+        let reply = MapReply { nonce: request.nonce, records: vec![negative], ..MapReply::default() };
+        let done = node.come(at(RTR, 4342), at(SERVER, 4342), &reply.encode().unwrap());
+        assert!(matches!(&done.updates[..], [Update::Upsert { prefix, .. }] if *prefix == hole), "{done:?}");
+    }
+    let done = node.relays(at(NAT, 50_001), 5, vec![record(EID)]);
+    let removed = |done: &Done| {
+        let removed = |update: &Update| match update {
+            Update::Remove { prefix } => Some(*prefix),
+            _ => None,
+        };
+        done.updates.iter().filter_map(removed).collect::<Vec<_>>()
+    };
+    assert_eq!(removed(&done), [hole]);
+    assert_eq!(removed(&node.relays(at(NAT, 50_001), 6, vec![record(EID)])), [], "it is bound already");
+}
+
+#[test]
 fn what_was_registered_through_this_rtr_and_is_no_longer_does_not_go_round() {
     let mut node = Node::rtr();
     let eid = prefix("198.18.1.9/32");
