@@ -14,11 +14,16 @@ use socket2::Socket;
 
 use super::ancillary::drops;
 use super::clock;
+use super::data_socket::TRIES;
+use super::lent_errors::LentErrors;
 use crate::nat::limits;
 
 /// The sockets that are lent, by what they are bound to.
 #[derive(Debug, Clone, Default)]
-pub struct FixedPorts(Arc<Mutex<Shared>>);
+pub struct FixedPorts {
+    shared: Arc<Mutex<Shared>>,
+    errors: Arc<LentErrors>,
+}
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -85,6 +90,11 @@ impl FixedPorts {
         gone + of_port.map(Lent::take_drops).sum::<usize>()
     }
 
+    /// What is said of packets that were sent from the data port.
+    pub(super) fn errors(&self) -> &LentErrors {
+        &self.errors
+    }
+
     /// The socket bound to this.
     pub(super) fn borrow(&self, address: SocketAddr) -> io::Result<Socket> {
         self.all().lent(address).map_or_else(|| Err(ErrorKind::AddrNotAvailable.into()), Socket::try_clone)
@@ -95,7 +105,7 @@ impl FixedPorts {
     pub(super) fn send(&self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
         let mut all = self.all();
         if let Some(socket) = all.lent(from) {
-            return socket.send_to(bytes, &to.into()).map(drop);
+            return send(socket, to, bytes);
         }
         if all.waiting.len() >= limits::HELD {
             all.waiting.pop_front();
@@ -106,7 +116,19 @@ impl FixedPorts {
 
     fn all(&self) -> MutexGuard<'_, Shared> {
         // Nothing that holds the lock leaves half a change.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A socket says an ICMP error of an earlier packet once, in the place of sending the next one.
+fn send(socket: &Socket, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match socket.send_to(bytes, &to.into()) {
+            Err(error) if tries < TRIES && error.kind() != ErrorKind::WouldBlock => {}
+            sent => return sent.map(drop),
+        }
     }
 }
 
@@ -124,7 +146,7 @@ impl Shared {
                 self.waiting.push_back(one);
                 continue;
             };
-            if let Err(error) = socket.send_to(&one.bytes, &one.to.into()) {
+            if let Err(error) = send(socket, one.to, &one.bytes) {
                 tracing::debug!(from = %one.from, to = %one.to, %error, "not sent");
             }
         }
