@@ -7,6 +7,7 @@ use super::answering::request;
 use super::resolving::scan;
 use crate::double::{Node, RESOLVER, RLOC, prefix, reply_to, secs};
 use wire::control::{ControlMessage, MapRequest};
+use wire::record::LocatorRecord;
 use xtr::map_cache::Event;
 use xtr::refusal::Refusal;
 use xtr::transport::MapSystem;
@@ -54,9 +55,11 @@ fn an_smr_about_a_prefix_that_has_ours_in_it_is_about_what_was_narrowed_from_it(
             node.reply(&reply_to(&request, &[("10.1.0.0/24", 1440)]));
             assert_eq!(node.upsert().0, prefix(host));
         }
-        // What is registered by itself is told of by itself.
+        // What another site has registered is told of by that.
         let (_, other) = node.miss("10.1.0.9/32");
-        node.reply(&reply_to(&other, &[("10.1.0.9/32", 1440)]));
+        let mut reply = reply_to(&other, &[("10.1.0.9/32", 1440)]);
+        reply.records[0].locators[0] = LocatorRecord::new("198.51.100.9".parse().unwrap(), 1, 100);
+        node.reply(&reply);
         node.advance(secs(5));
         let asked = |node: &mut Node| {
             let record = wire::control::EidRequest { notify: false, eid: prefix("10.1.0.0/24").into() };
@@ -79,6 +82,49 @@ fn an_smr_about_a_prefix_that_has_ours_in_it_is_about_what_was_narrowed_from_it(
         assert_eq!(all, expected, "{pause} s later");
         assert_eq!(node.refused(Refusal::SmrNotCached), 0);
     }
+}
+
+/// A Map-Server answers with less than the EID-prefix of a site that has another one inside; the site's SMRs name the whole. Who is no locator of
+/// what is cached may be anybody, and whoever names everything in the name of one that is has no more than a few asked about.
+#[test]
+fn an_smr_about_a_whole_is_about_the_parts_of_it_that_lead_to_who_sends_it() {
+    let about = |whole: &str, rloc: &str| {
+        let record = wire::control::EidRequest { notify: false, eid: prefix(whole).into() };
+        let itr_rlocs = vec![rloc.parse::<std::net::IpAddr>().unwrap().into()];
+        let source_eid = "10.77.0.1".parse::<std::net::IpAddr>().unwrap().into();
+        ControlMessage::from(MapRequest {
+            smr: true,
+            source_eid,
+            itr_rlocs,
+            records: vec![record],
+            ..MapRequest::default()
+        })
+    };
+    let mut node = Node::plain();
+    let asked = |node: &mut Node| {
+        let requests = node.requests().into_iter();
+        requests.map(|(_, request)| request.records[0].eid.ip_prefix().unwrap()).collect::<Vec<_>>()
+    };
+    let sites: Vec<String> = (0..100).map(|site| format!("10.77.{site}.128/25")).collect();
+    for site in &sites {
+        let (_, request) = node.miss(&site.replace("128/25", "130/32"));
+        node.reply(&reply_to(&request, &[(site, 1440)]));
+        node.advance(secs(1));
+    }
+    node.updates();
+    node.requests();
+    node.datagram("198.51.100.66:4342", &about("10.77.7.0/24", "198.51.100.66"));
+    assert_eq!((asked(&mut node), node.refused(Refusal::SmrNotCached)), (vec![], 1), "it is none of theirs");
+    for told in 0..2 {
+        node.datagram("198.51.100.1:4342", &about("10.77.7.0/24", "198.51.100.1"));
+        let expected = if told == 0 { vec![prefix("10.77.7.128/25")] } else { vec![] };
+        assert_eq!(asked(&mut node), expected, "once in three seconds");
+    }
+    assert_eq!(node.refused(Refusal::SmrNotCached), 1);
+    node.advance(secs(10));
+    node.requests();
+    node.datagram("198.51.100.1:4342", &about("0.0.0.0/0", "198.51.100.1"));
+    assert_eq!(asked(&mut node).len(), xtr::resolve::limits::SMR_RECORDS);
 }
 
 /// Sources that nobody answers for are made up at will, and each is asked about for a minute and a half.
