@@ -136,6 +136,8 @@ pub struct Resolver {
     nonces: HashMap<Nonce, EidPrefix>,
     mirror: Mirror,
     smrs: RateTable<EidPrefix>,
+    /// Prefixes inside what SMRs name.
+    smrs_inside: RateTable<EidPrefix>,
     /// What was said to have changed again within [`limits::SMR_INTERVAL`], and when that is over.
     said_again: BTreeSet<(Instant, EidPrefix)>,
     /// What is said to have changed, and waits for room.
@@ -164,6 +166,7 @@ impl Resolver {
             nonces: HashMap::new(),
             mirror: Mirror::default(),
             smrs: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_TRACKED),
+            smrs_inside: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_INSIDE),
             said_again: BTreeSet::new(),
             doubted: VecDeque::new(),
             newer: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_TRACKED),

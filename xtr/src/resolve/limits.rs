@@ -59,6 +59,10 @@ pub const NARROWED: usize = 1024;
 /// EID-prefixes whose SMRs are counted at once, each of which may have a question that waits for the end of [`SMR_INTERVAL`].
 pub const SMR_TRACKED: usize = 1024;
 
+/// EID-prefixes inside what SMRs name that are asked about for it within [`SMR_INTERVAL`], and not those round it: so a forged SMR about
+/// everything takes none of the place of [`SMR_TRACKED`].
+pub const SMR_INSIDE: usize = 256;
+
 /// Least time between Map-Requests for one EID-prefix because the answer to a probe disagrees with its mapping: a map system
 /// that merges what several ETRs say disagrees with each of them for ever.
 pub const DISAGREEMENT_INTERVAL: Duration = Duration::from_secs(60);
