@@ -58,7 +58,7 @@ fn an_smr_about_a_prefix_that_has_ours_in_it_is_about_what_was_narrowed_from_it(
         // What another site has registered is told of by that.
         let (_, other) = node.miss("10.1.0.9/32");
         let mut reply = reply_to(&other, &[("10.1.0.9/32", 1440)]);
-        reply.records[0].locators[0] = LocatorRecord::new("198.51.100.9".parse().unwrap(), 1, 100);
+        reply.records[0].locators[0] = LocatorRecord::new("198.51.100.9".parse::<std::net::IpAddr>().unwrap(), 1, 100);
         node.reply(&reply);
         node.advance(secs(5));
         let asked = |node: &mut Node| {
