@@ -223,7 +223,7 @@ impl Mirror {
         looked_at.filter(|narrowed| self.get(now, narrowed).is_some()).take(limits::NARROWED).copied().collect()
     }
 
-    /// The mappings inside `prefix` that have this locator in use.
+    /// The mappings inside `prefix`, as they were answered, that have this locator in use.
     pub(super) fn served_inside(
         &self,
         now: Instant,
@@ -232,7 +232,10 @@ impl Mirror {
     ) -> impl Iterator<Item = EidPrefix> {
         let (first, last) = range_of(prefix).into_inner();
         let of_rloc = self.users.range((rloc, first)..=(rloc, last)).map(|(_, inside)| *inside);
-        of_rloc.filter(move |inside| prefix.covers(inside) && self.get(now, inside).is_some())
+        let is_such = move |inside: &EidPrefix| {
+            prefix.covers(inside) && !self.narrowed.contains(inside) && self.get(now, inside).is_some()
+        };
+        of_rloc.filter(is_such)
     }
 
     /// The shortened mappings with locators round `prefix` that lived longer than until `end`: they end then.

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::two_nodes::{
-    FAR, NEAR, Node, PATIENCE, bind, comparable, eavesdrop, echo, in_two_namespaces, ip, lead_into_tunnel, netlink,
+    FAR, NEAR, Node, PATIENCE, bind, clog_cable, comparable, eavesdrop, echo, in_two_namespaces, ip, lead_into_tunnel, netlink,
     set_cable_mtu,
 };
 use netlink_packet_route::route::RouteType;
@@ -81,15 +81,22 @@ fn too_big(outer: &[u8], mtu: u16) -> Vec<u8> {
 
 #[test]
 fn a_router_on_the_way_teaches_the_path_mtu() {
-    [Tier::Zero, Tier::One].into_iter().for_each(router_teaches);
+    [Tier::Zero, Tier::One].into_iter().for_each(|tier| router_teaches(tier, false));
 }
 
-fn router_teaches(tier: Tier) {
+#[test]
+fn a_router_behind_a_nat_teaches_the_path_mtu_to_an_rtr() {
+    [Tier::Zero, Tier::One].into_iter().for_each(|tier| router_teaches(tier, true));
+}
+
+fn router_teaches(tier: Tier, through_nat: bool) {
     let near = move || {
         for rloc in FAR.rlocs {
             let node = Node::start(NEAR, 1500, tier);
             lead_into_tunnel(NEAR, FAR);
-            FAR.prefixes.iter().for_each(|net| node.map(net, rloc));
+            for net in FAR.prefixes {
+                if through_nat { node.map_through_nat(net, rloc) } else { node.map(net, rloc) }
+            }
             let socket = bind(NEAR.hosts[0], 0);
             socket.send_to(&[7; 1200], (ip(FAR.hosts[0]), 9)).unwrap();
             let started = Instant::now();
@@ -189,12 +196,21 @@ fn forged_report_stops_nothing(tier: Tier) {
 
 #[test]
 fn a_locator_where_nobody_takes_lisp_is_a_hint_to_probe_it() {
+    nobody_takes_lisp(|node, net, rloc| node.map(net, rloc));
+}
+
+#[test]
+fn an_rtr_that_takes_no_lisp_is_a_hint_to_ask_it() {
+    nobody_takes_lisp(|node, net, rloc| node.map_through_nat(net, rloc));
+}
+
+fn nobody_takes_lisp(map: fn(&Node, &str, &str)) {
     // The other kernel says nothing about a UDP datagram without checksum over IPv6, which tier 0 sends.
     for (tier, rloc) in [(Tier::Zero, FAR.rlocs[0]), (Tier::One, FAR.rlocs[0]), (Tier::One, FAR.rlocs[1])] {
         let near = move || {
             let mut node = Node::start(NEAR, 1500, tier);
             lead_into_tunnel(NEAR, FAR);
-            FAR.prefixes.iter().for_each(|net| node.map(net, rloc));
+            FAR.prefixes.iter().for_each(|net| map(&node, net, rloc));
             let socket = bind(NEAR.hosts[0], 0);
             socket.send_to(&[7; 100], (ip(FAR.hosts[0]), 9)).unwrap();
             assert_eq!(node.event(), Event::Silent { rloc: ip(rloc) });
@@ -309,7 +325,6 @@ fn is_for_want_of_room(error: &SendError) -> bool {
 
 fn forged_reports_cost_nothing(tier: Tier) {
     const PACKETS: usize = 100_000;
-    const BETWEEN: Duration = Duration::from_micros(10);
     let near = move || {
         let rloc = FAR.rlocs[0];
         let (mut sockets, mut pool) = match tier {
@@ -348,30 +363,103 @@ fn forged_reports_cost_nothing(tier: Tier) {
     let far = move |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
         // So that nothing but what is forged comes back.
         let _receivers = FAR.rlocs.map(|rloc| bind(rloc, wire::DATA_PORT));
-        let ear = eavesdrop(libc::ETH_P_IP);
-        ready.send(()).unwrap();
-        let outer = loop {
-            let mut octets = [0; 4000];
-            let length = (&ear).read(&mut octets).unwrap();
-            if octets[..length].get(22..24) == Some(&wire::DATA_PORT.to_be_bytes()) {
-                break octets[..28].to_vec();
+        forge_reports(ready, stop);
+    };
+    in_two_namespaces(near, far);
+}
+
+/// Says of the first packet that comes that nobody took it, again and again.
+fn forge_reports(ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>) {
+    const BETWEEN: Duration = Duration::from_micros(10);
+    let ear = eavesdrop(libc::ETH_P_IP);
+    ready.send(()).unwrap();
+    let outer = loop {
+        let mut octets = [0; 4000];
+        let length = (&ear).read(&mut octets).unwrap();
+        if octets[..length].get(22..24) == Some(&wire::DATA_PORT.to_be_bytes()) {
+            break octets[..28].to_vec();
+        }
+    };
+    drop(ear);
+    let mut report = [&[3, 3, 0, 0, 0, 0, 0, 0], outer.as_slice()].concat();
+    let sum = checksum::internet(&report);
+    report[2..4].copy_from_slice(&sum.to_be_bytes());
+    let icmp = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).unwrap();
+    let to = SockAddr::from(SocketAddr::new(ip(NEAR.rlocs[0]), 0));
+    let mut next = Instant::now();
+    while stop.try_recv() == Err(mpsc::TryRecvError::Empty) {
+        // What others of the machine took of the time is not made up for.
+        next = Instant::now().max(next + BETWEEN);
+        while Instant::now() < next {
+            std::hint::spin_loop();
+        }
+        let _ = icmp.send_to(&report, &to);
+    }
+}
+
+/// Both packet threads have the socket on the data port, and either may read what is said of its packets.
+#[test]
+fn forged_reports_in_any_number_cost_no_packet_through_a_nat() {
+    const PACKETS: u64 = 20_000;
+    let near = move || {
+        let node = Node::start(NEAR, 1500, Tier::One);
+        lead_into_tunnel(NEAR, FAR);
+        FAR.prefixes.iter().for_each(|net| node.map_through_nat(net, FAR.rlocs[0]));
+        let socket = bind(NEAR.hosts[0], 0);
+        let heard = || node.count(Count::Unreachable) + node.count(Count::UnreachableRefused);
+        let started = Instant::now();
+        let mut sent = 0;
+        while sent < PACKETS || heard() < PACKETS / 100 {
+            socket.send_to(&[7; 100], (ip(FAR.hosts[0]), 9)).unwrap();
+            sent += 1;
+            std::thread::sleep(Duration::from_micros(20));
+            assert!(started.elapsed() < 2 * PATIENCE, "{} reports beside {sent} packets", heard());
+        }
+        let lost = node.plane.counters().dropped(DropReason::CoreSend);
+        assert_eq!(lost, 0, "of {sent} packets among {} reports", heard());
+    };
+    let far = |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+        // So that nothing but what is forged comes back.
+        let _receivers = FAR.rlocs.map(|rloc| bind(rloc, wire::DATA_PORT));
+        forge_reports(ready, stop);
+    };
+    in_two_namespaces(near, far);
+}
+
+#[test]
+fn what_the_queue_of_the_uplink_drops_of_packets_through_a_nat_was_not_sent() {
+    let (came, has_come) = mpsc::channel::<()>();
+    let near = move || {
+        let nodes = FAR.rlocs.map(|rloc| (rloc, FAR.prefixes[usize::from(ip(rloc).is_ipv6())]));
+        let node = Node::start(NEAR, 1500, Tier::One);
+        lead_into_tunnel(NEAR, FAR);
+        nodes.iter().for_each(|(rloc, net)| node.map_through_nat(net, rloc));
+        let send = || {
+            for (host, eid) in NEAR.hosts.into_iter().zip(FAR.hosts) {
+                bind(host, 0).send_to(&[7; 100], (ip(eid), 9)).unwrap();
             }
         };
-        drop(ear);
-        let mut report = [&[3, 3, 0, 0, 0, 0, 0, 0], outer.as_slice()].concat();
-        let sum = checksum::internet(&report);
-        report[2..4].copy_from_slice(&sum.to_be_bytes());
-        let icmp = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).unwrap();
-        let to = SockAddr::from(SocketAddr::new(ip(NEAR.rlocs[0]), 0));
-        let mut next = Instant::now();
-        while stop.try_recv() == Err(mpsc::TryRecvError::Empty) {
-            // What others of the machine took of the time is not made up for.
-            next = Instant::now().max(next + BETWEEN);
-            while Instant::now() < next {
-                std::hint::spin_loop();
-            }
-            let _ = icmp.send_to(&report, &to);
+        send();
+        // Nobody needs to be looked for any more when there is no room.
+        nodes.iter().for_each(|_| has_come.recv_timeout(PATIENCE).unwrap());
+        assert_eq!(node.plane.counters().dropped(DropReason::CoreSend), 0);
+        clog_cable();
+        send();
+        let started = Instant::now();
+        while node.plane.counters().dropped(DropReason::CoreSend) < 2 {
+            assert!(started.elapsed() < PATIENCE, "{:?}", node.plane.counters().snapshot());
+            std::thread::sleep(Duration::from_millis(1));
         }
+        assert_eq!(node.count(Count::Encapsulated), 2, "those that have left");
+    };
+    let far = move |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+        let receivers = FAR.rlocs.map(|rloc| bind(rloc, wire::DATA_PORT));
+        ready.send(()).unwrap();
+        for receiver in receivers {
+            receiver.recv(&mut [0; 200]).unwrap();
+            came.send(()).unwrap();
+        }
+        stop.recv().unwrap();
     };
     in_two_namespaces(near, far);
 }

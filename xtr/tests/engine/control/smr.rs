@@ -58,7 +58,7 @@ fn an_smr_about_a_prefix_that_has_ours_in_it_is_about_what_was_narrowed_from_it(
         // What another site has registered is told of by that.
         let (_, other) = node.miss("10.1.0.9/32");
         let mut reply = reply_to(&other, &[("10.1.0.9/32", 1440)]);
-        reply.records[0].locators[0] = LocatorRecord::new("198.51.100.9".parse().unwrap(), 1, 100);
+        reply.records[0].locators[0] = LocatorRecord::new("198.51.100.9".parse::<std::net::IpAddr>().unwrap(), 1, 100);
         node.reply(&reply);
         node.advance(secs(5));
         let asked = |node: &mut Node| {
@@ -102,8 +102,13 @@ fn an_smr_about_a_whole_is_about_the_parts_of_it_that_lead_to_who_sends_it() {
     };
     let mut node = Node::plain();
     let asked = |node: &mut Node| {
-        let requests = node.requests().into_iter();
-        requests.map(|(_, request)| request.records[0].eid.ip_prefix().unwrap()).collect::<Vec<_>>()
+        let requests: Vec<MapRequest> = node.requests().into_iter().map(|(_, request)| request).collect();
+        let about: Vec<_> = requests.iter().map(|request| request.records[0].eid.ip_prefix().unwrap()).collect();
+        about
+            .iter()
+            .zip(&requests)
+            .for_each(|(about, of)| node.reply(&reply_to(of, &[(&about.net.to_string(), 1440)])));
+        about
     };
     let sites: Vec<String> = (0..100).map(|site| format!("10.77.{site}.128/25")).collect();
     for site in &sites {

@@ -15,7 +15,7 @@ use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
 use wire::control::rtr::{RtrAd, decode_data_map_notify, encode_data_map_notify};
 use wire::control::{ControlMessage, Ecm, Info, MapNotify, MapRegister, MapReply, MapRequest, Nonce, XtrIdentity};
 use wire::data::{FlowKey, OuterHeader};
-use wire::record::Ttl;
+use wire::record::{Action, Ttl};
 use xtr::database::{Database, OwnLocator, RecordForm, withdrawal};
 use xtr::engine::{Config, Control, Input, Output};
 use xtr::itr::ItrConfig;

@@ -22,7 +22,7 @@ fn a_map_register_is_relayed_and_binds_when_its_map_server_has_accepted_it() {
     assert_eq!((handed_back.source, handed_back.destination), (at(SERVER, 4342), at(XTR, 4342)));
     assert_eq!(MapNotify::decode(&handed_back.message).unwrap().nonce, Nonce(5));
     let binding = Binding { address: ip(NAT), port: 50_001, from: FromPort::Control, source: ip(RTR) };
-    assert_eq!(done.updates[0], Update::Relayed { prefix: prefix(EID), nat: Some(ip(NAT)) });
+    assert_eq!(done.updates[0], Update::Relayed { prefix: prefix(EID), nats: [Some(ip(NAT)), None] });
     assert!(
         matches!(&done.updates[1], Update::Upsert { prefix: at, entry }
             if *at == prefix(EID) && entry.forwarding == Forwarding::Binding(binding)),
@@ -41,11 +41,52 @@ fn a_binding_follows_the_nat_and_ends_with_the_registrations() {
     assert_eq!(done.updates.len(), 2);
     assert!(node.wait(Duration::from_secs(179)).updates.is_empty(), "since the second one");
     let done = node.wait(Duration::from_secs(1));
-    let ended = [Update::Remove { prefix: prefix(EID) }, Update::Relayed { prefix: prefix(EID), nat: None }];
+    let ended = [Update::Remove { prefix: prefix(EID) }, Update::Relayed { prefix: prefix(EID), nats: [None; 2] }];
     assert_eq!((done.updates.as_slice(), node.bound().len()), (&ended[..], 0));
     node.relays(at(NAT, 50_001), 7, vec![record(EID)]);
     let done = node.relays(at(NAT, 50_001), 8, vec![withdrawal(prefix(EID))]);
     assert_eq!((done.updates.as_slice(), node.bound().len()), (&ended[..], 0), "taken back");
+}
+
+#[test]
+fn an_xtr_that_registers_by_both_families_sends_by_either() {
+    const SIX: &str = "2001:db8:f::2";
+    const RTR_SIX: &str = "2001:db8:e::2";
+    let mut node = Node::rtr();
+    let locator = |text| OwnLocator::new(ip(text), 1, 100);
+    node.control.handle(node.now, Input::Locators(vec![locator(RTR), locator(RTR_SIX)]));
+    node.done();
+    // By which family, under which nonce, and of which xTR; and the addresses that the packet half is told of.
+    let said = |node: &mut Node, (is_six, nonce, xtr): (bool, u64, u8)| {
+        let (nat, rtr) = if is_six { (at(SIX, 4341), RTR_SIX) } else { (at(NAT, 50_001), RTR) };
+        let xtr_identity = Some(XtrIdentity { xtr_id: [xtr; 16], site_id: 0 });
+        let records = vec![record(EID)];
+        let message =
+            MapRegister { want_notify: true, nonce: Nonce(nonce), xtr_identity, records, ..Default::default() };
+        let message = auth::seal(&ControlMessage::from(message), &key("of the site"), TagForm::Truncated).unwrap();
+        node.come(at(rtr, 4342), nat, &to_rtr(SERVER, message));
+        let done = node.come(at(RTR, 4342), at(SERVER, 4342), &notify(nonce, vec![record(EID)], "of the rtr"));
+        assert_eq!(node.bound(), [(prefix(EID), nat)], "the last one leads there");
+        done.updates.into_iter().find_map(|update| match update {
+            Update::Relayed { nats, .. } => Some(nats),
+            _ => None,
+        })
+    };
+    assert_eq!(said(&mut node, (false, 5, 1)), Some([Some(ip(NAT)), None]));
+    assert_eq!(said(&mut node, (true, 6, 1)), Some([Some(ip(SIX)), Some(ip(NAT))]));
+    // What no Map-Server has accepted adds nothing.
+    let forged = to_rtr(SERVER, register(66, vec![record(EID)]));
+    assert!(node.come(at(RTR, 4342), at("192.0.2.66", 4341), &forged).updates.is_empty());
+    node.wait(Duration::from_secs(60));
+    assert_eq!(said(&mut node, (false, 7, 1)), Some([Some(ip(NAT)), Some(ip(SIX))]));
+    // By IPv6 it registers no more.
+    node.wait(Duration::from_secs(100));
+    assert_eq!(said(&mut node, (false, 8, 1)), None);
+    node.wait(Duration::from_secs(20));
+    assert_eq!(said(&mut node, (false, 9, 1)), Some([Some(ip(NAT)), None]), "180 s after the last time");
+    // What the former xTR sends by the other family is no longer taken when another one has it.
+    assert_eq!(said(&mut node, (true, 10, 1)), Some([Some(ip(SIX)), Some(ip(NAT))]));
+    assert_eq!(said(&mut node, (true, 11, 2)), Some([Some(ip(SIX)), None]));
 }
 
 #[test]
@@ -222,6 +263,39 @@ fn long_record() -> wire::record::MappingRecord {
     let mut long = record(EID);
     long.locators.resize(limits::LOCATORS + 1, long.locators[0].clone());
     long
+}
+
+#[test]
+fn a_hole_in_what_is_bound_anew_ends_and_what_a_map_server_refuses_to_say_stays() {
+    let mut node = Node::rtr();
+    let (hole, refused) = (prefix("198.18.1.8/29"), prefix("198.18.1.16/29"));
+    for (eid, hole, action) in
+        [("198.18.1.9/32", hole, Action::NativelyForward), ("198.18.1.17/32", refused, Action::DropPolicyDenied)]
+    {
+        let event = Event::Miss { eid: prefix(eid), source: ip("198.18.2.2") };
+        node.control.handle(node.now, Input::Event(event));
+        let asked = Ecm::decode(&node.done().sent[0].1).unwrap();
+        let ControlMessage::MapRequest(request) = ControlMessage::decode(&asked.message).unwrap() else { panic!() };
+        let negative = wire::record::MappingRecord {
+            action,
+            locators: vec![],
+            ttl: Ttl::DEFAULT,
+            ..record(&hole.net.to_string())
+        };
+        let reply = MapReply { nonce: request.nonce, records: vec![negative], ..MapReply::default() };
+        let done = node.come(at(RTR, 4342), at(SERVER, 4342), &reply.encode().unwrap());
+        assert!(matches!(&done.updates[..], [Update::Upsert { prefix, .. }] if *prefix == hole), "{done:?}");
+    }
+    let done = node.relays(at(NAT, 50_001), 5, vec![record(EID)]);
+    let removed = |done: &Done| {
+        let removed = |update: &Update| match update {
+            Update::Remove { prefix } => Some(*prefix),
+            _ => None,
+        };
+        done.updates.iter().filter_map(removed).collect::<Vec<_>>()
+    };
+    assert_eq!(removed(&done), [hole]);
+    assert_eq!(removed(&node.relays(at(NAT, 50_001), 6, vec![record(EID)])), [], "it is bound already");
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn what_has_moved_is_told_by_the_binding_and_led_to_its_next_xtr() {
     assert_eq!(handed(&done), Some(nat));
     assert_eq!(
         done.updates[..2],
-        [Update::Remove { prefix: prefix(EID) }, Update::Relayed { prefix: prefix(EID), nat: None }]
+        [Update::Remove { prefix: prefix(EID) }, Update::Relayed { prefix: prefix(EID), nats: [None; 2] }]
     );
     let leads = |update: &Update| {
         matches!(update, Update::Upsert { prefix: at, entry } if *at == prefix(EID)
