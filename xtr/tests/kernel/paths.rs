@@ -10,8 +10,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::two_nodes::{
-    FAR, NEAR, Node, PATIENCE, bind, clog_cable, comparable, eavesdrop, echo, in_two_namespaces, ip, lead_into_tunnel, netlink,
-    set_cable_mtu,
+    FAR, NEAR, Node, PATIENCE, bind, clog_cable, comparable, eavesdrop, echo, in_two_namespaces, ip, lead_into_tunnel,
+    netlink, set_cable_mtu,
 };
 use netlink_packet_route::route::RouteType;
 use rtnetlink::RouteMessageBuilder;
