@@ -10,6 +10,8 @@ mod documents;
 mod installed;
 #[path = "../namespace/mod.rs"]
 mod namespace;
+#[path = "../namespace/program.rs"]
+mod program;
 
 mod asleep;
 mod binary;

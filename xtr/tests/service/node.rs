@@ -11,14 +11,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::namespace::{Node, PATIENCE, in_namespace, netlink, skip, wait_for};
+use crate::program::{self, key, key_file};
 use futures::TryStreamExt as _;
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
-use nix::unistd::Uid;
 use rtnetlink::IpVersion;
 use serde_json::Value;
 use wire::address::{EidPrefix, InstanceId};
-use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
+use wire::control::auth::{self, Secret, TagForm};
 use wire::control::lispsec::EcmAd;
 use wire::control::{ControlMessage, MapNotify, MapRegister, MapReply, MapRequest, Nonce};
 use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
@@ -220,19 +219,14 @@ fn question(system: &UdpSocket) -> Option<([u8; 16], Nonce)> {
 
 #[test]
 fn a_check_of_reverse_paths_for_all_devices_is_named() {
-    if !Uid::effective().is_root() {
-        skip("root, for a network namespace");
-        return;
-    }
-    let checked = || {
-        unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        ["0", "1", "2"].map(|value| {
+    in_namespace(&[], || {
+        let named = ["0", "1", "2"].map(|value| {
             std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", value).unwrap();
             xtr::shell::netlink::reverse_path_check()
-        })
-    };
-    let named = Some("net.ipv4.conf.all.rp_filter");
-    assert_eq!(std::thread::spawn(checked).join().unwrap(), [None, named, named]);
+        });
+        let sysctl = Some("net.ipv4.conf.all.rp_filter");
+        assert_eq!(named, [None, sysctl, sysctl]);
+    });
 }
 
 #[test]
@@ -319,7 +313,9 @@ fn without_ipv6() {
     server.set_read_timeout(Some(PATIENCE)).unwrap();
     let node = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"))
         .args(["--eid-prefix", "10.1.0.0/16", "--rloc", RLOC, "--map-server", SERVER, "--tun", "lispt"])
-        .args(["--key-file", &key_file(directory.path()), "--state-dir"])
+        .arg("--key-file")
+        .arg(key_file(directory.path()))
+        .arg("--state-dir")
         .arg(directory.path().join("state"))
         .spawn();
     let mut node = Node(node.unwrap());
@@ -343,16 +339,6 @@ fn add_foreign_rule() {
     });
 }
 
-fn key() -> AuthKey {
-    AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: Secret::new("a secret") }
-}
-
-fn key_file(directory: &Path) -> String {
-    let path = directory.join("key.toml");
-    std::fs::write(&path, "algorithm = \"hkdf-sha256\"\nsecret = \"a secret\"\n").unwrap();
-    path.to_str().unwrap().to_owned()
-}
-
 fn start(directory: &Path) -> Node {
     Node(command(directory).spawn().unwrap())
 }
@@ -368,17 +354,12 @@ fn plain(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"));
     let rloc = format!("{RLOC},mpriority=3,mweight=40");
     command.args(["--eid-prefix", "2001:db8:a::/48", "--rloc", &rloc, "--map-server", SERVER]);
-    command.args(["--key-file", &key_file(directory)]);
+    command.arg("--key-file").arg(key_file(directory));
     command
 }
 
 fn show(directory: &Path, table: &str) -> Option<Value> {
-    let output = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"))
-        .args(["show", table, "--json", "--state-dir"])
-        .arg(directory.join("state"))
-        .output()
-        .unwrap();
-    output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
+    program::show(&directory.join("state"), table)
 }
 
 fn receive(server: &UdpSocket) -> (String, MapRegister) {
