@@ -606,6 +606,78 @@ fn an_interface_without_a_locator_is_named_with_the_locators_and_once_in_the_log
     });
 }
 
+/// Two uplinks in one: IPv6 comes later than IPv4, as by PPP, and goes while the other is there.
+#[test]
+fn while_a_family_of_addresses_is_out_a_node_whose_locators_are_found_starts_and_reloads_without_its_servers() {
+    in_namespace(&[], || {
+        for command in [
+            "link add up0 type veth peer name up1",
+            "link set up0 up",
+            "link set up1 up",
+            "-4 addr add 198.51.100.7/24 dev up0",
+        ] {
+            ip(command);
+        }
+        let registered = ["127.0.0.1", "::1"].map(|server| {
+            let server = UdpSocket::bind((server, 4342)).unwrap();
+            server.set_nonblocking(true).unwrap();
+            move || server.recv_from(&mut [0; 2048]).ok().map(drop)
+        });
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| directory.path().join(name);
+        let (key, config, log) = (file("key.toml"), file("xtr.toml"), file("log"));
+        std::fs::write(&key, "algorithm = \"hkdf-sha256\"\nsecret = \"a secret\"\n").unwrap();
+        let configure = |rloc: &str| {
+            let servers = "map-server = [\"127.0.0.1\", \"::1\"]\nuse-petr = [\"2001:db8:77::80\"]";
+            let site = "eid-prefix = [\"2001:db8:a::/48\"]";
+            std::fs::write(&config, format!("{servers}\nkey-file = [{key:?}]\n{site}\nrloc = [{rloc:?}]\n")).unwrap();
+        };
+        let command = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"));
+            command.arg("--config").arg(&config).args(["--tun", TUN, "--state-dir"]).arg(file("state"));
+            command
+        };
+        configure("198.51.100.7");
+        let refused = command().output().unwrap();
+        assert_eq!(refused.status.code(), Some(2), "given by hand there will be no other: {refused:?}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("use-petr: 2001:db8:77::80 cannot be reached"));
+
+        configure("up0");
+        let mut node = Node(command().stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap());
+        let lacking = || {
+            let shown = show(directory.path(), &["show", "locators"])?;
+            let all = shown["lacking"].as_array()?.iter().filter_map(Value::as_str);
+            Some(all.map(str::to_owned).collect::<Vec<_>>())
+        };
+        let of_v6 = "no IPv6 address is a locator of this node now; until one is, nothing is sent to --use-petr 2001:db8:77::80, --map-server ::1.";
+        let of_v4 =
+            "no IPv4 address is a locator of this node now; until one is, nothing is sent to --map-server 127.0.0.1.";
+        let says = |said: &[&str]| lacking().filter(|lacking| lacking == said).map(drop);
+        wait_for("start", || says(&[of_v6]));
+        let [v4, v6] = registered;
+        wait_for("registration by IPv4", &v4);
+        let reload = || {
+            let output = ask(directory.path(), &["reload"]);
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        assert!(reload().contains(&format!("Warning: {of_v6}")));
+        assert!(v6().is_none());
+
+        ip("-6 addr add 2001:db8:77::1/64 dev up0 nodad");
+        wait_for("registration by IPv6", &v6);
+        wait_for("both families", || says(&[]));
+        ip("-4 addr del 198.51.100.7/24 dev up0");
+        wait_for("IPv6 alone", || says(&[of_v4]));
+        assert!(reload().contains(&format!("Warning: {of_v4}")));
+        node.end();
+        let said = std::fs::read_to_string(&log).unwrap();
+        for once in [of_v4, of_v6] {
+            assert_eq!(said.matches(once).count(), 1, "{once}: {said}");
+        }
+    });
+}
+
 #[test]
 fn a_metrics_port_that_another_has_is_refused_before_anything_is_made() {
     in_namespace(&[RLOC], || {

@@ -451,12 +451,12 @@ impl Config {
         config.nat.rtrs.iter().try_for_each(|address| config.check_underlay("rtr-at", *address))?;
         if config.rloc_interfaces.is_empty() && !config.rlocs.is_empty() {
             config.check_locators(&config.rlocs)?;
+            config.check_families()?;
         }
         Ok(config)
     }
 
-    /// Whether the node can be reached at `locators`, written or found on an interface, and can reach its map system from
-    /// them.
+    /// Whether the node can be reached at `locators`, written or found on an interface.
     ///
     /// # Errors
     /// Names the flag and the address.
@@ -470,13 +470,24 @@ impl Config {
                 return Err(ConfigError::new("rloc", format!("{} is given twice", locator.address)));
             }
         }
-        self.check_petrs(locators)?;
-        let Mapping::Elsewhere { servers, resolvers } = &self.mapping else { return Ok(()) };
+        Ok(())
+    }
+
+    /// Whom this node sends to over the underlay, whatever is cached: PETRs, Map-Servers and Map-Resolvers, each with its key.
+    pub fn spoken_to(&self) -> Vec<(&'static str, IpAddr)> {
+        let petrs = self.interworking.petrs.iter().map(|petr| ("use-petr", petr.address));
+        let Mapping::Elsewhere { servers, resolvers } = &self.mapping else { return petrs.collect() };
         let servers = servers.iter().map(|server| ("map-server", server.address));
         let resolvers = resolvers.iter().map(|address| ("map-resolver", *address));
+        petrs.chain(servers).chain(resolvers).collect()
+    }
+
+    /// Whether all of these can be reached from the locators that were given: there will be no others. Of locators that are found one family of
+    /// addresses may be out for a while.
+    fn check_families(&self) -> Result<(), ConfigError> {
         let is_reachable =
-            |address: IpAddr| locators.iter().any(|locator| locator.address.is_ipv4() == address.is_ipv4());
-        match servers.chain(resolvers).find(|(_, address)| !is_reachable(*address)) {
+            |address: &IpAddr| self.rlocs.iter().any(|locator| locator.address.is_ipv4() == address.is_ipv4());
+        match self.spoken_to().into_iter().find(|(_, address)| !is_reachable(address)) {
             Some((key, address)) => {
                 let problem = format!("{address} cannot be reached: no --rloc has its address family");
                 Err(ConfigError::new(key, problem))

@@ -304,7 +304,7 @@ impl ControlPlane {
             }
         };
         let now = clock::now();
-        self.lacking.take(now, machine.lacks(&self.wanted)).iter().for_each(|lack| tracing::warn!("{lack}"));
+        let mut lacking = machine.lacks(&self.wanted);
         let mut found = self.damper.locators(now, machine.clone(), &self.wanted, &self.locators);
         if let Some(due) = self.damper.due() {
             self.watch.again_in(due.saturating_duration_since(now));
@@ -327,6 +327,8 @@ impl ControlPlane {
             found.unreachable.extend(missing);
             self.watch.again();
         }
+        lacking.extend(self.wanted.out_of_reach(&found.reachable()));
+        self.lacking.take(now, lacking).iter().for_each(|lack| tracing::warn!("{lack}"));
         if found.mtus != self.locators.mtus {
             tracing::info!(mtus = ?found.mtus, "the MTUs of interfaces have changed");
             self.locators.mtus = found.mtus.clone();

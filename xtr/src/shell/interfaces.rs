@@ -61,6 +61,8 @@ pub struct Wanted {
     pub interfaces: Vec<InterfaceLocator>,
     /// Networks whose packets go through the tunnel: no address in them is found to be a locator.
     pub tunnelled: Vec<IpNet>,
+    /// Whom this node sends to from them, each with its key.
+    pub spoken_to: Vec<(&'static str, IpAddr)>,
 }
 
 /// The locators of this node.
@@ -116,7 +118,29 @@ impl Wanted {
         let site = config.eid_prefixes.iter().map(|prefix| prefix.net);
         let of_others = config.interworking.pitr_for.iter().map(|prefix| prefix.net);
         let tunnelled = site.chain(of_others).chain([IpNet::V6(config.cgeid_network)]).collect();
-        Self { given: config.rlocs.clone(), interfaces: config.rloc_interfaces.clone(), tunnelled }
+        let (given, interfaces) = (config.rlocs.clone(), config.rloc_interfaces.clone());
+        Self { given, interfaces, tunnelled, spoken_to: config.spoken_to() }
+    }
+
+    /// Who cannot be sent to from the locators that can be reached now, a sentence for each family of addresses.
+    pub fn out_of_reach(&self, reachable: &[IpAddr]) -> Vec<String> {
+        let families = [(true, "IPv4"), (false, "IPv6")].into_iter();
+        let lacking = families.filter(|(is_v4, _)| !reachable.iter().any(|rloc| rloc.is_ipv4() == *is_v4));
+        let sentence = |(is_v4, family): (bool, &str)| {
+            let mut named: Vec<(&str, IpAddr)> = Vec::new();
+            for (key, address) in self.spoken_to.iter().filter(|(_, address)| address.is_ipv4() == is_v4) {
+                // Who is no Map-Resolver by a word of the operator's is named as what he is.
+                if !named.iter().any(|(_, other)| other == address) {
+                    named.push((key, *address));
+                }
+            }
+            let named: Vec<_> = named.iter().map(|(key, address)| format!("--{key} {address}")).collect();
+            let all = named.join(", ");
+            (!named.is_empty()).then(|| {
+                format!("no {family} address is a locator of this node now; until one is, nothing is sent to {all}.")
+            })
+        };
+        lacking.filter_map(sentence).collect()
     }
 
     /// Whether the default routes say which addresses are locators.

@@ -228,11 +228,14 @@ impl Underlay {
         let wanted = Wanted::of(config);
         let machine = Machine::read(&netlink, &wanted).await?;
         let settling = machine.settling();
-        let (mut locators, lacking) = locators(config, &wanted, machine)?;
+        let (mut locators, mut lacking) = locators(config, &wanted, machine)?;
         let rlocs: Vec<IpAddr> = locators.all.iter().map(|locator| locator.address).collect();
         // First: it waits for addresses that are still looked at for duplicates.
         let (sockets, received) = ControlSockets::bind(&rlocs, &settling).await?;
         locators.unreachable = rlocs.into_iter().filter(|rloc| !sockets.receives_at(*rloc)).collect();
+        let out_of_reach = wanted.out_of_reach(&locators.reachable());
+        out_of_reach.iter().for_each(|lack| tracing::warn!("{lack}"));
+        lacking.extend(out_of_reach);
         Packets::probe(config, &locators.reachable())?;
         Ok(Self { netlink, watch, wanted, locators, lacking, sockets, received })
     }

@@ -150,9 +150,11 @@ impl ControlPlane {
 
     async fn take_over(&mut self, newer: Config, wanted: Wanted, machine: Machine) -> Result<Value, Failure> {
         self.netlink.revive();
-        newer.check_locators(&machine.locators(&wanted, &self.locators).all)?;
+        let found = machine.locators(&wanted, &self.locators);
+        newer.check_locators(&found.all)?;
         // Addresses and interfaces come and go: what there is not yet is no reason to refuse.
-        let warnings = machine.lacks(&wanted);
+        let mut warnings = machine.lacks(&wanted);
+        warnings.extend(wanted.out_of_reach(&found.reachable()));
         let before = &self.settings.prefixes;
         let added: Vec<_> = newer.eid_prefixes.iter().filter(|prefix| !before.contains(prefix)).copied().collect();
         let removed: Vec<_> = before.iter().filter(|prefix| !newer.eid_prefixes.contains(prefix)).copied().collect();

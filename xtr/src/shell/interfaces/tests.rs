@@ -95,6 +95,21 @@ fn what_there_is_not_is_named() {
 }
 
 #[test]
+fn who_cannot_be_sent_to_while_a_family_is_out_is_named_once() {
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    let (first, second, petr) = (ip("2001:db8::10"), ip("2001:db8::11"), ip("192.0.2.80"));
+    let servers = [("map-server", first), ("map-resolver", first), ("map-resolver", second)];
+    let wanted = Wanted { spoken_to: [&[("use-petr", petr)], &servers[..]].concat(), ..Wanted::default() };
+    let says = |reachable: &[&str]| wanted.out_of_reach(&reachable.iter().map(|text| ip(text)).collect::<Vec<_>>());
+    assert_eq!(says(&["192.0.2.1", "2001:db8::1"]), Vec::<String>::new());
+    let of_v6 = "no IPv6 address is a locator of this node now; until one is, nothing is sent to --map-server 2001:db8::10, --map-resolver 2001:db8::11.";
+    assert_eq!(says(&["192.0.2.1"]), [of_v6]);
+    let of_v4 =
+        "no IPv4 address is a locator of this node now; until one is, nothing is sent to --use-petr 192.0.2.80.";
+    assert_eq!((says(&["2001:db8::1"]), says(&[]).len()), (vec![of_v4.to_owned()], 2));
+}
+
+#[test]
 fn what_a_link_says_of_its_mtu_is_taken_but_of_the_loopback_interface() {
     let link = |mtu: u32, flags: LinkFlags| {
         let mut link = LinkMessage::default();
