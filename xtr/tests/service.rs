@@ -606,6 +606,56 @@ fn an_interface_without_a_locator_is_named_with_the_locators_and_once_in_the_log
     });
 }
 
+/// The operator is told to set a route to the host that is to have the CGEID, whether the node runs by then or not.
+#[test]
+fn a_cgeid_is_at_the_router_while_no_host_route_leads_to_it() {
+    in_namespace(&[RLOC], || {
+        for command in ["link add site0 type veth peer name site1", "link set site0 up", "link set site1 up"] {
+            ip(command);
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let here = || -> Vec<String> {
+            // The device is not there at first.
+            let told = ip("-6 -o addr show");
+            let ours = told.lines().filter(|line| line.split_whitespace().nth(1) == Some(TUN));
+            ours.filter(|line| line.contains("3fff:ce1:"))
+                .map(|line| line.split_whitespace().nth(3).unwrap().to_owned())
+                .collect()
+        };
+        let mut node = Node::start(directory.path(), &[]);
+        let cgeid = wait_for("CGEID at the router", || here().pop());
+        let way = || ip(&format!("-6 route get {}", cgeid.trim_end_matches("/128")));
+        let is_here = || (here() == [cgeid.clone()]).then_some(());
+        let is_at_the_host = || (here().is_empty() && way().contains("dev site0")).then_some(());
+        for _ in 0..2 {
+            ip(&format!("-6 route add {cgeid} dev site0 metric 64"));
+            wait_for("CGEID at the host", is_at_the_host);
+            // Another way to the same host.
+            ip(&format!("-6 route add {cgeid} dev site0 metric 128"));
+            ip(&format!("-6 route del {cgeid} dev site0 metric 64"));
+            std::thread::sleep(Duration::from_millis(600));
+            assert!(is_at_the_host().is_some(), "{:?}", here());
+            ip(&format!("-6 route del {cgeid} dev site0 metric 128"));
+            wait_for("CGEID at the router again", is_here);
+        }
+        ip(&format!("-6 route add {cgeid} dev site0"));
+        wait_for("CGEID at the host", is_at_the_host);
+        node.end();
+
+        let mut node = Node::start(directory.path(), &[]);
+        std::thread::sleep(Duration::from_millis(600));
+        assert!(is_at_the_host().is_some(), "{:?}", here());
+        // What was taken away of the rest is there again, and that is not.
+        ip("-6 rule del pref 4344");
+        wait_for("rule", || ours().iter().any(|line| line.starts_with("4344:")).then_some(()));
+        assert!(is_at_the_host().is_some(), "{:?}", here());
+        ip(&format!("-6 route del {cgeid} dev site0"));
+        wait_for("CGEID at the router again", is_here);
+        node.end();
+        assert_eq!(ours(), Vec::<String>::new());
+    });
+}
+
 /// Two uplinks in one: IPv6 comes later than IPv4, as by PPP, and goes while the other is there.
 #[test]
 fn while_a_family_of_addresses_is_out_a_node_whose_locators_are_found_starts_and_reloads_without_its_servers() {

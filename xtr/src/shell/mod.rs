@@ -173,6 +173,7 @@ async fn start(
     if has_changed {
         control.pause_status_bits(clock::now());
     }
+    let plan = plan(config, &own.site, &own.cgeids);
     let plane = ControlPlane {
         control,
         sockets: underlay.sockets,
@@ -189,10 +190,10 @@ async fn start(
         changes,
         key_watch,
         netlink: underlay.netlink,
-        plan: plan(config, &own.site, &own.cgeids),
+        wanted: underlay.wanted.having(plan.own_cgeids.clone()),
+        plan,
         watch: underlay.watch,
         look: None,
-        wanted: underlay.wanted,
         locators: underlay.locators,
         lacking: Lacking::told(underlay.lacking),
         damper: Damper::default(),
@@ -224,7 +225,7 @@ impl Underlay {
     async fn of(config: &Config) -> Result<Self, Failure> {
         let netlink = Netlink::connect()?;
         netlink.refuse_a_second_node(&config.tun).await?;
-        let watch = Watch::start(&config.tun)?;
+        let watch = Watch::start(&config.tun, cgeid_network(config))?;
         let wanted = Wanted::of(config);
         let machine = Machine::read(&netlink, &wanted).await?;
         let settling = machine.settling();

@@ -28,6 +28,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use cgeid::shell::addresses;
 use futures::TryStreamExt as _;
+use futures::future::ready;
 use ipnet::{IpNet, Ipv6Net};
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressProtocol, CacheInfo};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags};
@@ -82,7 +83,7 @@ pub struct Plan {
     pub site: Vec<IpNet>,
     /// Network of the CGEIDs.
     pub cgeid_network: Option<Ipv6Net>,
-    /// CGEIDs of this node itself, if no host behind it has them.
+    /// CGEIDs of this node itself, which no host behind it has now.
     pub own_cgeids: Vec<Ipv6Addr>,
     /// EID-prefixes of others whose packets this node forwards as a PETR or PITR; [`Netlink::add_pitr`] leads those of a PITR.
     pub others: Vec<IpNet>,
@@ -171,14 +172,8 @@ impl Netlink {
     pub async fn set_up(&self, plan: &mut Plan) -> Result<(), Failure> {
         self.take_down().await?;
         loosen_source_check(&plan.tun);
-        let index = self.index_of(&plan.tun).await?;
-        let mut own_cgeids = Vec::new();
-        for cgeid in &plan.own_cgeids {
-            if !self.is_routed_to_a_host(index, *cgeid).await? {
-                own_cgeids.push(*cgeid);
-            }
-        }
-        plan.own_cgeids = own_cgeids;
+        let at_hosts = self.at_hosts(&plan.tun, &plan.own_cgeids).await?;
+        plan.own_cgeids.retain(|cgeid| !at_hosts.contains(cgeid));
         self.lead(plan).await.map(drop)
     }
 
@@ -208,6 +203,47 @@ impl Netlink {
             is_new = either(is_new, self.add_route(route).await);
         }
         is_new
+    }
+
+    /// Those of these CGEIDs that the main table has a route of their own to, and not into the TUN device, whose own addresses are there too:
+    /// then a host behind this node has each. Of all the routes, which come one by one, no others are kept.
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub(super) async fn at_hosts(&self, tun: &str, cgeids: &[Ipv6Addr]) -> Result<Vec<Ipv6Addr>, Failure> {
+        if cgeids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let into_tun = RouteAttribute::Oif(self.index_of(tun).await?);
+        let routes = self.handle.route().get(RouteMessageBuilder::<Ipv6Addr>::new().build()).execute();
+        let hosts = routes.try_fold(Vec::new(), |mut hosts, route| {
+            let is_main = route.header.table == RouteHeader::RT_TABLE_MAIN;
+            let host = host_of(&route).filter(|host| is_main && cgeids.contains(host));
+            hosts.extend(host.filter(|host| !hosts.contains(host) && !route.attributes.contains(&into_tun)));
+            ready(Ok(hosts))
+        });
+        or_none(hosts.await).map_err(refused("reading the routes"))
+    }
+
+    /// Puts a CGEID of this node on the TUN device, since no host has it. May be done twice.
+    ///
+    /// # Errors
+    /// Names what the kernel refused.
+    pub(super) async fn add_own_cgeid(&self, tun: &str, cgeid: Ipv6Addr) -> Result<(), Failure> {
+        self.add_own_address(self.index_of(tun).await?, cgeid).await.map(drop)
+    }
+
+    /// The contrary of [`Self::add_own_cgeid`].
+    ///
+    /// # Errors
+    /// Names what the kernel refused.
+    pub(super) async fn remove_own_cgeid(&self, tun: &str, cgeid: Ipv6Addr) -> Result<(), Failure> {
+        let mut address = AddressMessage::default();
+        (address.header.family, address.header.prefix_len) = (AddressFamily::Inet6, 128);
+        address.header.index = self.index_of(tun).await?;
+        address.attributes.push(AddressAttribute::Address(cgeid.into()));
+        let removed = self.handle.address().del(address).execute().await;
+        unless(-libc::EADDRNOTAVAIL, removed).map_err(refused("taking a CGEID off the TUN device"))
     }
 
     /// Leads the packets of one more CGEID of this node as [`Self::set_up`] leads those of the others. May be done twice.
@@ -369,24 +405,6 @@ impl Netlink {
         is_new(request.execute().await).map_err(refused("giving the TUN device a CGEID"))
     }
 
-    /// Whether the main table leads to this very address, and not into the TUN device, whose own addresses are there too:
-    /// then a host behind this node has it.
-    async fn is_routed_to_a_host(&self, tun: u32, address: Ipv6Addr) -> Result<bool, Failure> {
-        let is_host_route = |route: &RouteMessage| {
-            let to = |attribute: &RouteAttribute| matches!(attribute, RouteAttribute::Destination(RouteAddress::Inet6(to)) if *to == address);
-            let has_address = route.header.destination_prefix_length == 128 && route.attributes.iter().any(to);
-            has_address && !route.attributes.contains(&RouteAttribute::Oif(tun))
-        };
-        let routes = self.main_routes(IpVersion::V6).await?;
-        Ok(routes.iter().any(is_host_route))
-    }
-
-    /// The routes of the main table.
-    async fn main_routes(&self, version: IpVersion) -> Result<Vec<RouteMessage>, Failure> {
-        let routes = self.routes(version).await?;
-        Ok(routes.into_iter().filter(|route| route.header.table == RouteHeader::RT_TABLE_MAIN).collect())
-    }
-
     async fn our_routes(&self) -> Result<Vec<RouteMessage>, Failure> {
         let mut routes = self.routes(IpVersion::V4).await?;
         routes.extend(self.routes(IpVersion::V6).await?);
@@ -544,6 +562,16 @@ fn pitr_route(prefix: IpNet, interface: u32) -> Result<RouteMessage, Failure> {
     let builder = builder.map_err(|error| Failure::Machine(format!("a route to {prefix}: {error}")))?;
     let route = builder.output_interface(interface).table_id(PITR_TABLE).protocol(PROTOCOL);
     Ok(if prefix.addr().is_ipv4() { route.scope(RouteScope::Link).build() } else { route.build() })
+}
+
+/// The one address that a route leads to, if it is such a route of IPv6.
+pub(super) fn host_of(route: &RouteMessage) -> Option<Ipv6Addr> {
+    let to = |attribute: &RouteAttribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet6(to)) => Some(*to),
+        _ => None,
+    };
+    let is_host_route = route.header.destination_prefix_length == 128;
+    route.attributes.iter().find_map(to).filter(|_| is_host_route)
 }
 
 pub(super) fn host(address: Ipv6Addr) -> IpNet {

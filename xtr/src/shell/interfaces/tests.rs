@@ -31,6 +31,7 @@ fn machine(addresses: &[(u32, &str)]) -> Machine {
         interfaces: [(UPLINK, interface("eth0")), (BACKUP, interface("wwan0"))].into(),
         addresses: addresses.iter().map(address).collect(),
         defaults: vec![route(UPLINK, 100), route(BACKUP, 600), v6],
+        at_hosts: Vec::new(),
     }
 }
 
@@ -182,7 +183,7 @@ async fn news_are_heard_while_another_look_is_due_later() {
 fn what_the_kernel_could_not_say_may_have_been_a_loss() {
     let overrun = NetlinkPayload::Overrun(vec![]);
     let lost = Lost { tun: "lisp0".into() };
-    assert!(matters(&overrun) && tells_of_loss(&overrun, &lost));
+    assert!(matters(&overrun, None) && tells_of_loss(&overrun, &lost));
 }
 
 #[test]
