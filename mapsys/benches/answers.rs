@@ -8,7 +8,7 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
-#[path = "../tests/dht/world.rs"]
+#[path = "../tests/engine/dht/world.rs"]
 #[allow(dead_code)]
 mod world;
 

@@ -91,7 +91,7 @@ impl Program {
         let profile = if beside.ends_with("release") { "release" } else { "dev" };
         // Only where some test is built does cargo give others the features that tests need, and so finds them built where `cargo test` did.
         let status = interop::demo::cargo()
-            .args(["build", "--locked", "--workspace", "--bin", self.name, "--test", "bits", "--profile", profile])
+            .args(["build", "--locked", "--workspace", "--bin", self.name, "--test", "codec", "--profile", profile])
             .arg("--target-dir")
             .arg(beside.parent().unwrap())
             .current_dir(workspace)

@@ -101,6 +101,6 @@ fn a_function_that_does_not_run_is_no_proof() {
     let text = "judged! {\n    a_rule: judge = [\"b: c\"];\n}\nfn d() { let e: f = 1; }\n";
     assert!(is_test(text, "a_rule").is_ok() && is_test(text, "judge").is_err() && is_test(text, "e").is_err());
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    assert!(runs(workspace, "wire/tests/rules.rs", "reserved_bits_are_ignored").is_ok());
+    assert!(runs(workspace, "wire/tests/codec/rules.rs", "reserved_bits_are_ignored").is_ok());
     assert!(runs(workspace, "wire/tests/no.rs", "reserved_bits_are_ignored").is_err());
 }

@@ -58,7 +58,7 @@ fn explain_shows_a_requirement_its_checks_and_who_judges_the_rest() {
     assert!(explained("ID-003").contains("65537") && explained("ID-003").contains("ID-003.07"));
     assert!(explained("ID-003.07").contains("e = 3") && !explained("ID-003.07").contains("ID-003.06"));
     assert!(explained("CG-004").contains("never guessed") && explained("CG-004.6").contains("two keys"));
-    assert!(explained("ID-009").contains("dht/tests/store.rs"));
+    assert!(explained("ID-009").contains("dht/tests/engine/store.rs"));
     assert_eq!(PROGRAM.conformance(&["explain", "ID-003.99"], &[]).status.code(), Some(2));
 }
 

@@ -12,6 +12,8 @@ mod common;
 mod crawl;
 mod desk;
 mod discovery;
+#[path = "../../../program/tests/support/documents.rs"]
+mod documents;
 mod elsewhere;
 #[path = "../field/mod.rs"]
 mod field;
@@ -21,10 +23,13 @@ mod last_word;
 mod liars;
 #[path = "../mesh/mod.rs"]
 mod mesh;
+mod metrics;
 mod node;
+mod pages;
 mod places;
 mod renew;
 mod rules;
+mod shelf;
 #[path = "../stranger/mod.rs"]
 mod stranger;
 mod strangers;

@@ -112,7 +112,7 @@ impl Control {
             for output in std::iter::from_fn(|| rtr.poll()).collect::<Vec<_>>() {
                 match output {
                     rtr::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
-                    rtr::Output::Update(update) => self.outputs.push_back(Output::Update(update)),
+                    rtr::Output::Update(update) => self.on_rtr_update(now, update),
                     rtr::Output::Told { bound, via, record } => self.on_moved(now, bound, via, &record),
                 }
             }
@@ -124,6 +124,19 @@ impl Control {
         outputs.into_iter().for_each(|output| self.on_natted(now, output));
         if has_news {
             self.send_registrations(now);
+        }
+    }
+
+    /// What is cached as a hole in what is behind a NAT now would keep packets from it.
+    fn on_rtr_update(&mut self, now: Instant, update: Update) {
+        let bound = match &update {
+            Update::Relayed { prefix, nats } if *nats != [None; 2] => Some(*prefix),
+            _ => None,
+        };
+        self.outputs.push_back(Output::Update(update));
+        if let Some(prefix) = bound {
+            self.resolver.handle(now, resolve::Input::Bound(prefix));
+            self.follow_resolver(now);
         }
     }
 

@@ -126,7 +126,7 @@ impl Etr {
                 self.sources.learn((*eid, *rloc), *prefix, *verdict, *ask);
             }
             Update::SourcePutOff { eid, rloc, ask } => self.sources.put_off((*eid, *rloc), *ask),
-            Update::Relayed { prefix, nat } => self.relays.set(*prefix, *nat),
+            Update::Relayed { prefix, nats } => self.relays.set(*prefix, *nats),
             Update::Rtrs(rtrs) => self.letters.set_rtrs(rtrs),
             Update::Behind(is_behind) => self.letters.set_behind(*is_behind),
             _ => self.peers.update(update),

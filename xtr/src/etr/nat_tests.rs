@@ -47,7 +47,7 @@ fn packet(source: &str, destination: &str, hop_limit: u8) -> Vec<u8> {
 #[test]
 fn an_rtr_relays_to_a_bound_prefix_and_from_it_if_the_packet_comes_from_its_nat() {
     let (mut etr, counters) = etr();
-    etr.update(&Update::Relayed { prefix: prefix("2001:db8:a::/48"), nat: Some(ip(NAT)) });
+    etr.update(&Update::Relayed { prefix: prefix("2001:db8:a::/48"), nats: [Some(ip(NAT)), None] });
     let mut come = |from: &str, source: &str, destination: &str| match etr
         .receive(&outer(from, 50_000, 60), &mut packet(source, destination, 64))
     {
@@ -70,7 +70,7 @@ fn an_rtr_relays_to_a_bound_prefix_and_from_it_if_the_packet_comes_from_its_nat(
         let Arrival::Relayed(last_hop) = etr.receive(&outer(PEER, 50_000, outside), &mut octets) else { panic!() };
         assert_eq!(Ipv6Packet::parse(last_hop.inner).unwrap().hop_limit(), 0, "the ITR tells its source");
     }
-    etr.update(&Update::Relayed { prefix: prefix("2001:db8:a::/48"), nat: None });
+    etr.update(&Update::Relayed { prefix: prefix("2001:db8:a::/48"), nats: [None; 2] });
     let mut late = packet(FAR, BOUND, 64);
     assert_eq!(etr.receive(&outer(PEER, 50_000, 60), &mut late), Arrival::Dropped(DropReason::CoreInstance));
 }
@@ -79,7 +79,7 @@ fn an_rtr_relays_to_a_bound_prefix_and_from_it_if_the_packet_comes_from_its_nat(
 fn what_is_for_this_node_itself_is_not_relayed() {
     let (mut etr, _) = etr();
     etr.set_local_eids(&[prefix("2001:db8:b::/48")]);
-    etr.update(&Update::Relayed { prefix: prefix("2001:db8:a::/48"), nat: Some(ip(NAT)) });
+    etr.update(&Update::Relayed { prefix: prefix("2001:db8:a::/48"), nats: [Some(ip(NAT)), None] });
     let mut octets = packet(BOUND, FAR, 64);
     assert!(
         matches!(etr.receive(&outer(NAT, 4341, 60), &mut octets), Arrival::Enters(packet) if packet.relayed.is_none())
@@ -145,7 +145,7 @@ fn a_site_behind_a_nat_reaches_the_eids_of_its_rtr() {
     let mut etr = Etr::new(EtrConfig { sources, relays: true, ..EtrConfig::default() }, Arc::new(Counters::default()));
     etr.advance(Instant::now());
     etr.set_local_eids(&[prefix("2001:db8:b::/48")]);
-    etr.update(&Update::Relayed { prefix: prefix("2001:db8:a::/48"), nat: Some(ip(NAT)) });
+    etr.update(&Update::Relayed { prefix: prefix("2001:db8:a::/48"), nats: [Some(ip(NAT)), None] });
     let mut octets = [packet(BOUND, FAR, 9), packet(BOUND, FAR, 9)];
     let [from_elsewhere, from_nat] = &mut octets;
     assert_eq!(etr.receive(&outer(PEER, 50_001, 60), from_elsewhere), Arrival::Later, "its source is asked about");
@@ -158,7 +158,7 @@ fn an_rtr_remembers_for_each_binding_who_sent_to_it() {
     let (mut etr, counters) = etr();
     let (bound, other) = (prefix("2001:db8:a::/48"), prefix("2001:db8:c::/48"));
     for prefix in [bound, other] {
-        etr.update(&Update::Relayed { prefix, nat: Some(ip(NAT)) });
+        etr.update(&Update::Relayed { prefix, nats: [Some(ip(NAT)), None] });
     }
     let now = Instant::now();
     let sends = |etr: &mut Etr, second, from: &str, source: &str, destination: &str| {

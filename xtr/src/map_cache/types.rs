@@ -237,8 +237,9 @@ pub enum Update {
     Relayed {
         /// The prefix.
         prefix: EidPrefix,
-        /// The address that the NAT shows.
-        nat: Option<IpAddr>,
+        /// The addresses that the NAT shows: that by which it was registered last, and that of the other family, if its xTR registers by that
+        /// too. None of either: it is so no longer.
+        nats: [Option<IpAddr>; 2],
     },
     /// These RTRs are asked how this node is seen, and answer to the data port; it need not be behind a NAT. Replaces the former list.
     Rtrs(Vec<IpAddr>),

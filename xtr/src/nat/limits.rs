@@ -17,6 +17,11 @@ pub const KEEPALIVE_OF_SEVERAL: Duration = Duration::from_secs(5);
 pub const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// Wait for the first Info-Reply; doubles with each that does not come, up to [`KEEPALIVE`].
 pub const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// Messages that wait for the socket on the data port of an address that has just come: Info-Requests by all [`UPLINKS`] to all [`RTRS`], and
+/// as many Map-Registers.
+pub const HELD: usize = 32;
+/// How long one waits for that: then the next Info-Request leaves.
+pub const HELD_FOR: Duration = FIRST_RETRY;
 /// Info-Requests without answer after which an RTR is not used: those of seven seconds, or less than two keepalives. Of one that is suspected
 /// those of 2.5 s, if another one answers.
 pub const MISSED: u32 = 3;

@@ -448,13 +448,18 @@ impl Rtr {
             } else {
                 tracing::info!(%prefix, %at, "reached through a NAT");
             }
-            self.outputs.push_back(Output::Update(Update::Relayed { prefix, nat: Some(at.ip()) }));
         }
         let mapping = Some(mapping).filter(|mapping| !pending.merges && is_kept(mapping)).cloned();
         let (local, private) = (pending.local, pending.private);
         let xtr_id = pending.xtr_id;
         let accepted = accepted(former.as_ref().or(left.as_ref()), (nonce, at));
-        let bound = Bound { prefix, at, local, private, expires, mapping, xtr_id, accepted };
+        let same = former.as_ref().filter(|former| former.xtr_id == xtr_id);
+        // Of an xTR that registers by both families the way to it is the last one; what it sends comes by either.
+        let other = same.and_then(|former| former.beside(now, at.ip()));
+        let bound = Bound { prefix, at, other, local, private, expires, mapping, xtr_id, accepted };
+        if former.as_ref().is_none_or(|former| former.at != at || former.nats() != bound.nats()) {
+            self.outputs.push_back(Output::Update(Update::Relayed { prefix, nats: bound.nats() }));
+        }
         if let Some(former) = former.filter(|former| former.xtr_id != xtr_id) {
             self.keep_former(now, former);
         }
@@ -476,7 +481,7 @@ impl Rtr {
     fn unbind(&mut self, prefix: &EidPrefix) -> Option<Bound> {
         let bound = self.bound.remove(prefix)?;
         self.outputs.push_back(Output::Update(Update::Remove { prefix: *prefix }));
-        self.outputs.push_back(Output::Update(Update::Relayed { prefix: *prefix, nat: None }));
+        self.outputs.push_back(Output::Update(Update::Relayed { prefix: *prefix, nats: [None; 2] }));
         Some(bound)
     }
 

@@ -111,6 +111,8 @@ pub enum Input<'a> {
     Own(Vec<EidPrefix>),
     /// Those of them, and parts of them, that another xTR has now.
     Moved(Vec<EidPrefix>),
+    /// Reached through a NAT from now on, as its Map-Server has proven to this node, which is its RTR.
+    Bound(EidPrefix),
 }
 
 /// What the engine wants done.
@@ -134,6 +136,8 @@ pub struct Resolver {
     nonces: HashMap<Nonce, EidPrefix>,
     mirror: Mirror,
     smrs: RateTable<EidPrefix>,
+    /// Prefixes inside what SMRs name.
+    smrs_inside: RateTable<EidPrefix>,
     /// What was said to have changed again within [`limits::SMR_INTERVAL`], and when that is over.
     said_again: BTreeSet<(Instant, EidPrefix)>,
     /// What is said to have changed, and waits for room.
@@ -162,6 +166,7 @@ impl Resolver {
             nonces: HashMap::new(),
             mirror: Mirror::default(),
             smrs: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_TRACKED),
+            smrs_inside: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_INSIDE),
             said_again: BTreeSet::new(),
             doubted: VecDeque::new(),
             newer: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_TRACKED),
@@ -207,6 +212,10 @@ impl Resolver {
             }
             Input::Moved(prefixes) => {
                 self.on_moved(prefixes);
+                Ok(())
+            }
+            Input::Bound(prefix) => {
+                self.end_holes(&prefix, true);
                 Ok(())
             }
         };
@@ -591,16 +600,20 @@ impl Resolver {
             self.outputs.push_back(Output::Update(Update::Remove { prefix: asked }));
         }
         for entry in accepted.iter().filter(|entry| !entry.is_negative()) {
-            for hole in self.mirror.holes_inside(&entry.prefix, is_proven) {
-                self.mirror.remove(&hole);
-                self.outputs.push_back(Output::Update(Update::Remove { prefix: hole }));
-            }
+            self.end_holes(&entry.prefix, is_proven);
         }
         // The parts first: what is round them ends with them.
         let mut accepted: Vec<_> = accepted.iter().collect();
         accepted.sort_by_key(|entry| Reverse(entry.prefix.net.prefix_len()));
         for entry in accepted {
             self.install_one(now, via, entry);
+        }
+    }
+
+    fn end_holes(&mut self, prefix: &EidPrefix, is_proven: bool) {
+        for hole in self.mirror.holes_inside(prefix, is_proven) {
+            self.mirror.remove(&hole);
+            self.outputs.push_back(Output::Update(Update::Remove { prefix: hole }));
         }
     }
 

@@ -10,9 +10,9 @@ pub const CONVERSATIONS: usize = 1024;
 /// Conversations begun on the word of others, above which no SMR, nor the source of a packet from the core, begins another.
 pub const SMR_CONVERSATIONS: usize = CONVERSATIONS / 4;
 
-/// Conversations of packets that miss, and of refreshes, above which no packet begins another: the last quarter of all is kept for what is
-/// said of mappings that are cached, and for their refreshes.
-pub const MISS_CONVERSATIONS: usize = CONVERSATIONS - SMR_CONVERSATIONS;
+/// Conversations of packets that miss, above which no packet begins another: the rest is kept for what is said of mappings that are cached,
+/// and for their refreshes.
+pub const MISS_CONVERSATIONS: usize = CONVERSATIONS - SMR_CONVERSATIONS - DOUBTED_CONVERSATIONS;
 
 /// Conversations about what is said to have changed, above which none goes on about another, once it has waited for room or has rested: nobody
 /// may ever answer for it. So many there may be beside [`SMR_CONVERSATIONS`]: whoever makes sources up that nobody answers for fills those.
@@ -58,6 +58,10 @@ pub const NARROWED: usize = 1024;
 
 /// EID-prefixes whose SMRs are counted at once, each of which may have a question that waits for the end of [`SMR_INTERVAL`].
 pub const SMR_TRACKED: usize = 1024;
+
+/// EID-prefixes inside what SMRs name that are asked about for it within [`SMR_INTERVAL`], and not those round it: so a forged SMR about
+/// everything takes none of the place of [`SMR_TRACKED`].
+pub const SMR_INSIDE: usize = 256;
 
 /// Least time between Map-Requests for one EID-prefix because the answer to a probe disagrees with its mapping: a map system
 /// that merges what several ETRs say disagrees with each of them for ever.

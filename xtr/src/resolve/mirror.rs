@@ -223,6 +223,21 @@ impl Mirror {
         looked_at.filter(|narrowed| self.get(now, narrowed).is_some()).take(limits::NARROWED).copied().collect()
     }
 
+    /// The mappings inside `prefix`, as they were answered, that have this locator in use.
+    pub(super) fn served_inside(
+        &self,
+        now: Instant,
+        rloc: IpAddr,
+        prefix: &EidPrefix,
+    ) -> impl Iterator<Item = EidPrefix> {
+        let (first, last) = range_of(prefix).into_inner();
+        let of_rloc = self.users.range((rloc, first)..=(rloc, last)).map(|(_, inside)| *inside);
+        let is_such = move |inside: &EidPrefix| {
+            prefix.covers(inside) && !self.narrowed.contains(inside) && self.get(now, inside).is_some()
+        };
+        of_rloc.filter(is_such)
+    }
+
     /// The shortened mappings with locators round `prefix` that lived longer than until `end`: they end then.
     pub(super) fn end_round(&mut self, now: Instant, prefix: &EidPrefix, end: Instant) -> Vec<(EidPrefix, Entry)> {
         let mut round = Vec::new();

@@ -163,6 +163,7 @@ impl DataPlane {
         let decap = decap.with_events(&events).with_relay(out);
         let encap = EncapLoop::new(itr, (site, pool), (for_itr, events), counters.clone());
         let encap = Worker::start("encap", encap)?;
+        ports.errors().wake_by(encap.waker()?);
         let decap = Worker::start_with("decap", decap, Some(encap.bell()?))?;
         let threads = vec![(to_itr, encap), (to_etr, decap)];
         let losses = Losses::new(&options.tun, &ports, &counters);
@@ -361,5 +362,9 @@ impl Turns for DecapLoop<SuperTun, GroSockets> {
 
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         self.devices().1.descriptors().collect()
+    }
+
+    fn read_errors(&mut self) {
+        self.read_errors();
     }
 }

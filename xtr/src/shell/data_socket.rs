@@ -34,7 +34,7 @@ const UDP_CHECKSUM: Range<usize> = 6..8;
 /// Octets that wait in the kernel for the packet thread: a millisecond of 10 Gbit/s, several times over.
 const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 /// How often a packet is tried again when a socket says an error that nobody is known to have reported, which may be one of this packet.
-const TRIES: usize = 3;
+pub(super) const TRIES: usize = 3;
 /// And in the place of one that a router or host has reported: anybody can send these, and more come while they are read.
 pub(super) const TRIES_AMONG_REPORTS: usize = 256;
 /// Errors read from one socket before packets have their turn.

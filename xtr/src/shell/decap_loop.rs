@@ -87,6 +87,11 @@ impl<S: SuperDevice, R: DatagramSockets> DecapLoop<S, R> {
         self.etr.advance(now);
     }
 
+    /// Reads what routers say to who sends from our port, when poll(2) has told that they do.
+    pub fn read_errors(&mut self) {
+        self.core.read_errors();
+    }
+
     /// When a turn is needed although nothing comes.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.etr.next_deadline()

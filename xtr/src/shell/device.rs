@@ -146,6 +146,9 @@ pub trait DatagramSockets {
     /// What a socket says. The loop goes on.
     fn recv(&mut self, memory: &mut [u8], received: &mut Vec<Datagrams>) -> io::Result<bool>;
 
+    /// Reads what routers say about packets that the other thread sends from there.
+    fn read_errors(&mut self) {}
+
     /// Receives on these addresses and no others.
     fn set_rlocs(&mut self, rlocs: &[IpAddr]);
 }

@@ -3,23 +3,33 @@
 //!
 //! A port of an address has one socket, which whoever receives there opens. Others send with a duplicate of its descriptor.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use socket2::Socket;
 
 use super::ancillary::drops;
+use super::clock;
+use super::data_socket::TRIES;
+use super::lent_errors::LentErrors;
+use crate::nat::limits;
 
 /// The sockets that are lent, by what they are bound to.
 #[derive(Debug, Clone, Default)]
-pub struct FixedPorts(Arc<Mutex<Shared>>);
+pub struct FixedPorts {
+    shared: Arc<Mutex<Shared>>,
+    errors: Arc<LentErrors>,
+}
 
 #[derive(Debug, Default)]
 struct Shared {
     lent: Vec<Lent>,
+    /// What is to be sent from sockets that are not lent yet, oldest first.
+    waiting: VecDeque<Waiting>,
     /// Of each port: datagrams that sockets which are gone had dropped since they were asked last.
     gone: HashMap<u16, usize>,
 }
@@ -30,6 +40,14 @@ struct Lent {
     socket: Socket,
     /// What it had dropped when it was asked last.
     dropped: u32,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    from: SocketAddr,
+    to: SocketAddr,
+    bytes: Vec<u8>,
+    since: Instant,
 }
 
 impl Lent {
@@ -61,6 +79,7 @@ impl FixedPorts {
             }
         }
         all.lent.extend(lent);
+        all.send_what_waits(clock::now());
     }
 
     /// Datagrams to this port that its sockets have dropped since this was asked last: there was no room, or the UDP checksum was wrong.
@@ -71,21 +90,66 @@ impl FixedPorts {
         gone + of_port.map(Lent::take_drops).sum::<usize>()
     }
 
-    /// The socket bound to this.
-    pub(super) fn borrow(&self, address: SocketAddr) -> io::Result<Socket> {
-        let all = self.all();
-        let found = all.lent.iter().find(|lent| lent.address == address);
-        found.map_or_else(|| Err(ErrorKind::AddrNotAvailable.into()), |lent| lent.socket.try_clone())
+    /// What is said of packets that were sent from the data port.
+    pub(super) fn errors(&self) -> &LentErrors {
+        &self.errors
     }
 
-    /// Sends a datagram.
+    /// The socket bound to this.
+    pub(super) fn borrow(&self, address: SocketAddr) -> io::Result<Socket> {
+        self.all().lent(address).map_or_else(|| Err(ErrorKind::AddrNotAvailable.into()), Socket::try_clone)
+    }
+
+    /// Sends a datagram. From an address that control has had for a moment only it leaves as soon as a thread receives there, for which it
+    /// waits no longer than until it would be sent once more.
     pub(super) fn send(&self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
-        self.borrow(from)?.send_to(bytes, &to.into()).map(drop)
+        let mut all = self.all();
+        if let Some(socket) = all.lent(from) {
+            return send(socket, to, bytes);
+        }
+        if all.waiting.len() >= limits::HELD {
+            all.waiting.pop_front();
+        }
+        all.waiting.push_back(Waiting { from, to, bytes: bytes.to_vec(), since: clock::now() });
+        Ok(())
     }
 
     fn all(&self) -> MutexGuard<'_, Shared> {
         // Nothing that holds the lock leaves half a change.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A socket says an ICMP error of an earlier packet once, in the place of sending the next one.
+fn send(socket: &Socket, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match socket.send_to(bytes, &to.into()) {
+            Err(error) if tries < TRIES && error.kind() != ErrorKind::WouldBlock => {}
+            sent => return sent.map(drop),
+        }
+    }
+}
+
+impl Shared {
+    fn lent(&self, address: SocketAddr) -> Option<&Socket> {
+        self.lent.iter().find(|lent| lent.address == address).map(|lent| &lent.socket)
+    }
+
+    fn send_what_waits(&mut self, now: Instant) {
+        for one in std::mem::take(&mut self.waiting) {
+            if now.saturating_duration_since(one.since) >= limits::HELD_FOR {
+                continue;
+            }
+            let Some(socket) = self.lent(one.from) else {
+                self.waiting.push_back(one);
+                continue;
+            };
+            if let Err(error) = send(socket, one.to, &one.bytes) {
+                tracing::debug!(from = %one.from, to = %one.to, %error, "not sent");
+            }
+        }
     }
 }
 
@@ -95,6 +159,7 @@ mod tests {
     use super::*;
     use std::net::UdpSocket;
     use std::os::fd::AsFd as _;
+    use std::time::Duration;
 
     #[test]
     fn what_is_lent_sends_from_its_port_until_it_is_taken_back() {
@@ -102,14 +167,44 @@ mod tests {
         let [owner, other] = [0; 2].map(|_| UdpSocket::bind("127.43.42.5:0").unwrap());
         let (from, to) = (owner.local_addr().unwrap(), other.local_addr().unwrap());
         let ports = FixedPorts::default();
-        assert!(ports.send(from, to, &[1]).is_err());
+        assert!(ports.borrow(from).is_err());
         ports.lend(from.port(), [(from.ip(), owner.as_fd())].into_iter());
         ports.send(from, to, &[2]).unwrap();
         let mut octet = [0];
         assert_eq!((other.recv_from(&mut octet).unwrap(), octet), ((1, from), [2]));
         ports.lend(from.port(), std::iter::empty());
-        assert!(ports.send(from, to, &[3]).is_err());
+        assert!(ports.borrow(from).is_err());
         drop(owner);
         assert!(UdpSocket::bind(from).is_ok(), "the port is free again");
+    }
+
+    /// The first Info-Request from an address that has come back.
+    #[test]
+    fn what_is_sent_before_its_socket_is_lent_leaves_when_that_is_unless_it_is_late() {
+        let [owner, other, receiver] = [0; 3].map(|_| UdpSocket::bind("127.43.42.6:0").unwrap());
+        receiver.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let [from, beside, to] = [&owner, &other, &receiver].map(|socket| socket.local_addr().unwrap());
+        let ports = FixedPorts::default();
+        let lend = |socket: &UdpSocket| {
+            let local = socket.local_addr().unwrap();
+            ports.lend(local.port(), [(local.ip(), socket.as_fd())].into_iter());
+        };
+        ports.send(from, to, &[0]).unwrap();
+        ports.send(beside, to, &[1]).unwrap();
+        // Of too many the oldest is lost.
+        (0..limits::HELD - 1).for_each(|_| ports.send(from, to, &[2]).unwrap());
+        lend(&owner);
+        let mut octet = [0];
+        for _ in 0..limits::HELD - 1 {
+            assert_eq!((receiver.recv_from(&mut octet).unwrap(), octet), ((1, from), [2]));
+        }
+        lend(&other);
+        assert_eq!((receiver.recv_from(&mut octet).unwrap(), octet), ((1, beside), [1]));
+        ports.lend(from.port(), std::iter::empty());
+        ports.send(from, to, &[3]).unwrap();
+        ports.all().waiting.iter_mut().for_each(|one| one.since = one.since.checked_sub(limits::HELD_FOR).unwrap());
+        lend(&owner);
+        ports.send(from, to, &[4]).unwrap();
+        assert_eq!((receiver.recv_from(&mut octet).unwrap(), octet), ((1, from), [4]));
     }
 }

@@ -3,13 +3,14 @@
 //! RLOC, as without.
 
 use std::io::{self, ErrorKind};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::ancillary::{Inbox, PARTS, Received, set_option};
-use super::data_socket::{Receiver, SocketError, TTL_UNKNOWN, lend, receiver, set_receive_buffer};
+use super::data_socket::{Receiver, SocketError, TRIES_AMONG_REPORTS, TTL_UNKNOWN, lend, receiver, set_receive_buffer};
 use super::device::{DatagramSockets, Datagrams};
 use super::fixed_ports::FixedPorts;
+use super::port_pool::read_errors_of;
 use crate::etr::OuterInfo;
 
 /// The sockets of all our RLOCs.
@@ -74,7 +75,8 @@ impl GroSockets {
 
 impl DatagramSockets for GroSockets {
     fn recv(&mut self, memory: &mut [u8], received: &mut Vec<Datagrams>) -> io::Result<bool> {
-        for _ in 0..self.receivers.len() {
+        let (mut silent, mut tries) = (0, 0);
+        while silent < self.receivers.len() {
             let Some(receiver) = self.receivers.get(self.turn % self.receivers.len()) else { break };
             let (rloc, part) = (receiver.rloc, memory.len() / PARTS);
             let mut octets = 0;
@@ -93,7 +95,12 @@ impl DatagramSockets for GroSockets {
                     }
                     return Ok(is_full);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.next_turn(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.next_turn();
+                    silent += 1;
+                }
+                // An ICMP error of an earlier packet is said once, in the place of receiving.
+                Err(_) if tries < TRIES_AMONG_REPORTS => tries += 1,
                 Err(error) => {
                     self.next_turn();
                     return Err(error);
@@ -101,6 +108,15 @@ impl DatagramSockets for GroSockets {
             }
         }
         Ok(false)
+    }
+
+    fn read_errors(&mut self) {
+        for receiver in &self.receivers {
+            let mut said = Vec::new();
+            let local = SocketAddr::new(receiver.rloc, wire::DATA_PORT);
+            let heard = read_errors_of(&receiver.socket, local, |one| said.push(one));
+            self.lent.errors().hand_over(said, heard);
+        }
     }
 
     fn set_rlocs(&mut self, rlocs: &[IpAddr]) {

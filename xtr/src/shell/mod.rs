@@ -22,6 +22,7 @@ pub mod interfaces;
 pub mod kept_locators;
 pub mod lacking;
 pub mod led;
+mod lent_errors;
 pub mod life;
 pub mod listing;
 pub mod look;

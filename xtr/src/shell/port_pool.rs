@@ -20,6 +20,7 @@ use super::ancillary::{Control, QUOTED_LENGTH, receive, set_option, with_option}
 use super::data_socket::{ERRORS_AT_A_TIME, FILTER_RETURN, Heard, TRIES_AMONG_REPORTS};
 use super::device::{GroupSockets, SendError, TooBig};
 use super::fixed_ports::FixedPorts;
+use super::lent_errors::Said;
 use super::send_many::{AT_A_TIME, send_many};
 use super::ungrouped::Ungrouped;
 use crate::limits;
@@ -49,6 +50,8 @@ pub struct PortPool {
     has_flow_label: bool,
     /// The sockets that others receive on.
     lent: FixedPorts,
+    /// How often these have found reports about packets of ours, as far as it is known here.
+    known_of_lent: usize,
 }
 
 #[derive(Debug)]
@@ -94,6 +97,7 @@ impl PortPool {
             ungrouped: Ungrouped::default(),
             has_flow_label: true,
             lent: FixedPorts::default(),
+            known_of_lent: 0,
         })
     }
 
@@ -143,6 +147,14 @@ impl PortPool {
         let buffer = libc::c_int::try_from(SEND_BUFFER).unwrap_or(libc::c_int::MAX);
         // Without the capability what everybody has must do.
         let _ = set_option(&socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, buffer);
+        if from.port() == wire::DATA_PORT {
+            // Both threads read them. Without that nothing would be said of what the queue of the interface drops, either.
+            let (level, errors) = match from {
+                SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_RECVERR),
+                SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+            };
+            set_option(&socket, level, errors, 1)?;
+        }
         self.sockets.push(PortSocket { rloc: from.ip(), port: from.port(), is_lent: true, socket });
         Ok(self.sockets.len() - 1)
     }
@@ -237,43 +249,62 @@ impl PortPool {
 
     /// Reads an error queue: reports of routers are kept.
     fn read_errors_of(&mut self, index: usize) -> Heard {
-        let mut heard = Heard::default();
         let socket = &self.sockets[index];
-        if socket.is_lent {
-            // Whoever receives on it reads them.
-            return heard;
+        if socket.is_lent && socket.port != wire::DATA_PORT {
+            // Control, which receives on it, reads them.
+            return Heard::default();
         }
-        let (mut octets, mut control) = ([0; QUOTED_LENGTH], Control::EMPTY);
-        // What a flood of ICMP leaves in the queue wakes us again.
-        for _ in 0..ERRORS_AT_A_TIME {
-            let fd = socket.socket.as_fd();
-            let Ok(received) = receive(fd, &mut octets, &mut control, libc::MSG_ERRQUEUE) else { break };
-            let Some(error) = received.extended_error() else { continue };
-            heard.reports |= error.origin != libc::SO_EE_ORIGIN_LOCAL;
-            if error.errno != libc::EMSGSIZE.unsigned_abs() {
-                if error.is_unreachable()
-                    && self.unreachable.len() < limits::BATCH
-                    && let Some(from) = received.from
-                    && let Some(quoted) = quoted(socket, from, octets.get(..received.length).unwrap_or_default())
-                {
-                    self.unreachable.push_back(quoted);
-                }
-                continue;
-            }
-            let mtu = usize::try_from(error.info).unwrap_or(usize::MAX);
-            if error.origin == libc::SO_EE_ORIGIN_LOCAL {
-                heard.refused = Some(mtu);
-            } else if self.reports.len() < limits::BATCH
-                && let Some(from) = received.from
-                && let Some(quoted) = quoted(socket, from, octets.get(..received.length).unwrap_or_default())
-            {
-                self.reports.push_back(TooBig { quoted, mtu });
-            }
-        }
-        // An error that the queue had no room for would wake up poll(2) for ever.
-        let _ = socket.socket.take_error();
+        let (mut said, is_lent) = (Vec::new(), socket.is_lent);
+        let mut heard = read_errors_of(&socket.socket, SocketAddr::new(socket.rloc, socket.port), |one| said.push(one));
+        said.into_iter().for_each(|one| self.keep(one));
+        heard.reports |= is_lent && self.hear_of_lent();
         heard
     }
+
+    /// Takes what the thread that receives on the data port has read of packets of ours. Whether there was anything.
+    fn hear_of_lent(&mut self) -> bool {
+        let said = self.lent.errors().take(&mut self.known_of_lent);
+        let has_found = said.is_some();
+        said.into_iter().flatten().for_each(|one| self.keep(one));
+        has_found
+    }
+
+    fn keep(&mut self, said: Said) {
+        match said {
+            Said::TooBig(report) if self.reports.len() < limits::BATCH => self.reports.push_back(report),
+            Said::Unreachable(quoted) if self.unreachable.len() < limits::BATCH => self.unreachable.push_back(quoted),
+            Said::TooBig(_) | Said::Unreachable(_) => {}
+        }
+    }
+}
+
+/// Reads the error queue of a socket that is bound to `local`; `tell` hears what routers say.
+pub(super) fn read_errors_of(socket: &Socket, local: SocketAddr, mut tell: impl FnMut(Said)) -> Heard {
+    let (mut octets, mut control) = ([0; QUOTED_LENGTH], Control::EMPTY);
+    let mut heard = Heard::default();
+    // What a flood of ICMP leaves in the queue wakes us again.
+    for _ in 0..ERRORS_AT_A_TIME {
+        let Ok(received) = receive(socket.as_fd(), &mut octets, &mut control, libc::MSG_ERRQUEUE) else { break };
+        let Some(error) = received.extended_error() else { continue };
+        let is_ours = error.origin == libc::SO_EE_ORIGIN_LOCAL;
+        heard.reports |= !is_ours;
+        let is_too_big = error.errno == libc::EMSGSIZE.unsigned_abs();
+        let mtu = usize::try_from(error.info).unwrap_or(usize::MAX);
+        if is_ours {
+            heard.refused = if is_too_big { Some(mtu) } else { heard.refused };
+            continue;
+        }
+        if !(is_too_big || error.is_unreachable()) {
+            continue;
+        }
+        let payload = octets.get(..received.length).unwrap_or_default();
+        if let Some(quoted) = received.from.and_then(|from| quoted(local, from, payload)) {
+            tell(if is_too_big { Said::TooBig(TooBig { quoted, mtu }) } else { Said::Unreachable(quoted) });
+        }
+    }
+    // An error that the queue had no room for would wake up poll(2) for ever.
+    let _ = socket.take_error();
+    heard
 }
 
 impl PortSocket {
@@ -338,6 +369,7 @@ impl GroupSockets for PortPool {
     }
 
     fn report(&mut self) -> Option<TooBig> {
+        self.hear_of_lent();
         self.reports.pop_front()
     }
 
@@ -357,14 +389,14 @@ impl GroupSockets for PortPool {
 
 /// The start of the outer packet that an ICMP error is about: the socket tells addresses and ports, and the UDP payload as far as
 /// it was quoted. We send to port 4341 only: what is about another is made up.
-fn quoted(socket: &PortSocket, destination: SocketAddr, payload: &[u8]) -> Option<Vec<u8>> {
+fn quoted(local: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Option<Vec<u8>> {
     if destination.port() != wire::DATA_PORT {
         return None;
     }
     let header = OuterHeader {
-        source: socket.rloc,
+        source: local.ip(),
         destination: destination.ip(),
-        source_port: socket.port,
+        source_port: local.port(),
         destination_port: destination.port(),
         ttl: 0,
         class: TrafficClass::default(),

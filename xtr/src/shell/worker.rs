@@ -109,6 +109,11 @@ impl Worker {
         Ok(Bell { wake: self.wake.try_clone()?, stop: self.stop.clone() })
     }
 
+    /// What wakes this thread when it is written to.
+    pub(super) fn waker(&self) -> io::Result<UnixStream> {
+        self.wake.try_clone()
+    }
+
     pub(super) fn wake_up(&self) {
         // A full buffer means that the thread has enough to wake up for.
         let _ = (&self.wake).write(&[0]);

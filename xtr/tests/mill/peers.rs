@@ -207,7 +207,7 @@ pub(crate) fn updates(now: Instant) -> Vec<Update> {
         mapping("10.0.2.0/24", Peer::Gpe),
         mapping("10.0.3.0/24", Peer::Trusted),
         Update::Upsert { prefix: behind_nat, entry: Entry { forwarding: Forwarding::Binding(binding), expires } },
-        Update::Relayed { prefix: behind_nat, nat: Some(Peer::Natted.rloc()) },
+        Update::Relayed { prefix: behind_nat, nats: [Some(Peer::Natted.rloc()), None] },
         Update::Own(OwnMapping { version: OWN_VERSION, status_bits: Some(1), others_end: Some(expires) }),
         Update::Peer {
             prefix: prefix("10.0.3.0/24"),

@@ -13,12 +13,17 @@ use std::os::fd::{AsRawFd as _, RawFd};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use ipnet::IpNet;
 pub(crate) use namespace::{PATIENCE, netlink};
 use namespace::{add_address, root_and_tun_or_skip};
+use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, State};
+use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use nix::sched::{CloneFlags, unshare};
+use rtnetlink::packet_core::{
+    DefaultNla, ErrorMessage, NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use socket2::{Domain, Protocol, Socket, Type};
 use wire::address::{EidPrefix, InstanceId};
@@ -27,7 +32,7 @@ use xtr::counters::Count;
 use xtr::ecn::EcnCompatibility;
 use xtr::etr::EtrConfig;
 use xtr::itr::ItrConfig;
-use xtr::map_cache::{Entry, Event, Forwarding, Locator, Update};
+use xtr::map_cache::{Binding, Entry, Event, Forwarding, FromPort, Locator, Update};
 use xtr::shell::data_plane::{DataPlane, Options};
 
 const CABLE: &str = "core";
@@ -86,9 +91,19 @@ impl Node {
 
     pub(crate) fn map(&self, net: &str, rloc: &str) {
         let locators = vec![Locator { address: ip(rloc), priority: 1, weight: 1 }];
+        self.forward(net, Forwarding::Locators(locators));
+    }
+
+    /// Packets go to this RTR, as of a node of [`NEAR`] behind a NAT.
+    pub(crate) fn map_through_nat(&self, net: &str, rtr: &str) {
+        let (address, port, from) = (ip(rtr), wire::DATA_PORT, FromPort::Data);
+        let source = ip(NEAR.rlocs[usize::from(address.is_ipv6())]);
+        self.forward(net, Forwarding::Binding(Binding { address, port, from, source }));
+    }
+
+    fn forward(&self, net: &str, forwarding: Forwarding) {
         let expires = Instant::now() + Duration::from_secs(60);
-        let entry = Entry { forwarding: Forwarding::Locators(locators), expires };
-        self.plane.update(Update::Upsert { prefix: prefix(net), entry });
+        self.plane.update(Update::Upsert { prefix: prefix(net), entry: Entry { forwarding, expires } });
     }
 
     pub(crate) fn event(&mut self) -> Event {
@@ -243,6 +258,24 @@ pub(crate) fn set_cable_mtu(mtu: u32) {
     netlink(async |handle| {
         let cable = index(handle, CABLE).await;
         handle.link().set(LinkUnspec::new_with_index(cable).mtu(mtu).build()).execute().await.unwrap();
+    });
+}
+
+/// The queue of the cable has no room any more: what is sent is dropped there.
+pub(crate) fn clog_cable() {
+    /// Of linux/rtnetlink.h: of a pfifo how many packets it holds.
+    const TCA_OPTIONS: u16 = 2;
+    netlink(async |handle| {
+        let mut message = TcMessage::with_index(index(handle, CABLE).await.try_into().unwrap());
+        message.header.parent = TcHandle::ROOT;
+        let room = DefaultNla::new(TCA_OPTIONS, 0u32.to_ne_bytes().to_vec());
+        message.attributes = vec![TcAttribute::Kind("pfifo".into()), TcAttribute::Other(room)];
+        let mut request = NetlinkMessage::from(RouteNetlinkMessage::NewQueueDiscipline(message));
+        request.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
+        let mut answers = handle.clone().request(request).unwrap();
+        while let Some(answer) = answers.next().await {
+            assert!(!matches!(answer.payload, NetlinkPayload::Error(ErrorMessage { code: Some(_), .. })), "{answer:?}");
+        }
     });
 }
 

@@ -18,6 +18,9 @@ pub struct Bound {
     pub prefix: EidPrefix,
     /// Address and port that its NAT shows.
     pub at: SocketAddr,
+    /// The address of the other family that its NAT shows, if this xTR has registered by that too within
+    /// [`limits::BINDING`](crate::nat::limits::BINDING), and the end of that: what it sends may come from there.
+    pub(super) other: Option<(IpAddr, Instant)>,
     /// The address of ours that it is reached from.
     pub local: IpAddr,
     /// The address of its xTR behind the NAT.
@@ -37,6 +40,17 @@ impl Bound {
     /// The way to it.
     pub fn binding(&self) -> Binding {
         Binding { address: self.at.ip(), port: self.at.port(), from: FromPort::Control, source: self.local }
+    }
+
+    /// The addresses that its packets come from.
+    pub(super) fn nats(&self) -> [Option<IpAddr>; 2] {
+        [Some(self.at.ip()), self.other.map(|(address, _)| address)]
+    }
+
+    /// The address that its packets come from when they come by the other family than this one's, and the end of that.
+    pub(super) fn beside(&self, now: Instant, at: IpAddr) -> Option<(IpAddr, Instant)> {
+        let both = [Some((self.at.ip(), self.expires)), self.other];
+        both.into_iter().flatten().find(|(address, end)| address.is_ipv4() != at.is_ipv4() && *end > now)
     }
 
     /// Whether a Map-Register with this nonce was accepted.

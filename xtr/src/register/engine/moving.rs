@@ -116,8 +116,9 @@ impl Registrar {
     pub(super) fn is_here(&mut self, now: Instant, prefix: EidPrefix) {
         let has_settled = |at: &Instant| now.saturating_duration_since(*at) >= limits::MOVE_SETTLES;
         let is_back = |part: &EidPrefix, at: &Instant| part.covers(&prefix) && has_settled(at);
-        let back: Vec<_> = self.moved_parts.extract_if(.., |(_, part), at| is_back(part, at)).collect();
-        self.outputs.extend(back.into_iter().map(|((_, part), _)| Output::Returned(part)));
+        let back = self.moved_parts.iter().filter(|((_, part), at)| is_back(part, at));
+        self.outputs.extend(back.map(|((_, part), _)| Output::Returned(*part)));
+        self.moved_parts.retain(|(_, part), at| !is_back(part, at));
         self.is_free(now, prefix);
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use wire::address::EidPrefix;
+use wire::address::{Address, EidPrefix};
 use wire::control::MapRequest;
 
 use super::Resolver;
@@ -58,8 +58,18 @@ impl Resolver {
         let round = changed.iter().filter_map(|changed| self.mirror.positive_round(now, changed));
         let mut cached: BTreeSet<EidPrefix> = round.collect();
         cached.extend(self.narrowed_inside(now, &changed));
-        if cached.is_empty() {
+        let served = self.served_inside(now, message, &changed);
+        if cached.is_empty() && served.is_empty() {
             return Err(Refusal::SmrNotCached);
+        }
+        let inside: Vec<EidPrefix> =
+            served.difference(&cached).copied().filter(|prefix| !self.is_asked_inside(now, prefix)).collect();
+        for prefix in inside.into_iter().take(limits::SMR_RECORDS) {
+            let is_allowed = self.smrs_inside.allow(now, prefix);
+            let asked = if is_allowed { self.doubt(now, prefix) } else { Err(Refusal::SmrRateLimited) };
+            if let Err(refusal) = asked {
+                self.tally.count(refusal);
+            }
         }
         for prefix in cached {
             let is_allowed = self.smrs.allow(now, prefix);
@@ -69,6 +79,19 @@ impl Resolver {
             }
         }
         Ok(())
+    }
+
+    /// The mappings inside what has changed that lead to whoever says so. A Map-Server answers with less than the EID-prefix of a site that has
+    /// another one inside, and the site names the whole. Who is no locator of theirs may be anybody.
+    fn served_inside(&self, now: Instant, message: &MapRequest, changed: &[EidPrefix]) -> BTreeSet<EidPrefix> {
+        let said_by = message.itr_rlocs.iter().take(limits::SMR_RECORDS).filter_map(Address::ip);
+        let inside =
+            |rloc: IpAddr| changed.iter().flat_map(move |changed| self.mirror.served_inside(now, rloc, changed));
+        said_by.flat_map(inside).take(limits::NARROWED).collect()
+    }
+
+    fn is_asked_inside(&self, now: Instant, prefix: &EidPrefix) -> bool {
+        self.smrs_inside.window_ends(prefix).is_some_and(|ends| now < ends)
     }
 
     /// The mappings inside what has changed that hold for a part of it only. There may be more than one SMR has asked about: those that none has

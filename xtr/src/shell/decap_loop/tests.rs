@@ -98,7 +98,7 @@ fn what_a_full_relay_has_no_room_for_is_named_so_and_was_never_for_the_site() {
     let counters = Arc::new(Counters::default());
     let mut etr = Etr::new(EtrConfig { relays: true, ..EtrConfig::default() }, counters.clone());
     let prefix = EidPrefix { iid: InstanceId(0), net: "10.0.0.0/24".parse().unwrap() };
-    etr.update(&Update::Relayed { prefix, nat: Some([192, 0, 2, 9].into()) });
+    etr.update(&Update::Relayed { prefix, nats: [Some([192, 0, 2, 9].into()), None] });
     let (mut out, back) = relay().unwrap();
     while out.send(&[IoSlice::new(&[0; 60_000])]).is_ok() {}
     let (_updates, received) = sync_channel(1);

@@ -15,11 +15,11 @@ for_both_tiers! {
 fn rtr<T: Tier>(now: Instant, petr_for: Vec<EidPrefix>) -> Node<T> {
     let etr = EtrConfig { relays: true, petr_for, ..EtrConfig::default() };
     let mut rtr = Node::<T>::with_etr(now, "192.0.2.2", &[], 8, etr);
-    let nat = Some("192.0.2.1".parse().unwrap());
+    let nats = [Some("192.0.2.1".parse().unwrap()), None];
     let (source, from) = ("192.0.2.2".parse().unwrap(), FromPort::Control);
     let binding = Binding { address: "192.0.2.1".parse().unwrap(), port: 50_001, from, source };
     rtr.install(now, "10.0.0.0/24", Forwarding::Binding(binding));
-    rtr.packets.update(Update::Relayed { prefix: prefix("10.0.0.0/24"), nat });
+    rtr.packets.update(Update::Relayed { prefix: prefix("10.0.0.0/24"), nats });
     rtr.install(now, "0.0.0.0/0", Forwarding::Negative(Action::NativelyForward));
     rtr.map(now, "10.0.1.0/24", "192.0.2.3");
     rtr.packets.turn(now);
