@@ -131,7 +131,9 @@ fn text(octets: &[u8]) -> String {
 #[test]
 fn explain_tells_clause_reason_and_tests() {
     let clause = text(&conformance(&["explain", "CP-085"]).stdout);
-    for part in ["CP-085 MUST (RFC 9301 5.6)", "HMAC-SHA-256-128 is implemented", "LI-085.1", "xtr/tests/control/"] {
+    for part in
+        ["CP-085 MUST (RFC 9301 5.6)", "HMAC-SHA-256-128 is implemented", "LI-085.1", "xtr/tests/engine/control/"]
+    {
         assert!(clause.contains(part), "{part}: {clause}");
     }
     assert!(text(&conformance(&["explain", "CP-311"]).stdout).contains("why: "));

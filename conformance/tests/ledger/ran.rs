@@ -111,7 +111,7 @@ fn a_rust_test_that_did_not_run_is_named() {
         held(&[folder.path(), &path])
     };
     assert_eq!(held(&log("no such")), (Some(0), "0 checks and tests of the ledger did not pass\n".into()));
-    let (status, told) = held(&log(" reserved_bits_are_ignored "));
+    let (status, told) = held(&log("::reserved_bits_are_ignored "));
     assert!(
         status == Some(1) && told.starts_with("wire/tests/codec/rules.rs::reserved_bits_are_ignored absent  "),
         "{told}"

@@ -26,7 +26,8 @@ use self::bounded::Bounded;
 /// The media type of OpenMetrics text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Connections at once, each for one question: some who monitor, and some to spare. Whoever comes beyond them waits in the system's queue.
+/// Connections at once, each for one question: some who monitor, and some to spare. For whoever comes beyond them the oldest one of the machine
+/// that has most is given up.
 const CONNECTIONS: usize = 32;
 /// How long one may take for its question and the answer: as long as Prometheus waits.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -127,7 +128,7 @@ mod tests {
 
     use futures::FutureExt as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpStream;
+    use tokio::net::{TcpSocket, TcpStream};
 
     use super::*;
 
@@ -166,24 +167,60 @@ mod tests {
         heard(&mut stream).await
     }
 
+    /// One that begins to ask, and says no more.
+    async fn silent(from: [u8; 4], server: SocketAddr) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((from, 0))).unwrap();
+        let mut stream = socket.connect(server).await.unwrap();
+        stream.write_all(b"GET /health HTTP/1.1\r\nHo").await.unwrap();
+        stream
+    }
+
+    async fn is_open(stream: &mut TcpStream) -> bool {
+        tokio::time::timeout(Duration::from_millis(50), stream.read(&mut [0; 1])).await.is_err()
+    }
+
     #[tokio::test]
-    async fn who_says_nothing_is_hung_up_on_and_keeps_others_waiting_no_longer_than_that() {
+    async fn who_says_nothing_is_hung_up_on_in_time() {
         const SHORT: Duration = Duration::from_millis(500);
         let server = server(SHORT, false).await;
         let begun = Instant::now();
-        let mut silent = Vec::new();
-        for begins_to_ask in (0..CONNECTIONS).map(|number| number % 2 == 0) {
-            let mut stream = TcpStream::connect(server.address()).await.unwrap();
-            if begins_to_ask {
-                stream.write_all(b"GET /health HTTP/1.1\r\nHo").await.unwrap();
-            }
-            silent.push(stream);
+        let mut streams = Vec::new();
+        for _ in 0..CONNECTIONS / 2 {
+            streams.push(TcpStream::connect(server.address()).await.unwrap());
+            streams.push(silent([127, 0, 0, 1], server.address()).await);
         }
-        let answer = ask(server.address(), "/health").await;
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        assert!(begun.elapsed() >= SHORT, "there were no more places: {:?}", begun.elapsed());
-        for stream in &mut silent {
+        for stream in &mut streams {
             assert_eq!(heard(stream).await, "");
+        }
+        assert!(begun.elapsed() >= SHORT, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn who_takes_all_places_keeps_nobody_waiting_and_gives_up_his_own() {
+        const ANOTHER: [u8; 4] = [127, 0, 0, 2];
+        for hangs in [false, true] {
+            let server = server(Duration::from_secs(60), hangs).await;
+            let mut slow = silent(ANOTHER, server.address()).await;
+            let mut taken = Vec::new();
+            for number in 0..3 * CONNECTIONS {
+                let mut stream = silent([127, 0, 0, 1], server.address()).await;
+                if hangs && number % 2 == 0 {
+                    stream.write_all(b"st: localhost\r\n\r\n").await.unwrap();
+                }
+                taken.push(stream);
+            }
+            // All places but one, and one of them is another's by the time that he has asked.
+            let (gone, left) = taken.split_at_mut(2 * CONNECTIONS + 1);
+            for stream in gone {
+                assert_eq!(heard(stream).await, "");
+            }
+            for stream in left {
+                assert!(is_open(stream).await);
+            }
+            assert!(is_open(&mut slow).await, "who has one place keeps it");
+            let answer = tokio::time::timeout(Duration::from_secs(10), ask(server.address(), "/metrics"));
+            assert!(answer.await.unwrap().starts_with("HTTP/1.1 200"), "also from the address that has all places");
         }
     }
 

@@ -64,6 +64,10 @@ fn systemd_starts_reloads_watches_restarts_and_stops_both_services_as_their_unit
         assert_eq!(status.lines().collect::<Vec<_>>(), expected, "each thread of {service}");
         assert_eq!(found(&format!("{service}-result")), "success\n", "{}", said());
     }
+    for (service, why) in [("lisp-xtr", "mtu: cannot change while the node runs"), ("lisp-mapsys", "of-nothing")] {
+        assert_eq!(found(&format!("{service}-refused")), "exit-code\nactive\n", "{}", said());
+        assert!(found(&format!("{service}-shown")).contains(why), "{}", said());
+    }
     assert_eq!(found("rules-after"), found("rules-before"), "the next start repairs");
     assert!(found("rules-before").contains("4343:") && !found("rules-stopped").contains("434"), "{}", said());
     assert!(found("locators").contains("2001:db8:b::/48"), "what is read is what the file has now");

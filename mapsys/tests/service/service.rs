@@ -276,9 +276,19 @@ fn installed_as_its_unit_says_it_starts_and_reloads_as_its_own_user_without_a_ca
             assert_eq!(tried.status.code(), Some(2), "{said}");
             assert!(said.contains("Permission denied") && said.contains(folder.to_str().unwrap()), "{said}");
             assert_eq!(reload(), ["a", "b", "this node"], "{}", closed.display());
+            let refused = installed.reload();
+            let said = String::from_utf8_lossy(&refused.stderr);
+            assert!(!refused.status.success() && said.contains("Permission denied"), "{refused:?}");
+            // What the service cannot read it begins to; what the command itself cannot, it is not asked to.
+            if closed == folder.join("a.key") {
+                assert!(service.told().starts_with("RELOADING=1") && service.told() == "READY=1");
+            }
         });
     }
-    assert_eq!(reload(), ["a", "this node"]);
+    let reloaded = installed.reload();
+    assert!(reloaded.status.success(), "{reloaded:?}");
+    assert_eq!(service.sites(), ["a", "this node"]);
+    assert!(service.told().starts_with("RELOADING=1") && service.told() == "READY=1");
     service.signal("-TERM");
     assert_eq!(service.told(), "STOPPING=1");
     assert!(service.child.wait().unwrap().success());

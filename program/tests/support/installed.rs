@@ -101,7 +101,16 @@ impl Installed {
 
     /// As the manager starts it, but for what it hides of the machine.
     pub(crate) fn start(&self) -> Command {
-        let words: Vec<&str> = setting(&self.unit, "ExecStart").expect("a program").split_whitespace().collect();
+        self.command("ExecStart")
+    }
+
+    /// What comes of the command by which the manager has it read its settings again, as the user that it is.
+    pub(crate) fn reload(&self) -> Output {
+        self.command("ExecReload").output().unwrap()
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let words: Vec<&str> = setting(&self.unit, name).expect("a program").split_whitespace().collect();
         let words = inside(self.root(), &words).into_iter();
         let state = |word: OsString| if word == "${STATE_DIRECTORY}" { self.state().into() } else { word };
         let given =

@@ -88,7 +88,8 @@ pub enum Command {
     #[command(after_help = super::trace::EXAMPLES)]
     Trace(TraceFlags),
     /// Has a running node read its configuration again: EID-prefixes, locators, Map-Servers, Map-Resolvers, LISP-SEC, --subscribed,
-    /// --take-unsubscribed and all their keys change while packets cross. If another setting has changed, it is named and nothing changes
+    /// --take-unsubscribed and all their keys change while packets cross. If another setting has changed, it is named, nothing changes, and this
+    /// fails. SIGHUP does the same, and says so in the log alone
     Reload,
     /// Prints what a shell needs to complete the flags
     #[command(after_help = program::completions_help!("lisp-xtr"))]

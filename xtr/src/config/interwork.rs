@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use wire::address::{EidPrefix, InstanceId};
 
 use super::values::{PrefixValue, RlocValue};
-use super::{Config, ConfigError, Written};
+use super::{ConfigError, Written};
 use crate::database::OwnLocator;
 use crate::interwork::{Interworking, limits};
 use crate::limits::LOCATORS_PER_ENTRY;
@@ -141,21 +141,6 @@ fn prefixes(
     Ok(prefixes)
 }
 
-impl Config {
-    /// Whether a locator of ours has the address family of each PETR.
-    pub(super) fn check_petrs(&self, locators: &[OwnLocator]) -> Result<(), ConfigError> {
-        let has_family =
-            |petr: &&Locator| locators.iter().any(|locator| locator.address.is_ipv4() == petr.address.is_ipv4());
-        match self.interworking.petrs.iter().find(|petr| !has_family(petr)) {
-            Some(petr) => {
-                let problem = format!("{} cannot be reached: no --rloc has its address family", petr.address);
-                Err(ConfigError::new("use-petr", problem))
-            }
-            None => Ok(()),
-        }
-    }
-}
-
 /// The roles in plain words.
 pub(super) fn explain(roles: &Interworking) -> Vec<String> {
     let mut lines = Vec::new();
@@ -190,6 +175,7 @@ fn join(items: impl Iterator<Item = impl fmt::Display>) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::config::Config;
 
     #[test]
     fn a_value_with_a_slip_in_it_is_told_what_is_expected() {

@@ -8,8 +8,9 @@ use wire::address::{EidPrefix, InstanceId};
 use wire::control::Nonce;
 use wire::control::auth::TagForm;
 
+use super::mapping::given_twice;
 use super::values::PrefixValue;
-use super::{ConfigError, Mapping, Switch, Written, given_twice, key_file};
+use super::{ConfigError, Mapping, Switch, Written, key_file};
 use crate::resolve::{Demand, LispSec};
 use crate::subscribe::{Association, Configured, Security, limits};
 use crate::transport::MapSystem;

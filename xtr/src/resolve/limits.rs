@@ -10,9 +10,9 @@ pub const CONVERSATIONS: usize = 1024;
 /// Conversations begun on the word of others, above which no SMR, nor the source of a packet from the core, begins another.
 pub const SMR_CONVERSATIONS: usize = CONVERSATIONS / 4;
 
-/// Conversations of packets that miss, and of refreshes, above which no packet begins another: the last quarter of all is kept for what is
-/// said of mappings that are cached, and for their refreshes.
-pub const MISS_CONVERSATIONS: usize = CONVERSATIONS - SMR_CONVERSATIONS;
+/// Conversations of packets that miss, above which no packet begins another: the rest is kept for what is said of mappings that are cached,
+/// and for their refreshes.
+pub const MISS_CONVERSATIONS: usize = CONVERSATIONS - SMR_CONVERSATIONS - DOUBTED_CONVERSATIONS;
 
 /// Conversations about what is said to have changed, above which none goes on about another, once it has waited for room or has rested: nobody
 /// may ever answer for it. So many there may be beside [`SMR_CONVERSATIONS`]: whoever makes sources up that nobody answers for fills those.

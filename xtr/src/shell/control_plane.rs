@@ -3,7 +3,7 @@
 //! over the control socket, and time.
 
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -178,7 +178,7 @@ impl ControlPlane {
                 self.look_at_addresses();
                 self.lead_again().await;
             }
-            Step::Seen(machine) => self.on_seen(machine),
+            Step::Seen(machine) => self.follow(machine).await,
             Step::Reload(machine) => self.end_reload(machine).await,
         }
     }
@@ -293,8 +293,41 @@ impl ControlPlane {
         }
     }
 
+    /// CGEIDs and locators follow the routes, addresses and links of the machine.
+    pub(super) async fn follow(&mut self, machine: Result<Machine, Failure>) {
+        if let Ok(machine) = &machine {
+            self.seat_cgeids(machine.at_hosts()).await;
+        }
+        self.on_seen(machine);
+    }
+
+    /// A CGEID is at this router while no route leads to a host that has it.
+    async fn seat_cgeids(&mut self, at_hosts: &[Ipv6Addr]) {
+        for cgeid in self.wanted.cgeids.clone() {
+            let (is_here, is_at_host) = (self.plan.own_cgeids.contains(&cgeid), at_hosts.contains(&cgeid));
+            if is_here != is_at_host {
+                continue;
+            }
+            self.netlink.revive();
+            let tun = &self.plan.tun;
+            let moved = match is_at_host {
+                true => self.netlink.remove_own_cgeid(tun, cgeid).await,
+                false => self.netlink.add_own_cgeid(tun, cgeid).await,
+            };
+            if let Err(error) = moved {
+                tracing::error!(%cgeid, %error, "packets to it are led as before");
+                // What has changed is not said again.
+                self.watch.again();
+                continue;
+            }
+            tracing::debug!(%cgeid, is_at_host, "a route to it has come or gone");
+            self.plan.own_cgeids.retain(|own| *own != cgeid);
+            self.plan.own_cgeids.extend((!is_at_host).then_some(cgeid));
+        }
+    }
+
     /// The locators follow the addresses and links of the machine.
-    pub(super) fn on_seen(&mut self, machine: Result<Machine, Failure>) {
+    fn on_seen(&mut self, machine: Result<Machine, Failure>) {
         let machine = match machine {
             Ok(machine) => machine,
             Err(error) => {
@@ -304,7 +337,7 @@ impl ControlPlane {
             }
         };
         let now = clock::now();
-        self.lacking.take(now, machine.lacks(&self.wanted)).iter().for_each(|lack| tracing::warn!("{lack}"));
+        let mut lacking = machine.lacks(&self.wanted);
         let mut found = self.damper.locators(now, machine.clone(), &self.wanted, &self.locators);
         if let Some(due) = self.damper.due() {
             self.watch.again_in(due.saturating_duration_since(now));
@@ -327,6 +360,8 @@ impl ControlPlane {
             found.unreachable.extend(missing);
             self.watch.again();
         }
+        lacking.extend(self.wanted.out_of_reach(&found.reachable()));
+        self.lacking.take(now, lacking).iter().for_each(|lack| tracing::warn!("{lack}"));
         if found.mtus != self.locators.mtus {
             tracing::info!(mtus = ?found.mtus, "the MTUs of interfaces have changed");
             self.locators.mtus = found.mtus.clone();

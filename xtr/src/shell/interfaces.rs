@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::future::ready;
 use futures::{StreamExt as _, TryStreamExt as _};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Failure;
-use super::netlink::{Lost, Netlink, or_none, refused};
+use super::netlink::{Lost, Netlink, host_of, or_none, refused};
 use crate::config::{Config, InterfaceLocator};
 use crate::database::OwnLocator;
 use crate::map_cache::{is_unicast, smallest_path_mtu};
@@ -61,6 +61,12 @@ pub struct Wanted {
     pub interfaces: Vec<InterfaceLocator>,
     /// Networks whose packets go through the tunnel: no address in them is found to be a locator.
     pub tunnelled: Vec<IpNet>,
+    /// Whom this node sends to from them, each with its key.
+    pub spoken_to: Vec<(&'static str, IpAddr)>,
+    /// CGEIDs of this node, each of which is a host's behind it where a route leads to it.
+    pub cgeids: Vec<Ipv6Addr>,
+    /// The TUN device, on which they are where none does.
+    pub tun: String,
 }
 
 /// The locators of this node.
@@ -80,6 +86,8 @@ pub struct Machine {
     interfaces: BTreeMap<u32, Interface>,
     addresses: Vec<Address>,
     defaults: Vec<DefaultRoute>,
+    /// CGEIDs that hosts behind this node have.
+    at_hosts: Vec<Ipv6Addr>,
 }
 
 #[derive(Debug, Clone)]
@@ -116,7 +124,36 @@ impl Wanted {
         let site = config.eid_prefixes.iter().map(|prefix| prefix.net);
         let of_others = config.interworking.pitr_for.iter().map(|prefix| prefix.net);
         let tunnelled = site.chain(of_others).chain([IpNet::V6(config.cgeid_network)]).collect();
-        Self { given: config.rlocs.clone(), interfaces: config.rloc_interfaces.clone(), tunnelled }
+        let (given, interfaces) = (config.rlocs.clone(), config.rloc_interfaces.clone());
+        let (spoken_to, tun) = (config.spoken_to(), config.tun.clone());
+        Self { given, interfaces, tunnelled, spoken_to, cgeids: Vec::new(), tun }
+    }
+
+    /// With these CGEIDs of this node, which the configuration does not say.
+    #[must_use]
+    pub fn having(self, cgeids: Vec<Ipv6Addr>) -> Self {
+        Self { cgeids, ..self }
+    }
+
+    /// Who cannot be sent to from the locators that can be reached now, a sentence for each family of addresses.
+    pub fn out_of_reach(&self, reachable: &[IpAddr]) -> Vec<String> {
+        let families = [(true, "IPv4"), (false, "IPv6")].into_iter();
+        let lacking = families.filter(|(is_v4, _)| !reachable.iter().any(|rloc| rloc.is_ipv4() == *is_v4));
+        let sentence = |(is_v4, family): (bool, &str)| {
+            let mut named: Vec<(&str, IpAddr)> = Vec::new();
+            for (key, address) in self.spoken_to.iter().filter(|(_, address)| address.is_ipv4() == is_v4) {
+                // Who is no Map-Resolver by a word of the operator's is named as what he is.
+                if !named.iter().any(|(_, other)| other == address) {
+                    named.push((key, *address));
+                }
+            }
+            let named: Vec<_> = named.iter().map(|(key, address)| format!("--{key} {address}")).collect();
+            let all = named.join(", ");
+            (!named.is_empty()).then(|| {
+                format!("no {family} address is a locator of this node now; until one is, nothing is sent to {all}.")
+            })
+        };
+        lacking.filter_map(sentence).collect()
     }
 
     /// Whether the default routes say which addresses are locators.
@@ -146,6 +183,7 @@ impl Machine {
         for version in [IpVersion::V4, IpVersion::V6].into_iter().filter(|_| wanted.follows_the_routes()) {
             defaults.extend(read_default_routes(handle, version).await?);
         }
+        let at_hosts = netlink.at_hosts(&wanted.tun, &wanted.cgeids).await?;
         // A connection that ends cuts answers short: the last one then fails, or lacks even the loopback interface.
         let links: Vec<_> = handle.link().get().execute().try_collect().await.map_err(refused("reading the links"))?;
         if links.is_empty() {
@@ -157,7 +195,13 @@ impl Machine {
             interfaces: links.iter().map(|link| (link.header.index, interface(link))).collect(),
             addresses: addresses.iter().filter_map(address).collect(),
             defaults,
+            at_hosts,
         })
+    }
+
+    /// Those of the CGEIDs that hosts behind this node have.
+    pub fn at_hosts(&self) -> &[Ipv6Addr] {
+        &self.at_hosts
     }
 
     /// Takes links for running that may come up in a moment, and addresses for settled that are still looked at for duplicates: at
@@ -323,15 +367,16 @@ impl Drop for Watch {
 }
 
 impl Watch {
-    /// Listens, in the network namespace of the thread, also for the loss of what leads packets into this TUN device.
+    /// Listens, in the network namespace of the thread, also for the loss of what leads packets into this TUN device, and for routes to
+    /// single CGEIDs.
     ///
     /// # Errors
     /// If the kernel has no netlink for us.
-    pub fn start(tun: &str) -> Result<Self, Failure> {
+    pub fn start(tun: &str, cgeids: Option<Ipv6Net>) -> Result<Self, Failure> {
         let listener = Listener::open().map_err(|error| Failure::Machine(format!("netlink: {error}")))?;
         let (news, has_lost) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
         let lost = Lost { tun: tun.to_owned() };
-        let task = tokio::spawn(listen(listener, news.clone(), (lost, has_lost.clone())));
+        let task = tokio::spawn(listen(listener, news.clone(), (lost, has_lost.clone()), cgeids));
         Ok(Self { task, news, has_lost, due: None, retry: None })
     }
 
@@ -402,12 +447,17 @@ impl Listener {
 }
 
 /// Takes the messages as they come, so that none waits in memory, and says whether any matters.
-async fn listen(mut listener: Listener, news: Arc<Notify>, (lost, has_lost): (Lost, Arc<AtomicBool>)) {
+async fn listen(
+    mut listener: Listener,
+    news: Arc<Notify>,
+    (lost, has_lost): (Lost, Arc<AtomicBool>),
+    cgeids: Option<Ipv6Net>,
+) {
     loop {
         while let Some((message, _)) = listener.messages.next().await {
             let is_lost = tells_of_loss(&message.payload, &lost);
             has_lost.fetch_or(is_lost, Ordering::Relaxed);
-            if is_lost || matters(&message.payload) {
+            if is_lost || matters(&message.payload, cgeids) {
                 news.notify_one();
             }
         }
@@ -431,11 +481,13 @@ fn tells_of_loss(payload: &NetlinkPayload<RouteNetlinkMessage>, lost: &Lost) -> 
     }
 }
 
-/// Of the routes only default ones matter: a router may have, and change, a million others.
-fn matters(payload: &NetlinkPayload<RouteNetlinkMessage>) -> bool {
+/// Of the routes only default ones matter, and those to single CGEIDs: a router may have, and change, a million others.
+fn matters(payload: &NetlinkPayload<RouteNetlinkMessage>, cgeids: Option<Ipv6Net>) -> bool {
     match payload {
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route)) => {
-            route.header.destination_prefix_length == 0 && route.header.table == RouteHeader::RT_TABLE_MAIN
+            let is_default = || route.header.destination_prefix_length == 0;
+            let is_of_cgeid = || host_of(route).is_some_and(|host| cgeids.is_some_and(|net| net.contains(&host)));
+            route.header.table == RouteHeader::RT_TABLE_MAIN && (is_default() || is_of_cgeid())
         }
         NetlinkPayload::InnerMessage(
             RouteNetlinkMessage::NewLink(_)

@@ -174,6 +174,7 @@ async fn start(
     if has_changed {
         control.pause_status_bits(clock::now());
     }
+    let plan = plan(config, &own.site, &own.cgeids);
     let plane = ControlPlane {
         control,
         sockets: underlay.sockets,
@@ -190,10 +191,10 @@ async fn start(
         changes,
         key_watch,
         netlink: underlay.netlink,
-        plan: plan(config, &own.site, &own.cgeids),
+        wanted: underlay.wanted.having(plan.own_cgeids.clone()),
+        plan,
         watch: underlay.watch,
         look: None,
-        wanted: underlay.wanted,
         locators: underlay.locators,
         lacking: Lacking::told(underlay.lacking),
         damper: Damper::default(),
@@ -225,15 +226,18 @@ impl Underlay {
     async fn of(config: &Config) -> Result<Self, Failure> {
         let netlink = Netlink::connect()?;
         netlink.refuse_a_second_node(&config.tun).await?;
-        let watch = Watch::start(&config.tun)?;
+        let watch = Watch::start(&config.tun, cgeid_network(config))?;
         let wanted = Wanted::of(config);
         let machine = Machine::read(&netlink, &wanted).await?;
         let settling = machine.settling();
-        let (mut locators, lacking) = locators(config, &wanted, machine)?;
+        let (mut locators, mut lacking) = locators(config, &wanted, machine)?;
         let rlocs: Vec<IpAddr> = locators.all.iter().map(|locator| locator.address).collect();
         // First: it waits for addresses that are still looked at for duplicates.
         let (sockets, received) = ControlSockets::bind(&rlocs, &settling).await?;
         locators.unreachable = rlocs.into_iter().filter(|rloc| !sockets.receives_at(*rloc)).collect();
+        let out_of_reach = wanted.out_of_reach(&locators.reachable());
+        out_of_reach.iter().for_each(|lack| tracing::warn!("{lack}"));
+        lacking.extend(out_of_reach);
         Packets::probe(config, &locators.reachable())?;
         Ok(Self { netlink, watch, wanted, locators, lacking, sockets, received })
     }

@@ -2,7 +2,7 @@
 //! `lisp-xtr reload`, and SIGHUP: locators, EID-prefixes, Map-Servers, Map-Resolvers, LISP-SEC, what is told of without being asked for, and
 //! the keys of all of these and of subscriptions change while packets cross. All of it is taken over, or nothing.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 
 use program::manager;
@@ -53,7 +53,7 @@ impl Settings {
     }
 
     /// What they are now, if the node can take that over, and a look at the machine.
-    fn read_again(&self) -> Result<(Config, Wanted, Look), Failure> {
+    fn read_again(&self, cgeids: &[Ipv6Addr]) -> Result<(Config, Wanted, Look), Failure> {
         let Some((flags, _)) = &self.source else {
             return Err(Failure::NotHeld("this node cannot read its settings again".into()));
         };
@@ -63,7 +63,7 @@ impl Settings {
             let names = fixed.join(", ");
             return Err(Failure::Configuration(format!("{names}: cannot change while the node runs; start it again")));
         }
-        let wanted = Wanted::of(&newer);
+        let wanted = Wanted::of(&newer).having(cgeids.to_vec());
         let look = look(&wanted)?;
         Ok((newer, wanted, look))
     }
@@ -120,7 +120,7 @@ impl ControlPlane {
             return tell(answer, refused("another reload is under way: ask again when it has ended"));
         }
         manager::reloading();
-        match self.settings.read_again() {
+        match self.settings.read_again(&self.wanted.cgeids) {
             Ok((newer, wanted, look)) => self.reloading = Some(Reloading { newer, wanted, look, answer }),
             Err(failure) => {
                 manager::ready();
@@ -150,9 +150,11 @@ impl ControlPlane {
 
     async fn take_over(&mut self, newer: Config, wanted: Wanted, machine: Machine) -> Result<Value, Failure> {
         self.netlink.revive();
-        newer.check_locators(&machine.locators(&wanted, &self.locators).all)?;
+        let found = machine.locators(&wanted, &self.locators);
+        newer.check_locators(&found.all)?;
         // Addresses and interfaces come and go: what there is not yet is no reason to refuse.
-        let warnings = machine.lacks(&wanted);
+        let mut warnings = machine.lacks(&wanted);
+        warnings.extend(wanted.out_of_reach(&found.reachable()));
         let before = &self.settings.prefixes;
         let added: Vec<_> = newer.eid_prefixes.iter().filter(|prefix| !before.contains(prefix)).copied().collect();
         let removed: Vec<_> = before.iter().filter(|prefix| !newer.eid_prefixes.contains(prefix)).copied().collect();
@@ -183,7 +185,7 @@ impl ControlPlane {
         self.settings.running = newer.running();
         // What has changed while the machine was read, only a look at what was wanted until now may have seen, or may be seeing.
         self.look_at_addresses();
-        self.on_seen(Ok(machine));
+        self.follow(Ok(machine)).await;
         let texts = |prefixes: &[EidPrefix]| prefixes.iter().map(ToString::to_string).collect::<Vec<_>>();
         let locators: Vec<_> = self.locators.all.iter().map(|locator| locator.address).collect();
         tracing::info!(added = ?texts(&added), removed = ?texts(&removed), ?locators, "the configuration was read again");

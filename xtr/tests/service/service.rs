@@ -250,8 +250,8 @@ fn installed_as_its_unit_says_it_starts_and_reloads_as_its_own_user_with_the_cap
         assert_eq!(owner, installed.ids().0);
 
         configure("2001:db8:b::/48");
-        node.signal(Signal::SIGHUP);
-        wait_for("reload", || has("2001:db8:b::/48"));
+        let reloaded = installed.reload();
+        assert!(reloaded.status.success() && has("2001:db8:b::/48").is_some(), "{reloaded:?}");
         // With the usual group of what root makes, nothing can be read: neither at the start nor later.
         configure("2001:db8:c::/48");
         for closed in [&folder, &config, &key] {
@@ -262,6 +262,9 @@ fn installed_as_its_unit_says_it_starts_and_reloads_as_its_own_user_with_the_cap
                 assert!(said.contains("Permission denied") && said.contains(folder.to_str().unwrap()), "{said}");
                 let refused = ask(installed.root(), &["reload"]);
                 assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+                let refused = installed.reload();
+                let said = String::from_utf8_lossy(&refused.stderr);
+                assert!(!refused.status.success() && said.contains("Permission denied"), "{refused:?}");
                 assert!(has("2001:db8:b::/48").is_some(), "nothing has changed");
             });
         }
@@ -596,6 +599,128 @@ fn an_interface_without_a_locator_is_named_with_the_locators_and_once_in_the_log
         node.end();
         let said = std::fs::read_to_string(&log).unwrap();
         for once in ["no interface late0", "late0 is down", "late0 has no lasting"] {
+            assert_eq!(said.matches(once).count(), 1, "{once}: {said}");
+        }
+    });
+}
+
+/// The operator is told to set a route to the host that is to have the CGEID, whether the node runs by then or not.
+#[test]
+fn a_cgeid_is_at_the_router_while_no_host_route_leads_to_it() {
+    in_namespace(&[RLOC], || {
+        for command in ["link add site0 type veth peer name site1", "link set site0 up", "link set site1 up"] {
+            ip(command);
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let here = || -> Vec<String> {
+            // The device is not there at first.
+            let told = ip("-6 -o addr show");
+            let ours = told.lines().filter(|line| line.split_whitespace().nth(1) == Some(TUN));
+            ours.filter(|line| line.contains("3fff:ce1:"))
+                .map(|line| line.split_whitespace().nth(3).unwrap().to_owned())
+                .collect()
+        };
+        let mut node = Node::start(directory.path(), &[]);
+        let cgeid = wait_for("CGEID at the router", || here().pop());
+        let way = || ip(&format!("-6 route get {}", cgeid.trim_end_matches("/128")));
+        let is_here = || (here() == [cgeid.clone()]).then_some(());
+        let is_at_the_host = || (here().is_empty() && way().contains("dev site0")).then_some(());
+        for _ in 0..2 {
+            ip(&format!("-6 route add {cgeid} dev site0 metric 64"));
+            wait_for("CGEID at the host", is_at_the_host);
+            // Another way to the same host.
+            ip(&format!("-6 route add {cgeid} dev site0 metric 128"));
+            ip(&format!("-6 route del {cgeid} dev site0 metric 64"));
+            std::thread::sleep(Duration::from_millis(600));
+            assert!(is_at_the_host().is_some(), "{:?}", here());
+            ip(&format!("-6 route del {cgeid} dev site0 metric 128"));
+            wait_for("CGEID at the router again", is_here);
+        }
+        ip(&format!("-6 route add {cgeid} dev site0"));
+        wait_for("CGEID at the host", is_at_the_host);
+        node.end();
+
+        let mut node = Node::start(directory.path(), &[]);
+        std::thread::sleep(Duration::from_millis(600));
+        assert!(is_at_the_host().is_some(), "{:?}", here());
+        // What was taken away of the rest is there again, and that is not.
+        ip("-6 rule del pref 4344");
+        wait_for("rule", || ours().iter().any(|line| line.starts_with("4344:")).then_some(()));
+        assert!(is_at_the_host().is_some(), "{:?}", here());
+        ip(&format!("-6 route del {cgeid} dev site0"));
+        wait_for("CGEID at the router again", is_here);
+        node.end();
+        assert_eq!(ours(), Vec::<String>::new());
+    });
+}
+
+/// Two uplinks in one: IPv6 comes later than IPv4, as by PPP, and goes while the other is there.
+#[test]
+fn while_a_family_of_addresses_is_out_a_node_whose_locators_are_found_starts_and_reloads_without_its_servers() {
+    in_namespace(&[], || {
+        for command in [
+            "link add up0 type veth peer name up1",
+            "link set up0 up",
+            "link set up1 up",
+            "-4 addr add 198.51.100.7/24 dev up0",
+        ] {
+            ip(command);
+        }
+        let registered = ["127.0.0.1", "::1"].map(|server| {
+            let server = UdpSocket::bind((server, 4342)).unwrap();
+            server.set_nonblocking(true).unwrap();
+            move || server.recv_from(&mut [0; 2048]).ok().map(drop)
+        });
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| directory.path().join(name);
+        let (key, config, log) = (file("key.toml"), file("xtr.toml"), file("log"));
+        std::fs::write(&key, "algorithm = \"hkdf-sha256\"\nsecret = \"a secret\"\n").unwrap();
+        let configure = |rloc: &str| {
+            let servers = "map-server = [\"127.0.0.1\", \"::1\"]\nuse-petr = [\"2001:db8:77::80\"]";
+            let site = "eid-prefix = [\"2001:db8:a::/48\"]";
+            std::fs::write(&config, format!("{servers}\nkey-file = [{key:?}]\n{site}\nrloc = [{rloc:?}]\n")).unwrap();
+        };
+        let command = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"));
+            command.arg("--config").arg(&config).args(["--tun", TUN, "--state-dir"]).arg(file("state"));
+            command
+        };
+        configure("198.51.100.7");
+        let refused = command().output().unwrap();
+        assert_eq!(refused.status.code(), Some(2), "given by hand there will be no other: {refused:?}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("use-petr: 2001:db8:77::80 cannot be reached"));
+
+        configure("up0");
+        let mut node = Node(command().stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap());
+        let lacking = || {
+            let shown = show(directory.path(), &["show", "locators"])?;
+            let all = shown["lacking"].as_array()?.iter().filter_map(Value::as_str);
+            Some(all.map(str::to_owned).collect::<Vec<_>>())
+        };
+        let of_v6 = "no IPv6 address is a locator of this node now; until one is, nothing is sent to --use-petr 2001:db8:77::80, --map-server ::1.";
+        let of_v4 =
+            "no IPv4 address is a locator of this node now; until one is, nothing is sent to --map-server 127.0.0.1.";
+        let says = |said: &[&str]| lacking().filter(|lacking| lacking == said).map(drop);
+        wait_for("start", || says(&[of_v6]));
+        let [v4, v6] = registered;
+        wait_for("registration by IPv4", &v4);
+        let reload = || {
+            let output = ask(directory.path(), &["reload"]);
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        assert!(reload().contains(&format!("Warning: {of_v6}")));
+        assert!(v6().is_none());
+
+        ip("-6 addr add 2001:db8:77::1/64 dev up0 nodad");
+        wait_for("registration by IPv6", &v6);
+        wait_for("both families", || says(&[]));
+        ip("-4 addr del 198.51.100.7/24 dev up0");
+        wait_for("IPv6 alone", || says(&[of_v4]));
+        assert!(reload().contains(&format!("Warning: {of_v4}")));
+        node.end();
+        let said = std::fs::read_to_string(&log).unwrap();
+        for once in [of_v4, of_v6] {
             assert_eq!(said.matches(once).count(), 1, "{once}: {said}");
         }
     });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A node of the DHT: Kademlia over QUIC, the only place that knows libp2p.
+//! A node of the DHT: Kademlia over QUIC. Only it, the survey (`shell/crawl`) and the hostile nodes of a bench know libp2p.
 //!
 //! The node runs in a thread of its own, so that a flood of QUIC handshakes cannot slow the packet path or the map-server.
 //! [`Node`] is the handle: cheap to clone, usable from any async runtime or from none. What the node stores is decided by the

@@ -66,6 +66,22 @@ systemctl reload lisp-xtr lisp-mapsys
 await registered 2001:db8:b::/48
 await leads 2001:db8:b::/48
 
+# A reload that is refused is a failure that says why, and all goes on as it was.
+refuse() {
+    if systemctl reload "$1"; then false; fi
+    { of "$1" ReloadResult && of "$1" ActiveState; } >"/report/$1-refused"
+    systemctl status --no-pager "$1" >"/report/$1-shown" || true
+}
+echo 'mtu = 1400' >>/etc/lisp-xtr/lisp-xtr.toml
+refuse lisp-xtr
+sed -i '/^mtu/d' /etc/lisp-xtr/lisp-xtr.toml
+cp /etc/lisp-mapsys/lisp-mapsys.toml /tmp/kept.toml
+echo 'of-nothing = 1' >>/etc/lisp-mapsys/lisp-mapsys.toml
+refuse lisp-mapsys
+cat /tmp/kept.toml >/etc/lisp-mapsys/lisp-mapsys.toml
+systemctl reload lisp-xtr lisp-mapsys
+registered 2001:db8:b::/48
+
 # Whoever is killed is started again, and finds what it had left.
 ip -6 rule >/report/rules-before
 killed=$(await process_of lisp-xtr)

@@ -31,6 +31,7 @@ fn machine(addresses: &[(u32, &str)]) -> Machine {
         interfaces: [(UPLINK, interface("eth0")), (BACKUP, interface("wwan0"))].into(),
         addresses: addresses.iter().map(address).collect(),
         defaults: vec![route(UPLINK, 100), route(BACKUP, 600), v6],
+        at_hosts: Vec::new(),
     }
 }
 
@@ -92,6 +93,21 @@ fn what_there_is_not_is_named() {
     assert!(machine.lacks(&wanted)[2].contains("eth0 has no lasting global address"), "{:?}", machine.lacks(&wanted));
     machine.interfaces.get_mut(&UPLINK).unwrap().is_running = false;
     assert!(machine.lacks(&wanted)[2].contains("eth0 is down"), "{:?}", machine.lacks(&wanted));
+}
+
+#[test]
+fn who_cannot_be_sent_to_while_a_family_is_out_is_named_once() {
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    let (first, second, petr) = (ip("2001:db8::10"), ip("2001:db8::11"), ip("192.0.2.80"));
+    let servers = [("map-server", first), ("map-resolver", first), ("map-resolver", second)];
+    let wanted = Wanted { spoken_to: [&[("use-petr", petr)], &servers[..]].concat(), ..Wanted::default() };
+    let says = |reachable: &[&str]| wanted.out_of_reach(&reachable.iter().map(|text| ip(text)).collect::<Vec<_>>());
+    assert_eq!(says(&["192.0.2.1", "2001:db8::1"]), Vec::<String>::new());
+    let of_v6 = "no IPv6 address is a locator of this node now; until one is, nothing is sent to --map-server 2001:db8::10, --map-resolver 2001:db8::11.";
+    assert_eq!(says(&["192.0.2.1"]), [of_v6]);
+    let of_v4 =
+        "no IPv4 address is a locator of this node now; until one is, nothing is sent to --use-petr 192.0.2.80.";
+    assert_eq!((says(&["2001:db8::1"]), says(&[]).len()), (vec![of_v4.to_owned()], 2));
 }
 
 #[test]
@@ -167,7 +183,7 @@ async fn news_are_heard_while_another_look_is_due_later() {
 fn what_the_kernel_could_not_say_may_have_been_a_loss() {
     let overrun = NetlinkPayload::Overrun(vec![]);
     let lost = Lost { tun: "lisp0".into() };
-    assert!(matters(&overrun) && tells_of_loss(&overrun, &lost));
+    assert!(matters(&overrun, None) && tells_of_loss(&overrun, &lost));
 }
 
 #[test]

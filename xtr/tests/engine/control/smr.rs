@@ -132,7 +132,7 @@ fn an_smr_about_a_whole_is_about_the_parts_of_it_that_lead_to_who_sends_it() {
     assert_eq!(asked(&mut node).len(), xtr::resolve::limits::SMR_RECORDS);
 }
 
-/// Sources that nobody answers for are made up at will, and each is asked about for a minute and a half.
+/// Sources that nobody answers for are made up at will, and each is asked about for a minute and a half. Hosts of the site may scan meanwhile.
 #[test]
 fn what_is_said_to_have_changed_is_asked_about_while_sources_are_that_nobody_answers_for() {
     let mut node = Node::plain();
@@ -147,6 +147,7 @@ fn what_is_said_to_have_changed_is_asked_about_while_sources_are_that_nobody_ans
         node.advance(secs(1));
     }
     node.requests();
+    scan(&mut node);
     smr_about(&mut node, "2001:db8:b::2");
     node.advance(secs(5));
     let about_it = |(_, one): &(String, MapRequest)| {
