@@ -11,7 +11,6 @@ mod installed;
 #[path = "../namespace/mod.rs"]
 mod namespace;
 
-mod asleep;
 mod binary;
 mod changes;
 mod locators;
