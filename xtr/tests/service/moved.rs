@@ -96,7 +96,7 @@ fn is_led(prefix: &str) -> bool {
     let rules = Command::new("ip").args(["rule", "show"]).output().unwrap();
     assert!(rules.status.success(), "{rules:?}");
     let rules = String::from_utf8(rules.stdout).unwrap();
-    rules.lines().any(|rule| rule.starts_with("4340:") && rule.contains(prefix))
+    rules.lines().any(|rule| rule.starts_with("4338:") && rule.contains(prefix))
 }
 
 fn start_with(directory: &Path, more: &[&str]) -> Node {

@@ -28,8 +28,8 @@ const ADDRESSES: &[&str] = &[RLOC, SERVER];
 /// In the site.
 const HOST: &str = "2001:db8:a::1";
 const RESOLVER_SECRET: &str = "another secret";
-/// Rules of a node with one IPv6 prefix: out of the TUN device, to and from the prefix.
-const RULES: usize = 3;
+/// Rules of a node with one IPv6 prefix: three for what comes out of the TUN device, to and from the prefix.
+const RULES: usize = 5;
 /// Priority of a rule that is not the node's.
 const FOREIGN: u32 = 5000;
 
@@ -90,6 +90,42 @@ fn registers_and_leaves_nothing() {
     assert!(node.0.wait().unwrap().success());
     assert_eq!(our_rules(), 0);
     assert!(!directory.path().join("state/control.sock").exists());
+}
+
+/// What a PITR sends to an EID that the site does not have would come back to it by the default route, and again, until its TTL ends it.
+#[test]
+fn what_has_no_way_into_the_site_does_not_leave_by_the_default_route() {
+    in_namespace(&[RLOC, SERVER, "198.51.100.1"], has_no_way_into_the_site);
+}
+
+fn has_no_way_into_the_site() {
+    let ip = |arguments: &str| Command::new("ip").args(arguments.split(' ')).output().unwrap();
+    let does = |arguments: &str| {
+        let output = ip(arguments);
+        assert!(output.status.success(), "ip {arguments}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let directory = tempfile::tempdir().unwrap();
+    for (name, address) in [("provider", "192.0.2.129/25"), ("site", "10.1.1.1/24")] {
+        does(&format!("link add {name} type veth peer name far-{name}"));
+        does(&format!("link set {name} up"));
+        does(&format!("link set far-{name} up"));
+        does(&format!("address add {address} dev {name}"));
+    }
+    does("route add default via 192.0.2.130");
+    std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+    let mut node = Node(command(directory.path()).args(["--eid-prefix", "10.1.0.0/16"]).spawn().unwrap());
+    let way = |to: &str| ip(&format!("route get {to} from 10.2.0.9 iif lispt"));
+    let leaves_by =
+        |to: &str, device: &str| String::from_utf8(way(to).stdout).unwrap().contains(&format!("dev {device}"));
+    wait_for("a way into the site", || leaves_by("10.1.1.9", "site").then_some(()));
+    let nowhere = way("10.1.2.9");
+    assert!(!nowhere.status.success(), "{nowhere:?}");
+    assert!(leaves_by("203.0.113.99", "provider"), "what is no EID of ours is forwarded natively");
+    node.signal(Signal::SIGTERM);
+    node.0.wait().unwrap();
+    assert_eq!(our_rules(), 0);
+    assert_eq!(does("route show table all").matches("unreachable").count(), 0);
 }
 
 #[test]
@@ -398,7 +434,7 @@ fn is_there(server: &UdpSocket) -> bool {
 }
 
 fn our_rules() -> usize {
-    rules_of(|priority| (4340..=4344).contains(&priority))
+    rules_of(|priority| (4338..=4344).contains(&priority))
 }
 
 fn rules_of(wanted: impl Fn(u32) -> bool) -> usize {

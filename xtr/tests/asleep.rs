@@ -1,14 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A node whose machine has slept for ten minutes, in a network namespace of its own, with a map system played by the test: it registers at
 //! once, takes no mapping for one that holds still, and subscribes anew. Needs root and `/dev/net/tun`; says so and passes without, unless `CI` is set.
+//! The clock that it moves is that of the process, which has no other nodes.
+#![cfg(feature = "shell")]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod namespace;
+#[path = "namespace/program.rs"]
+mod program;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::namespace::{PATIENCE, in_namespace, wait_for};
-use crate::program::{key, key_file};
+use namespace::{PATIENCE, in_namespace, wait_for};
+use program::{key, key_file};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use wire::address::{EidPrefix, InstanceId};
