@@ -7,6 +7,7 @@
 
 mod namespace;
 #[path = "namespace/program.rs"]
+#[allow(dead_code, reason = "this node is in the process of the test, which asks it itself")]
 mod program;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
