@@ -59,6 +59,9 @@ pub const NARROWED: usize = 1024;
 /// EID-prefixes whose SMRs are counted at once, each of which may have a question that waits for the end of [`SMR_INTERVAL`].
 pub const SMR_TRACKED: usize = 1024;
 
+/// ITR-RLOCs of an SMR by which it is looked for what is inside the EID-prefixes that it names.
+pub const SMR_RLOCS: usize = 8;
+
 /// EID-prefixes inside what SMRs name that are asked about for it within [`SMR_INTERVAL`], and not those round it: so a forged SMR about
 /// everything takes none of the place of [`SMR_TRACKED`].
 pub const SMR_INSIDE: usize = 256;

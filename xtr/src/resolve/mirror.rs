@@ -223,19 +223,23 @@ impl Mirror {
         looked_at.filter(|narrowed| self.get(now, narrowed).is_some()).take(limits::NARROWED).copied().collect()
     }
 
-    /// The mappings inside `prefix`, as they were answered, that have this locator in use.
+    /// The mappings inside these prefixes, as they were answered, that have one of these locators in use, as far as they are found among the first
+    /// [`limits::NARROWED`].
     pub(super) fn served_inside(
         &self,
         now: Instant,
-        rloc: IpAddr,
-        prefix: &EidPrefix,
-    ) -> impl Iterator<Item = EidPrefix> {
-        let (first, last) = range_of(prefix).into_inner();
-        let of_rloc = self.users.range((rloc, first)..=(rloc, last)).map(|(_, inside)| *inside);
-        let is_such = move |inside: &EidPrefix| {
+        rlocs: &BTreeSet<IpAddr>,
+        prefixes: &BTreeSet<EidPrefix>,
+    ) -> BTreeSet<EidPrefix> {
+        let pairs = rlocs.iter().flat_map(|rloc| prefixes.iter().map(move |prefix| (*rloc, prefix)));
+        let looked_at = pairs.flat_map(|(rloc, prefix)| {
+            let (first, last) = range_of(prefix).into_inner();
+            self.users.range((rloc, first)..=(rloc, last)).map(move |(_, inside)| (prefix, inside))
+        });
+        let is_such = |(prefix, inside): &(&EidPrefix, &EidPrefix)| {
             prefix.covers(inside) && !self.narrowed.contains(inside) && self.get(now, inside).is_some()
         };
-        of_rloc.filter(is_such)
+        looked_at.take(limits::NARROWED).filter(is_such).map(|(_, inside)| *inside).collect()
     }
 
     /// The shortened mappings with locators round `prefix` that lived longer than until `end`: they end then.

@@ -140,6 +140,7 @@ impl Shared {
     fn send_what_waits(&mut self, now: Instant) {
         for one in std::mem::take(&mut self.waiting) {
             if now.saturating_duration_since(one.since) >= limits::HELD_FOR {
+                tracing::debug!(from = %one.from, to = %one.to, "not sent: nobody receives there");
                 continue;
             }
             let Some(socket) = self.lent(one.from) else {

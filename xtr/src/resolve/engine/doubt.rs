@@ -62,11 +62,13 @@ impl Resolver {
         if cached.is_empty() && served.is_empty() {
             return Err(Refusal::SmrNotCached);
         }
-        let inside: Vec<EidPrefix> =
-            served.difference(&cached).copied().filter(|prefix| !self.is_asked_inside(now, prefix)).collect();
-        for prefix in inside.into_iter().take(limits::SMR_RECORDS) {
-            let is_allowed = self.smrs_inside.allow(now, prefix);
-            let asked = if is_allowed { self.doubt(now, prefix) } else { Err(Refusal::SmrRateLimited) };
+        for prefix in self.longest_unasked(now, served.difference(&cached).copied().collect()) {
+            let is_asked = self.is_asked(now, &prefix);
+            let asked = match !is_asked && self.smrs_inside.allow(now, prefix) {
+                true => self.doubt(now, prefix),
+                false if is_asked => self.doubt_later(prefix),
+                false => Err(Refusal::SmrRateLimited),
+            };
             if let Err(refusal) = asked {
                 self.tally.count(refusal);
             }
@@ -84,32 +86,37 @@ impl Resolver {
     /// The mappings inside what has changed that lead to whoever says so. A Map-Server answers with less than the EID-prefix of a site that has
     /// another one inside, and the site names the whole. Who is no locator of theirs may be anybody.
     fn served_inside(&self, now: Instant, message: &MapRequest, changed: &[EidPrefix]) -> BTreeSet<EidPrefix> {
-        let said_by = message.itr_rlocs.iter().take(limits::SMR_RECORDS).filter_map(Address::ip);
-        let inside =
-            |rloc: IpAddr| changed.iter().flat_map(move |changed| self.mirror.served_inside(now, rloc, changed));
-        said_by.flat_map(inside).take(limits::NARROWED).collect()
+        let said_by = message.itr_rlocs.iter().filter_map(Address::ip).take(limits::SMR_RLOCS).collect();
+        self.mirror.served_inside(now, &said_by, &changed.iter().copied().collect())
     }
 
-    fn is_asked_inside(&self, now: Instant, prefix: &EidPrefix) -> bool {
-        self.smrs_inside.window_ends(prefix).is_some_and(|ends| now < ends)
-    }
-
-    /// The mappings inside what has changed that hold for a part of it only. There may be more than one SMR has asked about: those that none has
-    /// had asked about just now come first, and of these the ones that were answered longest ago, so that the second telling is of the next ones.
+    /// The mappings inside what has changed that hold for a part of it only.
     fn narrowed_inside(&self, now: Instant, changed: &[EidPrefix]) -> Vec<EidPrefix> {
-        let mut inside: Vec<_> = self.mirror.narrowed_inside(now, changed).into_iter().collect();
-        inside.sort_by_key(|prefix| {
-            let is_asked = self.smrs.window_ends(prefix).is_some_and(|ends| now < ends);
-            (is_asked, self.mirror.get(now, prefix).map(|installed| installed.since))
-        });
-        inside.truncate(limits::SMR_RECORDS);
-        inside
+        self.longest_unasked(now, self.mirror.narrowed_inside(now, changed).into_iter().collect())
+    }
+
+    /// Of what may be more than one SMR has asked about: those that none has had asked about just now come first, and of these the ones that were
+    /// answered longest ago, so that the second telling is of the next ones.
+    fn longest_unasked(&self, now: Instant, mut all: Vec<EidPrefix>) -> Vec<EidPrefix> {
+        let since = |prefix: &EidPrefix| self.mirror.get(now, prefix).map(|installed| installed.since);
+        all.sort_by_key(|prefix| (self.is_asked(now, prefix), since(prefix)));
+        all.truncate(limits::SMR_RECORDS);
+        all
+    }
+
+    /// Until when no other SMR has it asked about.
+    fn asked_until(&self, prefix: &EidPrefix) -> Option<Instant> {
+        self.smrs.window_ends(prefix).max(self.smrs_inside.window_ends(prefix))
+    }
+
+    fn is_asked(&self, now: Instant, prefix: &EidPrefix) -> bool {
+        self.asked_until(prefix).is_some_and(|ends| now < ends)
     }
 
     /// What it is about may have come after the answer to the one before, and nobody says it a third time: it is asked about as soon as it may
     /// be, once for all that come until then.
     fn doubt_later(&mut self, prefix: EidPrefix) -> Result<(), Refusal> {
-        match self.smrs.window_ends(&prefix) {
+        match self.asked_until(&prefix) {
             Some(ends) if self.said_again.insert((ends, prefix)) => Ok(()),
             _ => Err(Refusal::SmrRateLimited),
         }
@@ -121,12 +128,14 @@ impl Resolver {
             && at <= now
         {
             self.said_again.remove(&(at, prefix));
-            let is_asked = self.smrs.window_ends(&prefix).is_some_and(|ends| now < ends);
+            let is_asked = self.is_asked(now, &prefix);
             // What is gone meanwhile is asked for when it is needed.
             if is_asked || self.mirror.get(now, &prefix).is_none() {
                 continue;
             }
-            let is_allowed = self.smrs.allow(now, prefix);
+            let was_inside = self.smrs_inside.window_ends(&prefix).is_some();
+            let windows = if was_inside { &mut self.smrs_inside } else { &mut self.smrs };
+            let is_allowed = windows.allow(now, prefix);
             let asked = if is_allowed { self.doubt(now, prefix) } else { Err(Refusal::SmrRateLimited) };
             if let Err(refusal) = asked {
                 self.tally.count(refusal);

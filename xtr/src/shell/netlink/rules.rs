@@ -77,17 +77,18 @@ impl Netlink {
         self.remove_site(host(cgeid)).await
     }
 
-    /// Leads the packets of an EID-prefix no longer.
+    /// Leads the packets of an EID-prefix no longer. What is refused holds up nothing else.
     ///
     /// # Errors
-    /// Names what the kernel refused.
+    /// Names what the kernel refused first.
     pub async fn remove_site(&self, prefix: IpNet) -> Result<(), Failure> {
+        let mut result = Ok(());
         for rule in site_rules(&prefix) {
-            let removed = self.handle.rule().del(rule).execute().await;
-            unless(-libc::ENOENT, removed).map_err(refused("removing a rule"))?;
+            let removed = unless(-libc::ENOENT, self.handle.rule().del(rule).execute().await);
+            result = result.and(removed.map_err(refused("removing a rule")));
         }
-        let removed = self.handle.route().del(no_site_route(prefix)?).execute().await;
-        unless(-libc::ESRCH, removed).map_err(refused("removing a route"))
+        let removed = unless(-libc::ESRCH, self.handle.route().del(no_site_route(prefix)?).execute().await);
+        result.and(removed.map_err(refused("removing a route")))
     }
 
     pub(super) async fn remove_rules(&self) -> Result<(), Failure> {

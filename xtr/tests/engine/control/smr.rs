@@ -125,11 +125,22 @@ fn an_smr_about_a_whole_is_about_the_parts_of_it_that_lead_to_who_sends_it() {
         let expected = if told == 0 { vec![prefix("10.77.7.128/25")] } else { vec![] };
         assert_eq!(asked(&mut node), expected, "once in three seconds");
     }
+    node.advance(secs(3));
+    assert_eq!(asked(&mut node), [prefix("10.77.7.128/25")], "what was told again is asked about later");
     assert_eq!(node.refused(Refusal::SmrNotCached), 1);
-    node.advance(secs(10));
-    node.requests();
-    node.datagram("198.51.100.1:4342", &about("0.0.0.0/0", "198.51.100.1"));
-    assert_eq!(asked(&mut node).len(), xtr::resolve::limits::SMR_RECORDS);
+    // The second telling is of those that the first one had no place for, whether it comes at once or three seconds later.
+    for pause in [0, 3] {
+        node.advance(secs(10));
+        node.datagram("198.51.100.1:4342", &about("0.0.0.0/0", "198.51.100.1"));
+        let first = asked(&mut node);
+        node.advance(secs(pause));
+        node.datagram("198.51.100.1:4342", &about("0.0.0.0/0", "198.51.100.1"));
+        let mut all = [first, asked(&mut node)].concat();
+        assert_eq!(all.len(), 2 * xtr::resolve::limits::SMR_RECORDS, "{pause} s later");
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 2 * xtr::resolve::limits::SMR_RECORDS, "{pause} s later");
+    }
 }
 
 /// Sources that nobody answers for are made up at will, and each is asked about for a minute and a half. Hosts of the site may scan meanwhile.
