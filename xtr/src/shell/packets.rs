@@ -27,6 +27,7 @@ use crate::map_cache::{Event, Update};
 pub struct Packets {
     thread: DataPlane,
     itr: ItrConfig,
+    petr_for: Vec<EidPrefix>,
     ecn: EcnCompatibility,
     tun_mtu: u16,
     events: mpsc::Receiver<Event>,
@@ -85,7 +86,8 @@ impl Packets {
             rlocs: database.rlocs(),
         };
         let thread = DataPlane::start(options, sender).map_err(|error| Failure::Machine(error.to_string()))?;
-        Ok(Self { thread, itr, ecn: config.ecn.clone(), tun_mtu: config.mtu, events })
+        let petr_for = config.interworking.petr_for.clone();
+        Ok(Self { thread, itr, petr_for, ecn: config.ecn.clone(), tun_mtu: config.mtu, events })
     }
 
     /// The next event; `None` when the thread is gone.
@@ -135,6 +137,11 @@ impl Packets {
     /// The ITR as it was started.
     pub fn itr(&self) -> &ItrConfig {
         &self.itr
+    }
+
+    /// The sites that it is PETR for.
+    pub fn petr_for(&self) -> &[EidPrefix] {
+        &self.petr_for
     }
 
     /// Where its packets go in the compatibility mode of ECN.
