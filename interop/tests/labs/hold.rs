@@ -124,10 +124,11 @@ fn of_a_lab_one_of_whose_programs_ended_it_is_said_which_and_where_its_last_word
     let listed = found.trim().parse().map(|pid: i32| {
         kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
         let listed = || {
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::thread::sleep(std::time::Duration::from_millis(5));
             text(&run(&["list"]))
         };
-        (0..600).map(|_| listed()).find(|said| said.contains("has ended")).unwrap_or_else(listed)
+        // Until it has ended it is up, also while what is left of it is taken down.
+        (0..6000).map(|_| listed()).find(|said| !said.starts_with("two-sites (process")).unwrap_or_else(listed)
     });
     let asked = run(&["exec", "xtr-a", "--", "true"]);
     run(&["down"]);
