@@ -286,7 +286,8 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "ADDR[,..]")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub use_petr: Vec<String>,
-    /// Be a PETR for sites of this EID-prefix: forward what they send to hosts that are no LISP site; repeats
+    /// Be a PETR for sites of this EID-prefix: forward what they send to hosts that are no LISP site; repeats. With --source-check off
+    /// whoever writes such a source can send through it
     #[arg(long, global = true, value_name = "PREFIX")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub petr_for: Vec<String>,
