@@ -178,7 +178,8 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "F.toml", env = "LISP_XTR_CONFIG")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
-    /// EID-prefix behind this node, IPv4 or IPv6; repeats
+    /// EID-prefix behind this node, IPv4 or IPv6; repeats. One EID-prefix has one lisp-xtr: registered by a second one it moves there.
+    /// Several uplinks of this node (--rloc) are what makes it redundant
     #[arg(long, global = true, value_name = "PREFIX")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub eid_prefix: Vec<String>,
@@ -277,8 +278,7 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub locator_status_bits: Option<Switch>,
     /// First map-version of the mappings of this node, 1 to 4095, or random: drawn by lot unless an earlier run has left one (RFC 9302). It
-    /// is registered, told to trusted peers, and raised with each change of the locators, over restarts too. The xTRs of one site need
-    /// the same number; default: none
+    /// is registered, told to trusted peers, and raised with each change of the locators, over restarts too; default: none
     #[arg(long, global = true, value_name = "N|random")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub map_version: Option<String>,
