@@ -1,19 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The program `lisp-mapsys`, started: it is read until it is ready, but not for ever, and is heard out afterwards.
+//! The program `lisp-mapsys`, started: it is read until it is ready, but not for ever, and is heard out afterwards; and what it shows.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::bounded;
 use super::probe::{Fault, broken, missing};
+use crate::exchange;
 
 /// Names another program to judge.
 const VARIABLE: &str = "CONFORMANCE_LISP_MAPSYS";
 /// A program that is not ready by then hangs: it makes its key and opens its files in a second, and in some on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The files of a map system: its configuration, the folder for what it keeps, and what it says on standard error, which goes to the end.
+pub(super) struct Files<'a> {
+    pub(super) config: &'a Path,
+    pub(super) state: &'a Path,
+    pub(super) log: &'a Path,
+}
 
 /// A running program; it ends when this is dropped.
 pub(super) struct Daemon {
@@ -30,9 +40,17 @@ impl Drop for Daemon {
 }
 
 impl Daemon {
-    /// Starts a command of [`program`] and waits until it is ready. Standard error goes to the end of the file `log`.
-    pub(super) fn start(command: Command, log: &Path) -> Result<Self, Fault> {
-        Self::start_within(DEADLINE, command, log)
+    /// Starts a command of [`program`], and waits until it is ready. It serves at ports that the system chooses, its DHT node too.
+    pub(super) fn start(
+        mut command: Command,
+        files: &Files<'_>,
+        listen: &[IpAddr],
+        dht: IpAddr,
+    ) -> Result<Self, Fault> {
+        let at = |address: &IpAddr| ["--listen".to_owned(), SocketAddr::new(*address, 0).to_string()];
+        command.arg("--config").arg(files.config).arg("--state-dir").arg(files.state).args(listen.iter().flat_map(at));
+        command.args(["--dht-listen", &dht.to_string(), "--dht-port", "0"]).env_remove("RUST_LOG");
+        Self::start_within(DEADLINE, command, files.log)
     }
 
     fn start_within(deadline: Duration, mut command: Command, log: &Path) -> Result<Self, Fault> {
@@ -78,6 +96,21 @@ pub(super) fn program() -> PathBuf {
     let beside = own.parent().unwrap_or(Path::new("."));
     let beside = if beside.ends_with("deps") { beside.parent().unwrap_or(beside) } else { beside };
     beside.join("lisp-mapsys")
+}
+
+/// What the one that keeps its state in this folder shows of itself.
+pub(super) fn shown(state: &Path, what: &str) -> Result<Value, Fault> {
+    let mut command = Command::new(program());
+    command.args(["show", what, "--json", "--state-dir"]).arg(state);
+    let output = bounded::output(command, missing)?;
+    exchange::read(&format!("show {what}"), String::from_utf8_lossy(&output.stdout));
+    serde_json::from_slice(&output.stdout).map_err(broken)
+}
+
+/// How often it has counted a refusal of that name.
+pub(super) fn counted(state: &Path, name: &str) -> Result<u64, Fault> {
+    let shown = shown(state, "counters")?;
+    shown["refusals"][name].as_u64().ok_or_else(|| broken(format!("no counter {name}: {shown}")))
 }
 
 #[cfg(test)]

@@ -6,8 +6,10 @@
 //!
 //! | priority | packets | go to |
 //! |---|---|---|
-//! | 4340 | to an EID of ours that another xTR has now | table 4341 |
-//! | 4341 | out of the TUN device (decapsulated, or forwarded natively) | main table |
+//! | 4338 | to an EID of ours that another xTR has now | table 4341 |
+//! | 4339 | out of the TUN device (decapsulated, or forwarded natively) | main table, its default route apart |
+//! | 4340 | the same, and to an EID of ours | nowhere, by table 4343: as they are they must not leave |
+//! | 4341 | the same | main table |
 //! | 4342 | to an EID of ours | main table, its default route apart |
 //! | 4343 | from an EID of ours | table 4341 |
 //! | 4344 | to the network of the CGEIDs | table 4341 |
@@ -15,7 +17,7 @@
 //! | 4346 | to the network of the CGEIDs, if the device is gone or down | nowhere: as they are they must not leave |
 //!
 //! Table 4341 has a default route into the TUN device, table 4342 a route for each EID-prefix of others that the node is PITR for: there
-//! may be a thousand, and the kernel walks rules one by one. No routing daemon reads these tables unless it is told to. There is room for one node: a second in the same network namespace is
+//! may be a thousand, and the kernel walks rules one by one. So may there be EID-prefixes of ours, for which table 4343 has a route. No routing daemon reads these tables unless it is told to. There is room for one node: a second in the same network namespace is
 //! refused.
 //!
 //! Others may take that away while a node runs: a service that owns all rules is started again, the device goes down and up. [`Lost`] hears of
@@ -41,7 +43,7 @@ use rtnetlink::Handle;
 
 pub(super) use self::lost::Lost;
 pub(super) use self::routes::host_of;
-use self::routes::{PITR_TABLE, default_route};
+use self::routes::{PITR_TABLE, default_route, leads, no_site_route};
 use self::rules::rules;
 pub use self::settings::reverse_path_check;
 use self::settings::{allow_ipv6, loosen_source_check};
@@ -124,7 +126,7 @@ impl Netlink {
     /// # Errors
     /// Names the device of the other node.
     pub async fn refuse_a_second_node(&self, tun: &str) -> Result<(), Failure> {
-        for route in self.our_routes().await? {
+        for route in self.our_routes().await?.into_iter().filter(leads) {
             let interface = |attribute: &RouteAttribute| {
                 if let RouteAttribute::Oif(index) = attribute { Some(*index) } else { None }
             };
@@ -166,6 +168,9 @@ impl Netlink {
         let mut is_new = Ok(false);
         for rule in rules(plan) {
             is_new = either(is_new, self.add_rule(rule).await);
+        }
+        for prefix in &plan.site {
+            is_new = either(is_new, self.add_route(no_site_route(*prefix)?).await);
         }
         either(is_new, self.lead_into_device(plan).await)
     }

@@ -5,6 +5,8 @@
 
 #[path = "../../../program/tests/support/log.rs"]
 mod log;
+#[path = "../namespace/mod.rs"]
+mod namespace;
 #[path = "../two_nodes/mod.rs"]
 mod two_nodes;
 

@@ -5,11 +5,12 @@
 
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::namespace;
 use crate::two_nodes::{
     FAR, NEAR, Node, PATIENCE, TUN, bind, echo, host_of_loopback, in_two_namespaces, ip, lead_into_tunnel, prefix,
 };
@@ -174,18 +175,10 @@ fn answer(socket: &UdpSocket) {
     socket.send_to(&ControlMessage::MapReply(reply).encode().unwrap(), to).unwrap();
 }
 
-/// A running `lisp-xtr`; a test that ends early leaves none behind.
+/// A running `lisp-xtr`, and its folder.
 struct Program {
-    child: Child,
+    node: namespace::Node,
     state: String,
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Program {
@@ -195,7 +188,7 @@ impl Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"));
         command.args(["--eid-prefix", NEAR.prefixes[1], "--rloc", NEAR.rlocs[0], "--map-resolver", FAR.rlocs[0]]);
         command.args(["--tun", TUN, "--tier", tier, "--state-dir", &state]).stdout(Stdio::null());
-        Self { child: command.spawn().unwrap(), state }
+        Self { node: namespace::Node(command.spawn().unwrap()), state }
     }
 
     fn counters(&self) -> Value {
@@ -206,7 +199,7 @@ impl Program {
 
     /// Octets of resident memory.
     fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.node.0.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
     }

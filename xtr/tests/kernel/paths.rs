@@ -209,8 +209,8 @@ fn nobody_takes_lisp(map: fn(&Node, &str, &str)) {
     for (tier, rloc) in [(Tier::Zero, FAR.rlocs[0]), (Tier::One, FAR.rlocs[0]), (Tier::One, FAR.rlocs[1])] {
         let near = move || {
             let mut node = Node::start(NEAR, 1500, tier);
-            lead_into_tunnel(NEAR, FAR);
             FAR.prefixes.iter().for_each(|net| map(&node, net, rloc));
+            lead_into_tunnel(NEAR, FAR);
             let socket = bind(NEAR.hosts[0], 0);
             socket.send_to(&[7; 100], (ip(FAR.hosts[0]), 9)).unwrap();
             assert_eq!(node.event(), Event::Silent { rloc: ip(rloc) });

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A network namespace for a test, and a `lisp-xtr` in it. Needs root and `/dev/net/tun`; without, a test fails where `CI` is set, and else
-//! says so and passes.
+//! Network namespaces for a test: one alone, or two with a [`cable`] between them, what their kernel is asked for, and a `lisp-xtr` in one.
+//! Needs root and `/dev/net/tun`; without, a test fails where `CI` is set, and else says so and passes.
 #![allow(dead_code, reason = "not every test file uses all of it")]
 
-use std::net::IpAddr;
+pub(crate) mod cable;
+
+use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use futures::TryStreamExt as _;
 use netlink_packet_route::address::AddressHeaderFlags;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
@@ -47,20 +50,43 @@ pub(crate) fn in_namespace(addresses: &'static [&'static str], test: impl FnOnce
 
 fn add_addresses(addresses: &[&str]) {
     netlink(async |handle| {
-        handle.link().set(LinkUnspec::new_with_index(1).up().build()).execute().await.unwrap();
+        bring_up(handle, "lo").await;
         for address in addresses {
             let address: IpAddr = address.parse().unwrap();
             let length = if address.is_ipv4() { 32 } else { 128 };
-            add_address(handle, 1, address, length).await;
+            add_address(handle, "lo", address, length).await;
         }
     });
 }
 
 /// Adds an address that is of use at once: nobody looks for duplicates, for which even the loopback interface takes a moment.
-pub(crate) async fn add_address(handle: &Handle, link: u32, address: IpAddr, length: u8) {
-    let mut request = handle.address().add(link, address, length);
+pub(crate) async fn add_address(handle: &Handle, link: &str, address: IpAddr, length: u8) {
+    let mut request = handle.address().add(index(handle, link).await, address, length);
     request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
     request.execute().await.unwrap();
+}
+
+/// Waits until the kernel delivers packets to an address of ours: the local route of an IPv6 one is added in background.
+pub(crate) fn await_address(address: &str) {
+    let socket = UdpSocket::bind((address, 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let itself = socket.local_addr().unwrap();
+    let started = Instant::now();
+    while socket.send_to(&[0], itself).is_err() || socket.recv(&mut [0]).is_err() {
+        assert!(started.elapsed() < PATIENCE, "{address} is not reached");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+pub(crate) async fn bring_up(handle: &Handle, link: &str) {
+    let up = LinkUnspec::new_with_index(index(handle, link).await).up().build();
+    handle.link().set(up).execute().await.unwrap();
+}
+
+/// What the kernel knows a link of this name by.
+pub(crate) async fn index(handle: &Handle, name: &str) -> u32 {
+    let mut links = handle.link().get().match_name(name).execute();
+    links.try_next().await.unwrap().unwrap().header.index
 }
 
 /// Asks the kernel for something in the namespace of this thread.

@@ -4,18 +4,18 @@
 //! without, unless `CI` is set.
 
 use std::net::Ipv6Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::namespace::{PATIENCE, in_namespace, netlink};
 use cgeid::shell::addresses::LABEL;
 use cgeid::{Identity, Network, OperationalKey, container};
 use futures::TryStreamExt as _;
 use netlink_packet_route::addrlabel::AddrLabelAttribute;
 use netlink_packet_route::rule::RuleAttribute;
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, Uid};
-use rtnetlink::{Handle, IpVersion, LinkUnspec};
+use nix::unistd::Pid;
+use rtnetlink::{Handle, IpVersion};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use xtr::config::{Config, Flags, Table};
@@ -27,36 +27,19 @@ const TUN: &str = "lispt";
 const PASSWORD: &str = "correct horse";
 /// Out of the TUN device, to the CGEIDs, and to and from the static CGEID.
 const RULES: usize = 4;
-const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
 fn an_identity_comes_and_goes_and_another_gets_its_next_key_while_the_node_runs() {
-    if !Uid::effective().is_root() || !Path::new("/dev/net/tun").exists() {
-        assert!(std::env::var_os("CI").is_none(), "CI is set, and this test needs root and /dev/net/tun");
-        eprintln!("SKIP: needs root and /dev/net/tun");
-        return;
-    }
-    // A thread of its own: the namespace ends with it.
-    std::thread::spawn(in_namespace).join().unwrap();
-}
-
-fn in_namespace() {
-    unshare(CloneFlags::CLONE_NEWNET).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let (connection, handle, _) = rtnetlink::new_connection().unwrap();
-        let task = tokio::spawn(connection);
-        handle.link().set(LinkUnspec::new_with_index(1).up().build()).execute().await.unwrap();
-        handle.address().add(1, RLOC.parse().unwrap(), 32).execute().await.unwrap();
+    let in_it = async |handle: &Handle| {
         // What a killed run with temporary CGEIDs leaves behind.
         let label = handle.addrlabel().add().address("3fff:ce1::".parse().unwrap()).prefix_len(32).label(LABEL);
         label.execute().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let identity = Identity::generate_ed25519(Network::LAB, SystemTime::now()).unwrap();
-        let lab = Lab { folder: folder.path().to_owned(), handle, identity };
+        let lab = Lab { folder: folder.path().to_owned(), handle: handle.clone(), identity };
         lab.run().await;
-        task.abort();
-    });
+    };
+    in_namespace(&[RLOC], move || netlink(in_it));
 }
 
 struct Lab {

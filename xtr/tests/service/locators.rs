@@ -4,25 +4,23 @@
 //! and `/dev/net/tun`; says so and passes without, unless `CI` is set.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsRawFd as _, RawFd};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use crate::namespace::cable::{CABLE, OTHER_END, lay_cable, on_cable};
+use crate::namespace::{self, add_address, bring_up, in_namespace, index, netlink, wait_within};
+use crate::program::{key, key_file, show};
 use futures::TryStreamExt as _;
-use nix::sched::{CloneFlags, unshare};
-use nix::unistd::Uid;
-use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder, RouteNextHopBuilder};
+use rtnetlink::{LinkUnspec, RouteMessageBuilder, RouteNextHopBuilder};
 use serde_json::Value;
 use wire::address::EidPrefix;
-use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
+use wire::control::auth::{self, Accept, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapReply};
 use wire::record::MappingRecord;
 
-const CABLE: &str = "core";
 const NEAR: &str = "192.0.2.1";
 const MOVED: &str = "192.0.2.9";
 const FAR: &str = "192.0.2.2";
@@ -39,52 +37,28 @@ const LONGEST_GAP: Duration = Duration::from_secs(5);
 
 #[test]
 fn locators_follow_their_interface_and_the_traffic_follows_them() {
-    if !Uid::effective().is_root() || !Path::new("/dev/net/tun").exists() {
-        assert!(std::env::var_os("CI").is_none(), "CI is set, and this test needs root and /dev/net/tun");
-        eprintln!("SKIP: needs root and /dev/net/tun");
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("key.toml"), "algorithm = \"hkdf-sha256\"\nsecret = \"a secret\"\n").unwrap();
+    key_file(folder.path());
     let map_system = Arc::new(Mutex::new(MapSystem::default()));
-    let (namespace, of_far) = mpsc::channel::<File>();
-    let (plugged, is_plugged) = mpsc::channel::<()>();
-    // Neither end goes before the other has seen all: its cable would go with it.
-    let [(done, is_done), (seen, is_seen)] = [mpsc::channel::<()>(), mpsc::channel::<()>()];
-    let far = std::thread::spawn({
+    // The far node stays until the near one has seen all.
+    let (done, is_done) = mpsc::channel::<()>();
+    let near = {
         let (folder, map_system) = (folder.path().to_owned(), map_system.clone());
         move || {
-            unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            namespace.send(File::open("/proc/thread-self/ns/net").unwrap()).unwrap();
-            is_plugged.recv().unwrap();
-            far(&folder, &map_system, &seen, &is_done);
-        }
-    });
-    let near = std::thread::spawn({
-        let folder = folder.path().to_owned();
-        move || {
-            unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            lay_cable(of_far.recv().unwrap().as_raw_fd());
-            plugged.send(()).unwrap();
             near(&folder, &map_system);
-            // An error means that the other end has failed, and says so itself.
-            let _ = is_seen.recv();
-            done.send(()).unwrap();
+            drop(done);
         }
-    });
-    let near = near.join();
-    far.join().unwrap();
-    near.unwrap();
+    };
+    let path = folder.path().to_owned();
+    on_cable((&[NEAR], near), (&[FAR, BACKUP, SERVER], move || far(&path, &map_system, &is_done)));
 }
 
 #[test]
 fn a_node_waits_for_an_address_that_is_still_looked_at_for_duplicates() {
-    if !Uid::effective().is_root() || !Path::new("/dev/net/tun").exists() {
-        assert!(std::env::var_os("CI").is_none(), "CI is set, and this test needs root and /dev/net/tun");
-        eprintln!("SKIP: needs root and /dev/net/tun");
-        return;
-    }
-    let folder = alone();
+    alone(waits_for_an_address);
+}
+
+fn waits_for_an_address(folder: &Path) {
     let usable = || UdpSocket::bind((TENTATIVE, 0)).is_ok();
     // It is looked at for a second, for which we may have no processor.
     let is_looked_at = (0..10).any(|_| {
@@ -97,7 +71,7 @@ fn a_node_waits_for_an_address_that_is_still_looked_at_for_duplicates() {
     });
     assert!(is_looked_at, "an address that is never looked at");
     let arguments = ["--eid-prefix", "10.1.0.0/24", "--rloc", NEAR, "--rloc", TENTATIVE];
-    let node = Node::start(folder.path(), "early", &arguments);
+    let node = Node::start(folder, "early", &arguments);
     wait_for("locator", || node.show("locators")["locators"][1]["address"] == TENTATIVE);
     assert!(usable());
 }
@@ -105,13 +79,10 @@ fn a_node_waits_for_an_address_that_is_still_looked_at_for_duplicates() {
 /// As that of an uplink that comes up when the machine has been started for a while: PPP, or DHCP.
 #[test]
 fn a_node_starts_where_one_of_its_locators_is_missing_and_takes_it_when_it_is_there() {
-    if !Uid::effective().is_root() || !Path::new("/dev/net/tun").exists() {
-        assert!(std::env::var_os("CI").is_none(), "CI is set, and this test needs root and /dev/net/tun");
-        eprintln!("SKIP: needs root and /dev/net/tun");
-        return;
-    }
-    let folder = alone();
-    netlink(async |handle| handle.link().set(LinkUnspec::new_with_index(1).up().build()).execute().await.unwrap());
+    alone(misses_a_locator);
+}
+
+fn misses_a_locator(folder: &Path) {
     change_address(SERVER, true);
     let (server, map_system) = (UdpSocket::bind((SERVER, 4342)).unwrap(), Arc::new(Mutex::new(MapSystem::default())));
     std::thread::spawn({
@@ -119,7 +90,7 @@ fn a_node_starts_where_one_of_its_locators_is_missing_and_takes_it_when_it_is_th
         move || serve(&server, &map_system)
     });
     let arguments = ["--eid-prefix", "10.1.0.0/24", "--rloc", NEAR, "--rloc", MISSING];
-    let node = Node::start(folder.path(), "missing", &arguments);
+    let node = Node::start(folder, "missing", &arguments);
     let stands = |state: &str| {
         let shown = node.show("locators");
         let missing = shown["locators"].as_array().into_iter().flatten().find(|own| own["address"] == MISSING);
@@ -141,8 +112,8 @@ fn a_node_starts_where_one_of_its_locators_is_missing_and_takes_it_when_it_is_th
     // Without any it cannot do anything.
     change_address(MISSING, false);
     let arguments = ["--eid-prefix", "10.1.0.0/24", "--rloc", MISSING, "--rloc", "192.0.2.78"];
-    let mut node = Node::start(folder.path(), "none", &arguments);
-    assert!(!node.child.wait().unwrap().success());
+    let mut node = Node::start(folder, "none", &arguments);
+    assert!(!node.node.0.wait().unwrap().success());
 }
 
 /// Whether a UDP port of this IPv4 address alone is open in this thread's network namespace, as the kernel lists them (proc(5)).
@@ -153,25 +124,24 @@ fn is_open(address: &str, port: u16) -> bool {
     ports.lines().any(|line| line.split_whitespace().nth(1) == Some(&local))
 }
 
-/// A network namespace for this thread with one end of a cable, its address on that, and a folder with a key.
-fn alone() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("key.toml"), "algorithm = \"hkdf-sha256\"\nsecret = \"a secret\"\n").unwrap();
-    unshare(CloneFlags::CLONE_NEWNET).unwrap();
-    netlink(async |handle| {
-        handle.link().add(LinkVeth::new(CABLE, "far").build()).execute().await.unwrap();
-        for name in ["far", CABLE] {
-            let link = index(handle, name).await;
-            handle.link().set(LinkUnspec::new_with_index(link).up().build()).execute().await.unwrap();
-        }
+/// Runs a test in a namespace with both ends of a cable, our address on one of them, and a folder with a key.
+fn alone(test: impl FnOnce(&Path) + Send + 'static) {
+    in_namespace(&[], || {
+        let folder = tempfile::tempdir().unwrap();
+        key_file(folder.path());
+        netlink(async |handle| {
+            lay_cable(handle).await;
+            bring_up(handle, OTHER_END).await;
+            bring_up(handle, CABLE).await;
+        });
+        change_address(NEAR, true);
+        test(folder.path());
     });
-    change_address(NEAR, true);
-    folder
 }
 
 /// The map system, the other node, and a host behind it that sends back what it gets.
-fn far(folder: &Path, map_system: &Arc<Mutex<MapSystem>>, seen: &mpsc::Sender<()>, is_done: &mpsc::Receiver<()>) {
-    configure(&[FAR, BACKUP, SERVER], "10.2.0.1");
+fn far(folder: &Path, map_system: &Arc<Mutex<MapSystem>>, is_done: &mpsc::Receiver<()>) {
+    add_host("10.2.0.1");
     let server = UdpSocket::bind((SERVER, 4342)).unwrap();
     let echo = UdpSocket::bind(FAR_HOST).unwrap();
     std::thread::spawn({
@@ -196,7 +166,7 @@ fn far(folder: &Path, map_system: &Arc<Mutex<MapSystem>>, seen: &mpsc::Sender<()
     wait_for("registration with R set again", || registered() == both(true));
     flaps(map_system);
     wait_for("registration of what is there in the end", || registered() == both(true));
-    let _ = seen.send(());
+    // An error means that the other end is over.
     let _ = is_done.recv();
 }
 
@@ -219,7 +189,7 @@ fn flaps(map_system: &Mutex<MapSystem>) {
 
 /// A node without a word about its locators, whose address changes while packets cross.
 fn near(folder: &Path, map_system: &Arc<Mutex<MapSystem>>) {
-    configure(&[NEAR], NEAR_HOST);
+    add_host(NEAR_HOST);
     std::fs::write("/proc/sys/net/ipv4/conf/all/promote_secondaries", "1").unwrap();
     default_route(true);
     let node = Node::start(folder, "near", &["--eid-prefix", "10.1.0.0/24"]);
@@ -299,12 +269,11 @@ impl MapSystem {
 }
 
 fn serve(socket: &UdpSocket, map_system: &Mutex<MapSystem>) {
-    let key = AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: Secret::new("a secret") };
     let mut buffer = [0; 2048];
     while let Ok((length, from)) = socket.recv_from(&mut buffer) {
         let answer = match ControlMessage::decode(&buffer[..length]).unwrap() {
             ControlMessage::MapRegister(register) => {
-                auth::verify(&buffer[..length], &key, Accept { untruncated: false, narrow_coverage: false }).unwrap();
+                auth::verify(&buffer[..length], &key(), Accept { untruncated: false, narrow_coverage: false }).unwrap();
                 let mut known = map_system.lock().unwrap();
                 for record in &register.records {
                     let eid = record.eid.ip_prefix().unwrap();
@@ -316,7 +285,7 @@ fn serve(socket: &UdpSocket, map_system: &Mutex<MapSystem>) {
                     known.records.push((eid, record.clone()));
                 }
                 let notify = MapNotify { nonce: register.nonce, records: register.records, ..MapNotify::default() };
-                Some((auth::seal(&notify.into(), &key, TagForm::Truncated).unwrap(), from))
+                Some((auth::seal(&notify.into(), &key(), TagForm::Truncated).unwrap(), from))
             }
             ControlMessage::Ecm(ecm) => answer(&ecm.message, map_system),
             other => panic!("{other:?}"),
@@ -338,9 +307,9 @@ fn answer(bytes: &[u8], map_system: &Mutex<MapSystem>) -> Option<(Vec<u8>, Socke
     Some((reply.encode().unwrap(), SocketAddr::new(request.itr_rlocs[0].ip().unwrap(), 4342)))
 }
 
-/// A running node; a test that ends early leaves none behind.
+/// A running node, and its folder.
 struct Node {
-    child: Child,
+    node: namespace::Node,
     state: PathBuf,
 }
 
@@ -350,74 +319,25 @@ impl Node {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"));
         command.args(arguments).args(["--map-server", SERVER, "--tun", "lispt", "--key-file"]);
         command.arg(folder.join("key.toml")).arg("--state-dir").arg(&state);
-        Self { child: command.spawn().unwrap(), state }
+        Self { node: namespace::Node(command.spawn().unwrap()), state }
     }
 
     fn show(&self, table: &str) -> Value {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"));
-        let output = command.args(["show", table, "--json", "--state-dir"]).arg(&self.state).output().unwrap();
-        serde_json::from_slice(&output.stdout).unwrap_or_default()
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        show(&self.state, table).unwrap_or_default()
     }
 }
 
 fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < PATIENCE, "no {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_within(PATIENCE, what, || is_so().then_some(()));
 }
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn netlink<T>(work: impl AsyncFnOnce(&Handle) -> T) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let (connection, handle, _) = rtnetlink::new_connection().unwrap();
-        let task = tokio::spawn(connection);
-        let result = work(&handle).await;
-        task.abort();
-        result
-    })
-}
-
-async fn index(handle: &Handle, name: &str) -> u32 {
-    let mut links = handle.link().get().match_name(name).execute();
-    links.try_next().await.unwrap().unwrap().header.index
-}
-
-fn lay_cable(far: RawFd) {
-    netlink(async |handle| {
-        handle.link().add(LinkVeth::new(CABLE, "far").build()).execute().await.unwrap();
-        let end = index(handle, "far").await;
-        let moved = LinkUnspec::new_with_index(end).name(CABLE).setns_by_fd(far).build();
-        handle.link().set(moved).execute().await.unwrap();
-    });
-}
-
-/// Brings the interfaces up, with these addresses on the cable and a host behind the node, which is this machine itself.
-fn configure(addresses: &[&str], host: &str) {
-    netlink(async |handle| {
-        for name in ["lo", CABLE] {
-            let link = index(handle, name).await;
-            handle.link().set(LinkUnspec::new_with_index(link).up().build()).execute().await.unwrap();
-        }
-        let (loopback, cable) = (index(handle, "lo").await, index(handle, CABLE).await);
-        for address in addresses {
-            handle.address().add(cable, ip(address), 24).execute().await.unwrap();
-        }
-        handle.address().add(loopback, ip(host), 32).execute().await.unwrap();
-    });
+/// A host behind the node, which is this machine itself.
+fn add_host(address: &str) {
+    netlink(async |handle| add_address(handle, "lo", ip(address), 32).await);
 }
 
 fn switch_cable(on: bool) {

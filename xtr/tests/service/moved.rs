@@ -9,9 +9,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::namespace::{Node, in_namespace, wait_for};
+use crate::program::{key, key_file};
 use nix::sys::signal::Signal;
 use wire::address::{EidPrefix, InstanceId};
-use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
+use wire::control::auth::{self, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapReply, MapRequest, Nonce};
 use wire::data::{IpPacket, Ipv4Header, LispHeader, TrafficClass};
 use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
@@ -95,15 +96,13 @@ fn is_led(prefix: &str) -> bool {
     let rules = Command::new("ip").args(["rule", "show"]).output().unwrap();
     assert!(rules.status.success(), "{rules:?}");
     let rules = String::from_utf8(rules.stdout).unwrap();
-    rules.lines().any(|rule| rule.starts_with("4340:") && rule.contains(prefix))
+    rules.lines().any(|rule| rule.starts_with("4338:") && rule.contains(prefix))
 }
 
 fn start_with(directory: &Path, more: &[&str]) -> Node {
-    let key = directory.join("key.toml");
-    std::fs::write(&key, "algorithm = \"hkdf-sha256\"\nsecret = \"a secret\"\n").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"));
     command.args(["--eid-prefix", SITE, "--rloc", RLOC, "--map-server", SERVER, "--map-resolver", SERVER]);
-    command.args(["--tun", "lispt", "--source-check", "loose", "--key-file"]).arg(key).args(more);
+    command.args(["--tun", "lispt", "--source-check", "loose", "--key-file"]).arg(key_file(directory)).args(more);
     Node(command.arg("--state-dir").arg(directory.join("state")).spawn().unwrap())
 }
 
@@ -126,8 +125,7 @@ fn says_of(server: &UdpSocket, prefix: &str, nonce: u64, locators: Vec<LocatorRe
 
 fn tell(server: &UdpSocket, nonce: Nonce, records: Vec<MappingRecord>) {
     let notify = MapNotify { nonce, records, ..Default::default() };
-    let key = AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: Secret::new("a secret") };
-    let bytes = auth::seal(&ControlMessage::MapNotify(notify), &key, TagForm::Truncated).unwrap();
+    let bytes = auth::seal(&ControlMessage::MapNotify(notify), &key(), TagForm::Truncated).unwrap();
     server.send_to(&bytes, (RLOC, 4342)).unwrap();
 }
 

@@ -11,14 +11,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::namespace::{Node, PATIENCE, in_namespace, netlink, skip, wait_for};
+use crate::program::{self, key, key_file};
 use futures::TryStreamExt as _;
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
-use nix::unistd::Uid;
 use rtnetlink::IpVersion;
 use serde_json::Value;
 use wire::address::{EidPrefix, InstanceId};
-use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
+use wire::control::auth::{self, Secret, TagForm};
 use wire::control::lispsec::EcmAd;
 use wire::control::{ControlMessage, MapNotify, MapRegister, MapReply, MapRequest, Nonce};
 use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
@@ -29,8 +28,8 @@ const ADDRESSES: &[&str] = &[RLOC, SERVER];
 /// In the site.
 const HOST: &str = "2001:db8:a::1";
 const RESOLVER_SECRET: &str = "another secret";
-/// Rules of a node with one IPv6 prefix: out of the TUN device, to and from the prefix.
-const RULES: usize = 3;
+/// Rules of a node with one IPv6 prefix: three for what comes out of the TUN device, to and from the prefix.
+const RULES: usize = 5;
 /// Priority of a rule that is not the node's.
 const FOREIGN: u32 = 5000;
 
@@ -91,6 +90,42 @@ fn registers_and_leaves_nothing() {
     assert!(node.0.wait().unwrap().success());
     assert_eq!(our_rules(), 0);
     assert!(!directory.path().join("state/control.sock").exists());
+}
+
+/// What a PITR sends to an EID that the site does not have would come back to it by the default route, and again, until its TTL ends it.
+#[test]
+fn what_has_no_way_into_the_site_does_not_leave_by_the_default_route() {
+    in_namespace(&[RLOC, SERVER, "198.51.100.1"], has_no_way_into_the_site);
+}
+
+fn has_no_way_into_the_site() {
+    let ip = |arguments: &str| Command::new("ip").args(arguments.split(' ')).output().unwrap();
+    let does = |arguments: &str| {
+        let output = ip(arguments);
+        assert!(output.status.success(), "ip {arguments}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let directory = tempfile::tempdir().unwrap();
+    for (name, address) in [("provider", "192.0.2.129/25"), ("site", "10.1.1.1/24")] {
+        does(&format!("link add {name} type veth peer name far-{name}"));
+        does(&format!("link set {name} up"));
+        does(&format!("link set far-{name} up"));
+        does(&format!("address add {address} dev {name}"));
+    }
+    does("route add default via 192.0.2.130");
+    std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+    let mut node = Node(command(directory.path()).args(["--eid-prefix", "10.1.0.0/16"]).spawn().unwrap());
+    let way = |to: &str| ip(&format!("route get {to} from 10.2.0.9 iif lispt"));
+    let leaves_by =
+        |to: &str, device: &str| String::from_utf8(way(to).stdout).unwrap().contains(&format!("dev {device}"));
+    wait_for("a way into the site", || leaves_by("10.1.1.9", "site").then_some(()));
+    let nowhere = way("10.1.2.9");
+    assert!(!nowhere.status.success(), "{nowhere:?}");
+    assert!(leaves_by("203.0.113.99", "provider"), "what is no EID of ours is forwarded natively");
+    node.signal(Signal::SIGTERM);
+    node.0.wait().unwrap();
+    assert_eq!(our_rules(), 0);
+    assert_eq!(does("route show table all").matches("unreachable").count(), 0);
 }
 
 #[test]
@@ -220,19 +255,14 @@ fn question(system: &UdpSocket) -> Option<([u8; 16], Nonce)> {
 
 #[test]
 fn a_check_of_reverse_paths_for_all_devices_is_named() {
-    if !Uid::effective().is_root() {
-        skip("root, for a network namespace");
-        return;
-    }
-    let checked = || {
-        unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        ["0", "1", "2"].map(|value| {
+    in_namespace(&[], || {
+        let named = ["0", "1", "2"].map(|value| {
             std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", value).unwrap();
             xtr::shell::netlink::reverse_path_check()
-        })
-    };
-    let named = Some("net.ipv4.conf.all.rp_filter");
-    assert_eq!(std::thread::spawn(checked).join().unwrap(), [None, named, named]);
+        });
+        let sysctl = Some("net.ipv4.conf.all.rp_filter");
+        assert_eq!(named, [None, sysctl, sysctl]);
+    });
 }
 
 #[test]
@@ -319,7 +349,9 @@ fn without_ipv6() {
     server.set_read_timeout(Some(PATIENCE)).unwrap();
     let node = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"))
         .args(["--eid-prefix", "10.1.0.0/16", "--rloc", RLOC, "--map-server", SERVER, "--tun", "lispt"])
-        .args(["--key-file", &key_file(directory.path()), "--state-dir"])
+        .arg("--key-file")
+        .arg(key_file(directory.path()))
+        .arg("--state-dir")
         .arg(directory.path().join("state"))
         .spawn();
     let mut node = Node(node.unwrap());
@@ -343,16 +375,6 @@ fn add_foreign_rule() {
     });
 }
 
-fn key() -> AuthKey {
-    AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: Secret::new("a secret") }
-}
-
-fn key_file(directory: &Path) -> String {
-    let path = directory.join("key.toml");
-    std::fs::write(&path, "algorithm = \"hkdf-sha256\"\nsecret = \"a secret\"\n").unwrap();
-    path.to_str().unwrap().to_owned()
-}
-
 fn start(directory: &Path) -> Node {
     Node(command(directory).spawn().unwrap())
 }
@@ -368,17 +390,12 @@ fn plain(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"));
     let rloc = format!("{RLOC},mpriority=3,mweight=40");
     command.args(["--eid-prefix", "2001:db8:a::/48", "--rloc", &rloc, "--map-server", SERVER]);
-    command.args(["--key-file", &key_file(directory)]);
+    command.arg("--key-file").arg(key_file(directory));
     command
 }
 
 fn show(directory: &Path, table: &str) -> Option<Value> {
-    let output = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"))
-        .args(["show", table, "--json", "--state-dir"])
-        .arg(directory.join("state"))
-        .output()
-        .unwrap();
-    output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
+    program::show(&directory.join("state"), table)
 }
 
 fn receive(server: &UdpSocket) -> (String, MapRegister) {
@@ -417,7 +434,7 @@ fn is_there(server: &UdpSocket) -> bool {
 }
 
 fn our_rules() -> usize {
-    rules_of(|priority| (4340..=4344).contains(&priority))
+    rules_of(|priority| (4338..=4344).contains(&priority))
 }
 
 fn rules_of(wanted: impl Fn(u32) -> bool) -> usize {

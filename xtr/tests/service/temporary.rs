@@ -2,21 +2,19 @@
 //! Two border nodes in network namespaces of their own, joined by a cable, and midnight: one has temporary CGEIDs and a
 //! clock that the test moves. Needs root and `/dev/net/tun`; says so and passes without, unless `CI` is set.
 
-use std::fs::File;
 use std::net::{IpAddr, Ipv6Addr};
-use std::os::fd::AsRawFd as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::namespace::cable::on_cable;
+use crate::namespace::{PATIENCE, netlink};
 use cgeid::shell::clock;
 use cgeid::temporary::Clock;
 use futures::TryStreamExt as _;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, CacheInfo};
 use netlink_packet_route::addrlabel::AddrLabelAttribute;
-use nix::sched::{CloneFlags, unshare};
-use nix::unistd::Uid;
-use rtnetlink::{Handle, IpVersion, LinkUnspec, LinkVeth};
+use rtnetlink::{Handle, IpVersion};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,11 +23,9 @@ use xtr::config::{Config, Flags, Table};
 use xtr::shell::identities::Changes;
 use xtr::shell::temporary::{Clocks, SystemClocks};
 
-const CABLE: &str = "core";
 const NEAR: &str = "192.0.2.1";
 const FAR: &str = "192.0.2.2";
 const PORT: u16 = 4711;
-const PATIENCE: Duration = Duration::from_secs(30);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -76,35 +72,14 @@ impl Clocks for MovedClocks {
 
 #[test]
 fn at_midnight_new_connections_have_the_new_address_and_old_ones_go_on() {
-    if !Uid::effective().is_root() || !Path::new("/dev/net/tun").exists() {
-        assert!(std::env::var_os("CI").is_none(), "CI is set, and this test needs root and /dev/net/tun");
-        eprintln!("SKIP: needs root and /dev/net/tun");
-        return;
-    }
-    let (namespace, of_far) = mpsc::channel::<File>();
-    let (plugged, is_plugged) = mpsc::channel::<()>();
     let (address, of_server) = mpsc::channel::<Ipv6Addr>();
     let (done, is_done) = oneshot::channel::<()>();
-    let far = std::thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        namespace.send(File::open("/proc/thread-self/ns/net").unwrap()).unwrap();
-        is_plugged.recv().unwrap();
-        in_lab(FAR, async |lab| lab.serve(&address, is_done).await);
-    });
-    let near = std::thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        let end = of_far.recv().unwrap();
-        in_lab(NEAR, async |lab| {
-            lab.handle.link().add(LinkVeth::new(CABLE, "far").build()).execute().await.unwrap();
-            let moved = LinkUnspec::new_with_index(lab.index("far").await).name(CABLE).setns_by_fd(end.as_raw_fd());
-            lab.handle.link().set(moved.build()).execute().await.unwrap();
-            plugged.send(()).unwrap();
-            lab.live_through_midnight(of_server).await;
-        });
+    let near = move || {
+        in_lab(async |lab| lab.live_through_midnight(of_server).await);
         done.send(()).unwrap();
-    });
-    near.join().unwrap();
-    far.join().unwrap();
+    };
+    let far = move || in_lab(async |lab| lab.serve(&address, is_done).await);
+    on_cable((&[NEAR], near), (&[FAR], far));
 }
 
 /// One node, and the kernel of its namespace.
@@ -113,23 +88,16 @@ struct Lab {
     handle: Handle,
 }
 
-fn in_lab(rloc: &str, work: impl AsyncFnOnce(&Lab)) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let (connection, handle, _) = rtnetlink::new_connection().unwrap();
-        let task = tokio::spawn(connection);
+fn in_lab(work: impl AsyncFnOnce(&Lab)) {
+    netlink(async |handle| {
         let folder = tempfile::tempdir().unwrap();
-        let lab = Lab { folder: folder.path().to_owned(), handle };
-        assert!([NEAR, FAR].contains(&rloc));
-        work(&lab).await;
-        task.abort();
+        work(&Lab { folder: folder.path().to_owned(), handle: handle.clone() }).await;
     });
 }
 
 impl Lab {
     /// The far node, and a server at its static CGEID that says who it hears and then says everything twice.
     async fn serve(&self, address: &mpsc::Sender<Ipv6Addr>, done: oneshot::Receiver<()>) {
-        self.plug_in(FAR).await;
         let flags = Flags { bootstrap: vec![format!("{NEAR}:43420")], ..self.flags(FAR) };
         let ended = async { done.await.unwrap() };
         let node = xtr::shell::run_with(Config::load(&flags).unwrap(), Changes::default(), SystemClocks, ended);
@@ -149,7 +117,6 @@ impl Lab {
     }
 
     async fn live_through_midnight(&self, server: mpsc::Receiver<Ipv6Addr>) {
-        self.plug_in(NEAR).await;
         let clocks = MovedClocks::at_noon();
         let flags = Flags { temporary: Some(true), ..self.flags(NEAR) };
         let (stop, stopped) = oneshot::channel::<()>();
@@ -191,20 +158,6 @@ impl Lab {
     fn flags(&self, rloc: &str) -> Flags {
         let state_dir = Some(self.folder.join("state"));
         Flags { rloc: vec![rloc.into()], tun: Some("lispt".into()), state_dir, ..Flags::default() }
-    }
-
-    async fn index(&self, name: &str) -> u32 {
-        let mut links = self.handle.link().get().match_name(name).execute();
-        links.try_next().await.unwrap().unwrap().header.index
-    }
-
-    async fn plug_in(&self, rloc: &str) {
-        for name in ["lo", CABLE] {
-            let up = LinkUnspec::new_with_index(self.index(name).await).up().build();
-            self.handle.link().set(up).execute().await.unwrap();
-        }
-        let cable = self.index(CABLE).await;
-        self.handle.address().add(cable, rloc.parse().unwrap(), 24).execute().await.unwrap();
     }
 
     /// The CGEIDs that are registered and confirmed.

@@ -1,30 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Two nodes in two network namespaces, joined by a cable. Needs root and `/dev/net/tun`; without, a test fails where `CI` is set,
 //! and else says so and passes.
-#![allow(dead_code, reason = "not every test file uses all of it")]
 
-#[path = "../namespace/mod.rs"]
-mod namespace;
-
-use std::fs::File;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
-use std::os::fd::{AsRawFd as _, RawFd};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::StreamExt as _;
 use ipnet::IpNet;
-pub(crate) use namespace::{PATIENCE, netlink};
-use namespace::{add_address, root_and_tun_or_skip};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{LinkAttribute, State};
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
-use nix::sched::{CloneFlags, unshare};
 use rtnetlink::packet_core::{
     DefaultNla, ErrorMessage, NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
-use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 use socket2::{Domain, Protocol, Socket, Type};
 use wire::address::{EidPrefix, InstanceId};
 use xtr::config::Tier;
@@ -35,7 +25,10 @@ use xtr::itr::ItrConfig;
 use xtr::map_cache::{Binding, Entry, Event, Forwarding, FromPort, Locator, Update};
 use xtr::shell::data_plane::{DataPlane, Options};
 
-const CABLE: &str = "core";
+use crate::namespace::cable::{CABLE, on_cable};
+pub(crate) use crate::namespace::{PATIENCE, netlink};
+use crate::namespace::{add_address, await_address, index};
+
 pub(crate) const TUN: &str = "lisp0";
 
 /// One of the two sites.
@@ -135,86 +128,26 @@ pub(crate) fn in_two_namespaces(
     near: impl FnOnce() + Send + 'static,
     far: impl FnOnce(&mpsc::Sender<()>, &mpsc::Receiver<()>) + Send + 'static,
 ) {
-    if !root_and_tun_or_skip() {
-        return;
-    }
-    let (namespace, of_far) = mpsc::channel::<File>();
-    let (plugged, is_plugged) = mpsc::channel::<()>();
     let (ready, is_ready) = mpsc::channel::<()>();
     let (done, is_done) = mpsc::channel::<()>();
-    let far = std::thread::spawn(move || {
-        new_namespace();
-        namespace.send(File::open("/proc/thread-self/ns/net").unwrap()).unwrap();
-        is_plugged.recv().unwrap();
-        configure(FAR);
-        await_carrier();
-        FAR.rlocs.into_iter().for_each(await_address);
-        far(&ready, &is_done);
-    });
-    let near = std::thread::spawn(move || {
-        new_namespace();
-        lay_cable(of_far.recv().unwrap().as_raw_fd());
-        plugged.send(()).unwrap();
-        configure(NEAR);
-        await_carrier();
-        NEAR.rlocs.into_iter().for_each(await_address);
+    let near = move || {
+        take_from_anywhere();
         is_ready.recv().unwrap();
         near();
         done.send(()).unwrap();
-    });
-    near.join().unwrap();
-    far.join().unwrap();
+    };
+    let far = move || {
+        take_from_anywhere();
+        far(&ready, &is_done);
+    };
+    on_cable((&NEAR.rlocs, near), (&FAR.rlocs, far));
 }
 
-fn new_namespace() {
-    unshare(CloneFlags::CLONE_NEWNET).unwrap();
-    // Packets out of the tunnel may come from anywhere.
-    for interfaces in ["all", "default"] {
+/// Packets out of the tunnel may come from anywhere.
+fn take_from_anywhere() {
+    for interfaces in ["all", "default", CABLE] {
         std::fs::write(format!("/proc/sys/net/ipv4/conf/{interfaces}/rp_filter"), "0").unwrap();
     }
-}
-
-async fn index(handle: &Handle, name: &str) -> u32 {
-    let mut links = handle.link().get().match_name(name).execute();
-    links.try_next().await.unwrap().unwrap().header.index
-}
-
-fn lay_cable(far: RawFd) {
-    netlink(async |handle| {
-        handle.link().add(LinkVeth::new(CABLE, "far").build()).execute().await.unwrap();
-        let end = index(handle, "far").await;
-        let moved = LinkUnspec::new_with_index(end).name(CABLE).setns_by_fd(far).build();
-        handle.link().set(moved).execute().await.unwrap();
-    });
-}
-
-fn configure(site: Site) {
-    netlink(async |handle| {
-        for name in ["lo", CABLE] {
-            let link = index(handle, name).await;
-            handle.link().set(LinkUnspec::new_with_index(link).up().build()).execute().await.unwrap();
-        }
-        let cable = index(handle, CABLE).await;
-        for (rloc, length) in site.rlocs.into_iter().zip([24, 64]) {
-            add_address(handle, cable, ip(rloc), length).await;
-        }
-    });
-}
-
-/// Waits until the cable carries packets: before that the kernel drops them.
-fn await_carrier() {
-    let is_up = |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::OperState(State::Up));
-    let started = Instant::now();
-    netlink(async |handle| {
-        loop {
-            let mut links = handle.link().get().match_name(CABLE).execute();
-            if links.try_next().await.unwrap().unwrap().attributes.iter().any(is_up) {
-                return;
-            }
-            assert!(started.elapsed() < PATIENCE, "the cable has no carrier");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    });
 }
 
 /// Gives the TUN device the addresses of the site's host, and leads packets for the other site into it.
@@ -223,7 +156,7 @@ pub(crate) fn lead_into_tunnel(site: Site, other: Site) {
         let tun = index(handle, TUN).await;
         for host in site.hosts {
             let length = if ip(host).is_ipv4() { 32 } else { 128 };
-            add_address(handle, tun, ip(host), length).await;
+            add_address(handle, TUN, ip(host), length).await;
         }
         for net in other.prefixes {
             let route = match net.parse().unwrap() {
@@ -240,18 +173,6 @@ pub(crate) fn lead_into_tunnel(site: Site, other: Site) {
         }
     });
     site.hosts.into_iter().for_each(await_address);
-}
-
-/// Waits until the kernel delivers packets to an address of ours: the local route of an IPv6 one is added in background.
-fn await_address(address: &str) {
-    let socket = UdpSocket::bind((ip(address), 0)).unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-    let itself = socket.local_addr().unwrap();
-    let started = Instant::now();
-    while socket.send_to(&[0], itself).is_err() || socket.recv(&mut [0]).is_err() {
-        assert!(started.elapsed() < PATIENCE, "{address} is not reached");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 pub(crate) fn set_cable_mtu(mtu: u32) {
@@ -281,7 +202,7 @@ pub(crate) fn clog_cable() {
 
 /// Gives the loopback interface an address of a host, too.
 pub(crate) fn host_of_loopback(address: &str) {
-    netlink(async |handle| add_address(handle, 1, ip(address), 128).await);
+    netlink(async |handle| add_address(handle, "lo", ip(address), 128).await);
     await_address(address);
 }
 

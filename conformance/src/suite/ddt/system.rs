@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 
-use crate::suite::daemon::{Daemon, program};
+use crate::suite::daemon::{Daemon, Files, program};
 use crate::suite::probe::{Fault, missing};
 
 /// A running map system; it ends when it is dropped.
@@ -22,10 +22,8 @@ impl System {
         std::fs::create_dir_all(&home).map_err(missing)?;
         let file = home.join("mapsys.toml");
         std::fs::write(&file, config).map_err(missing)?;
-        let mut command = Command::new(program());
-        command.args(["--listen", &format!("{at}:0"), "--dht-listen", &at.to_string(), "--dht-port", "0"]);
-        command.arg("--config").arg(file).arg("--state-dir").arg(&home);
-        let daemon = Daemon::start(command, &home.join("log"))?;
+        let files = Files { config: &file, state: &home, log: &home.join("log") };
+        let daemon = Daemon::start(Command::new(program()), &files, &[at], at)?;
         let address = daemon.address()?;
         Ok(Self { _daemon: daemon, address })
     }

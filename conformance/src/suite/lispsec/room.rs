@@ -18,14 +18,14 @@ use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
 
 use crate::exchange;
 use crate::suite::bounded;
-use crate::suite::daemon::{Daemon, program};
+use crate::suite::daemon::{self, Daemon, Files, program};
 use crate::suite::guest::{Elsewhere, Guest};
 use crate::suite::mapsys::{form, host_in, suite_v4};
 use crate::suite::probe::{Fault, broken, missing, unfit};
 use crate::target::{self, Dictated, ItrKey, Key, REQUIRES_LISP_SEC, Start};
 
 /// Where it serves.
-const SERVES: &str = "127.93.0.53";
+const SERVES: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 93, 0, 53));
 /// ITRs that share a secret with it, with the numbers 3 and 4.
 pub(super) const ITR: Ipv4Addr = Ipv4Addr::new(127, 93, 1, 1);
 /// One whose path is protected otherwise.
@@ -237,38 +237,26 @@ impl Room {
     /// How often the program has counted a refusal of that name.
     pub(super) fn counted(&self, name: &str) -> Result<u64, Fault> {
         self.server()?;
-        let show = self.command(&["show", "counters", "--json", "--state-dir", "state"]);
-        let output = bounded::output(show, missing)?;
-        exchange::read("show counters", String::from_utf8_lossy(&output.stdout));
-        let shown: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(broken)?;
-        shown["refusals"][name].as_u64().ok_or_else(|| broken(format!("no counter {name}: {shown}")))
+        daemon::counted(&self.folder.path().join("state"), name)
     }
 
     /// What `lisp-mapsys check` says of a configuration.
     pub(super) fn check(&self, configuration: &str) -> Result<(Option<i32>, String), Fault> {
         std::fs::write(self.folder.path().join("checked.toml"), configuration).map_err(missing)?;
-        let check = ["check", "--listen", SERVES, "--state-dir", "checked", "--config", "checked.toml"];
-        let output = bounded::output(self.command(&check), missing)?;
+        let mut check = Command::new(program());
+        check.current_dir(self.folder.path()).args(["check", "--listen", &SERVES.to_string()]);
+        check.args(["--state-dir", "checked", "--config", "checked.toml"]).env_remove("RUST_LOG");
+        let output = bounded::output(check, missing)?;
         exchange::ran_to(&program(), &["check", "--config", "checked.toml"], &output);
         let told = [output.stdout, output.stderr].concat();
         Ok((output.status.code(), String::from_utf8_lossy(&told).trim().to_owned()))
     }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        command(self.folder.path(), arguments)
-    }
-}
-
-fn command(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program());
-    command.current_dir(folder).args(arguments).env_remove("RUST_LOG");
-    command
 }
 
 fn start(folder: &Path) -> Result<Daemon, Fault> {
-    let listen = format!("{SERVES}:0");
-    let own = ["run", "--listen", &listen, "--dht-listen", SERVES, "--dht-port", "0", "--state-dir", "state"];
-    Daemon::start(command(folder, &[&own[..], &["--config", "sites.toml"]].concat()), &folder.join("log"))
+    let [config, state, log] = ["sites.toml", "state", "log"].map(|name| folder.join(name));
+    let files = Files { config: &config, state: &state, log: &log };
+    Daemon::start(Command::new(program()), &files, &[SERVES], SERVES)
 }
 
 fn configuration() -> anyhow::Result<String> {

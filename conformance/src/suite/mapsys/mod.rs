@@ -14,7 +14,7 @@ mod site;
 mod xtr;
 
 use std::cell::{Cell, OnceCell};
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
@@ -34,7 +34,7 @@ pub(super) use place::{Place, suite_v4};
 pub(super) use site::{Site, Special, host_in, sentinel_site};
 pub(super) use xtr::{Came, Xtr};
 
-use super::daemon::{Daemon, program};
+use super::daemon::{Daemon, Files, program};
 use super::probe::{self, Fault, Judgement, Probe, broken, missing, unfit};
 use crate::check::Check;
 use crate::target::{self, Claim};
@@ -246,7 +246,7 @@ impl Room {
     /// The same at all addresses of this machine.
     pub(super) fn start_open(&self, name: &str, config: &str) -> Result<MapSystem, Fault> {
         let state = self.folder.path().join(format!("{name}.state"));
-        let listen = ["0.0.0.0:0", "[::]:0"].map(str::to_owned);
+        let listen = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
         self.start_as(Command::new(&self.program), &state, name, config, &listen)
     }
 
@@ -269,9 +269,9 @@ impl Room {
     }
 
     /// So many IPv4 addresses and one IPv6 address to listen at.
-    fn places(&self, count: usize) -> Vec<String> {
-        let places = (0..count).map(|_| format!("{}:0", own::next()));
-        places.chain(["[::1]:0".to_owned()]).collect()
+    fn places(&self, count: usize) -> Vec<IpAddr> {
+        let places = (0..count).map(|_| own::next().into());
+        places.chain([Ipv6Addr::LOCALHOST.into()]).collect()
     }
 
     fn start_as(
@@ -280,16 +280,13 @@ impl Room {
         state: &Path,
         name: &str,
         config: &str,
-        listen: &[String],
+        listen: &[IpAddr],
     ) -> Result<MapSystem, Fault> {
         self.only_ours(CONFIGURED)?;
-        let file = self.folder.path().join(format!("{name}.toml"));
+        let [file, log] = ["toml", "log"].map(|kind| self.folder.path().join(format!("{name}.{kind}")));
         std::fs::write(&file, config).map_err(missing)?;
-        command.arg("--config").arg(&file).arg("--state-dir").arg(state);
-        command.args(listen.iter().flat_map(|address| ["--listen", address]));
-        command.args(["--dht-listen", &own::next().to_string(), "--dht-port", "0"]);
         command.env("TMPDIR", self.folder.path());
-        let daemon = Daemon::start(command, &self.folder.path().join(format!("{name}.log")))?;
+        let daemon = Daemon::start(command, &Files { config: &file, state, log: &log }, listen, own::next().into())?;
         let mut addresses = daemon.addresses.clone();
         addresses.sort_unstable();
         Ok(MapSystem { _daemon: Some(daemon), addresses })

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The program `lisp-mapsys` as a black box on loopback, with an RTR, and xTRs behind NATs that are played by other addresses.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -14,12 +14,11 @@ use wire::control::{ControlMessage, Ecm, Info, MapRegister, Nonce};
 use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
 
 use crate::exchange;
-use crate::suite::bounded;
-use crate::suite::daemon::{Daemon, program};
+use crate::suite::daemon::{self, Daemon, Files, program};
 use crate::suite::probe::{Fault, broken, missing};
 
 /// Where it serves.
-const SERVES: &str = "127.94.0.53";
+const SERVES: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 94, 0, 53));
 /// The RTR that it knows.
 pub(super) const RTR: Ipv4Addr = Ipv4Addr::new(127, 94, 1, 1);
 /// What a NAT shows.
@@ -66,11 +65,7 @@ impl Room {
 
     /// How often the program has counted a refusal of that name.
     pub(super) fn counted(&self, name: &str) -> Result<u64, Fault> {
-        let shown = ["show", "counters", "--json", "--state-dir", "state"];
-        let output = bounded::output(command(self.folder.path(), &shown), missing)?;
-        exchange::read("show counters", String::from_utf8_lossy(&output.stdout));
-        let shown: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(broken)?;
-        shown["refusals"][name].as_u64().ok_or_else(|| broken(format!("no counter {name}: {shown}")))
+        daemon::counted(&self.folder.path().join("state"), name)
     }
 
     /// How often since it had counted so many: as soon as it is `least` times, or what there is when that does not come.
@@ -130,17 +125,11 @@ impl Node {
     }
 }
 
-fn command(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program());
-    command.current_dir(folder).args(arguments).env_remove("RUST_LOG");
-    command
-}
-
 fn start(folder: &Path) -> Result<Daemon, Fault> {
+    let [config, state, log] = ["sites.toml", "state", "log"].map(|name| folder.join(name));
+    let files = Files { config: &config, state: &state, log: &log };
     // An RTR is answered at port 4342; the program itself may be anywhere.
-    let listen = format!("{SERVES}:0");
-    let own = ["run", "--listen", &listen, "--dht-listen", SERVES, "--dht-port", "0", "--state-dir", "state"];
-    Daemon::start(command(folder, &[&own[..], &["--config", "sites.toml"]].concat()), &folder.join("log"))
+    Daemon::start(Command::new(program()), &files, &[SERVES], SERVES)
 }
 
 fn configuration() -> String {

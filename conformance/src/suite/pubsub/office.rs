@@ -2,7 +2,7 @@
 //! A running `lisp-mapsys`, the site that registers there, and xTRs that subscribe.
 
 use std::cell::Cell;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -21,8 +21,7 @@ use super::quiet::Quiet;
 use super::settings::{identity, key, settings, site_key};
 use super::theirs;
 use crate::exchange;
-use crate::suite::bounded;
-use crate::suite::daemon::{Daemon, program};
+use crate::suite::daemon::{self, Daemon, Files, program};
 use crate::suite::guest::{Elsewhere, Guest};
 use crate::suite::mapsys::{form, suite_v4};
 use crate::suite::probe::{Fault, broken, missing, unfit};
@@ -48,7 +47,6 @@ pub(super) const SILENCE: Duration = Duration::from_millis(200);
 /// The server that all checks share, each with an xTR and EIDs of its own.
 pub(super) struct Office {
     folder: TempDir,
-    program: PathBuf,
     server: Result<Server, Fault>,
     pub(super) site: Site,
     next_xtr: Cell<u8>,
@@ -97,7 +95,6 @@ impl Office {
         let folder = tempfile::tempdir().context("a folder for the files of the suite")?;
         std::fs::write(folder.path().join("mapsys.toml"), settings())?;
         let mut office = Self {
-            program: program(),
             folder,
             server: Err(missing("not started")),
             site: Site { socket: Err(missing("no socket")), nonce: Cell::new(1), given: &[] },
@@ -175,10 +172,9 @@ impl Office {
             return Err(unfit("it starts lisp-mapsys again with what that has kept"));
         }
         let state = self.folder.path().join(state);
-        let mut command = Command::new(&self.program);
-        command.args(["--listen", "127.0.0.1:0", "--dht-listen", "127.0.0.1", "--dht-port", "0", "--config"]);
-        command.arg(self.folder.path().join("mapsys.toml")).arg("--state-dir").arg(&state);
-        let daemon = Daemon::start(command, &self.folder.path().join("log"))?;
+        let [config, log] = ["mapsys.toml", "log"].map(|name| self.folder.path().join(name));
+        let (files, at) = (Files { config: &config, state: &state, log: &log }, Ipv4Addr::LOCALHOST.into());
+        let daemon = Daemon::start(Command::new(program()), &files, &[at], at)?;
         let address = daemon.address()?;
         Ok(Server { _daemon: Some(daemon), address, state })
     }
@@ -188,11 +184,7 @@ impl Office {
         if self.theirs.is_some() {
             return Err(unfit(theirs::INSIDE));
         }
-        let mut command = Command::new(&self.program);
-        command.args(["show", what, "--json", "--state-dir"]).arg(&server.state);
-        let output = bounded::output(command, missing)?;
-        exchange::read(&format!("show {what}"), String::from_utf8_lossy(&output.stdout));
-        serde_json::from_slice(&output.stdout).map_err(broken)
+        daemon::shown(&server.state, what)
     }
 
     /// Another xTR.

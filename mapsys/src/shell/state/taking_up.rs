@@ -1,88 +1,120 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Tests of what the log says when a state file is taken up.
-#![allow(clippy::unwrap_used)]
+//! A start takes up what the last run has left, and says what of that is lost.
 
-use super::*;
-use crate::shell::log::logged;
+#[cfg(test)]
+mod tests;
 
-/// What is logged when the file is opened, above the level debug.
-fn said_of(path: &Path) -> Vec<String> {
-    // What is first logged in another test, which listens to nothing, is not heard of by those that listen already.
-    drop(State::open(&tempfile::tempdir().unwrap().path().join("other"), SystemTime::now()).unwrap());
-    let lines = logged(|| drop(State::open(path, SystemTime::now()).unwrap()));
-    let file = format!(" file={}", path.display());
-    lines.into_iter().filter(|line| !line.starts_with("DEBUG")).map(|line| line.replace(&file, "")).collect()
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::path::Path;
+use std::time::Duration;
+
+use cgeid::Cn;
+use dht::publish::Sequence;
+use dht::record::RecordKey;
+use redb::{
+    Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableHandle as _, Value,
+};
+
+use super::moment::Moment;
+use super::rows::{
+    decode_floor, decode_last, decode_owner, decode_pin, decode_seen, decode_site_key, decode_used, decode_version,
+    decode_xtr,
+};
+use super::tables::{
+    BOOT, KEY_FLOORS, LAST, LIVE_PAGES, NONCE_FLOORS, NONCES, NOTIFY_NONCES, PAGES, PINS, REGISTRATIONS, SALT, SEEN,
+    SEQUENCES, SERVED, SITE_KEYS, SUBSCRIPTIONS, UP, USED_KEYS, WALL,
+};
+use crate::engine::Memory;
+use crate::subscribe::association::KeyFloor;
+use crate::subscribe::subscription::Kept;
+
+/// What the tables say; counts by table what cannot be read.
+pub(super) fn read(
+    database: &Database,
+    now: Moment,
+    unreadable: &mut BTreeMap<String, usize>,
+) -> Result<Memory, redb::Error> {
+    let transaction = &database.begin_read()?;
+    let bad = unreadable;
+    let page = |key: &[u8]| RecordKey::decode(key).ok();
+    let (age, away) = times(transaction, now)?;
+    Ok(Memory {
+        nonces: rows((transaction, &mut *bad), NONCES, |owner, last| decode_owner(owner).zip(decode_last(last)))?,
+        nonce_floors: rows((transaction, &mut *bad), NONCE_FLOORS, decode_floor)?,
+        seen: rows((transaction, &mut *bad), SEEN, decode_seen)?,
+        site_keys: rows((transaction, &mut *bad), SITE_KEYS, decode_site_key)?,
+        salt: transaction
+            .open_table(SALT)?
+            .get(LAST)?
+            .and_then(|salt| salt.value().try_into().ok())
+            .unwrap_or_default(),
+        sequences: rows((transaction, &mut *bad), SEQUENCES, |cn, sequence| {
+            Some((Cn(cn.try_into().ok()?), Sequence(sequence)))
+        })?,
+        live_pages: rows((transaction, &mut *bad), LIVE_PAGES, |key, sequence| Some((page(key)?, Sequence(sequence))))?,
+        pages: rows((transaction, &mut *bad), PAGES, |key, version| page(key).zip(decode_version(version)))?,
+        pins: rows((transaction, &mut *bad), PINS, |_, pin| decode_pin(pin))?,
+        notify_nonce: transaction.open_table(NOTIFY_NONCES)?.get(LAST)?.map_or(0, |nonce| nonce.value()),
+        subscriptions: rows((transaction, &mut *bad), SUBSCRIPTIONS, |_, kept| {
+            serde_json::from_slice::<Kept>(kept).ok()
+        })?,
+        used_keys: rows((transaction, &mut *bad), USED_KEYS, |used, ()| decode_used(used))?,
+        key_floors: rows((transaction, &mut *bad), KEY_FLOORS, |xtr, nonce| {
+            decode_xtr(xtr).map(|(xtr, _)| KeyFloor { xtr, nonce })
+        })?,
+        registrations: rows((transaction, &mut *bad), REGISTRATIONS, |key, row| Some((key.into(), row.into())))?,
+        age,
+        away,
+    })
 }
 
-#[test]
-fn what_is_taken_up_is_said_and_what_is_lost_is_warned_of() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("mapsys.redb");
-    let none = "INFO state taken up registrations=0 nonces=0 subscriptions=0 unreadable=0";
-    assert_eq!(said_of(&path), [none], "a new file");
-    let (state, _) = State::open(&path, SystemTime::now()).unwrap();
-    let owner = |number| NonceOwner { site: "a".into(), xtr_id: [number; 16], key_id: 1 };
-    let nonce = |number| Mark::Nonce(owner(number), Last { nonce: 5, digest: [1; 32] });
-    let eid = AnyEid::Prefix(EidPrefix { iid: wire::address::InstanceId(0), net: "10.0.0.0/8".parse().unwrap() });
-    state.write(&[nonce(1), nonce(2), Mark::Registration(eid, [1].into())]).unwrap();
-    {
-        let kept = state.database.lock().unwrap();
-        let transaction = kept.as_ref().unwrap().begin_write().unwrap();
-        put(&mut Tables::open(&transaction).unwrap().nonces, &encode_owner(&owner(2)), &[7_u8][..]).unwrap();
-        transaction.commit().unwrap();
-    }
-    drop(state);
-    let some = "INFO state taken up registrations=1 nonces=1 subscriptions=0 unreadable=1";
-    let lost = "WARN rows of the state file cannot be read: what they say is forgotten unreadable={\"nonces\": 1}";
-    assert_eq!(said_of(&path), [some, lost]);
-    File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
-    let emptied = "WARN the state file was empty: a Map-Register of before is taken once more";
-    assert_eq!(said_of(&path), [none, emptied]);
-}
-
-#[test]
-fn a_page_that_is_not_as_it_was_written_is_found_at_the_start() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("mapsys.redb");
-    let (state, _) = State::open(&path, SystemTime::now()).unwrap();
-    let owner = NonceOwner { site: "a site of some name".into(), xtr_id: [7; 16], key_id: 1 };
-    state.write(&[Mark::Nonce(owner, Last { nonce: 5, digest: [0xd1; 32] })]).unwrap();
-    drop(state);
-    let whole = std::fs::read(&path).unwrap();
-    let places: Vec<usize> = (0..whole.len() - 32).filter(|at| whole[*at..*at + 32] == [0xd1; 32]).collect();
-    assert!(!places.is_empty());
-    let mut damaged = whole;
-    places.iter().for_each(|at| damaged[*at] = 0);
-    std::fs::write(&path, damaged).unwrap();
-    let mut found = None;
-    let lines = logged(|| found = Some(State::open(&path, SystemTime::now())));
-    let is_said = match found.unwrap() {
-        Ok(_) => lines.iter().any(|line| line.starts_with("WARN the state file was damaged")),
-        Err(error) => error.to_string().contains("move it away"),
-    };
-    assert!(is_said, "{lines:?}");
-}
-
-#[test]
-fn a_file_that_is_damaged_anywhere_is_taken_up_or_refused_with_a_way_out() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("mapsys.redb");
-    let (state, _) = State::open(&path, SystemTime::now()).unwrap();
-    let owner = |number| NonceOwner { site: "a".into(), xtr_id: [number; 16], key_id: 1 };
-    let marks: Vec<_> = (0..100).map(|number| Mark::Nonce(owner(number), Last { nonce: 5, digest: [1; 32] })).collect();
-    state.write(&marks).unwrap();
-    drop(state);
-    let whole = std::fs::read(&path).unwrap();
-    // Where something is written, which is little of the file.
-    let used: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
-    let mut refused = 0;
-    for damage in 0..300_usize {
-        let mut damaged = whole.clone();
-        (0..4).for_each(|at| damaged[used[(damage * 7919 + at * 104_729) % used.len()]] ^= 0xff);
-        std::fs::write(&path, damaged).unwrap();
-        if let Err(error) = State::open(&path, SystemTime::now()) {
-            refused += usize::from(error.to_string().contains("move it away"));
+/// What the rows of a table say; what cannot be read says nothing, and is counted.
+fn rows<V: Value + 'static, T, C: Default + Extend<T>>(
+    (transaction, unreadable): (&ReadTransaction, &mut BTreeMap<String, usize>),
+    table: TableDefinition<'_, &'static [u8], V>,
+    decode: impl for<'a> Fn(&'a [u8], V::SelfType<'a>) -> Option<T>,
+) -> Result<C, redb::Error> {
+    let mut decoded = C::default();
+    for row in transaction.open_table(table)?.iter()? {
+        let (key, value) = row?;
+        let said = decode(key.value(), value.value());
+        if said.is_none() {
+            *unreadable.entry(table.name().to_owned()).or_default() += 1;
         }
+        decoded.extend(said);
     }
-    assert!(refused > 0);
+    Ok(decoded)
+}
+
+/// How old all is, and since when nobody was served.
+fn times(transaction: &ReadTransaction, now: Moment) -> Result<(Duration, Duration), redb::Error> {
+    let served = transaction.open_table(SERVED)?;
+    let seconds = |name| Ok::<_, redb::Error>(served.get(name)?.map(|seconds| seconds.value()));
+    let boot = seconds(BOOT)?.and_then(NonZeroU64::new);
+    let written = seconds(WALL)?.zip(seconds(UP)?).map(|(wall, up)| Moment { wall, up, boot });
+    let away = written.map_or(Duration::ZERO, |written| now.since(written));
+    Ok((Duration::from_secs(seconds(LAST)?.unwrap_or_default()) + away, away))
+}
+
+/// Says what is taken up, and what is lost. Rows of registrations are read later, by the Map-Server, which warns of those itself.
+pub(super) fn say(
+    path: &Path,
+    memory: &Memory,
+    (was_emptied, was_whole): (bool, bool),
+    unreadable: &BTreeMap<String, usize>,
+) {
+    let (file, rows) = (path.display(), unreadable.values().sum::<usize>());
+    let (registrations, subscriptions) = (memory.registrations.len(), memory.subscriptions.len());
+    let nonces = memory.nonces.len() + memory.seen.len();
+    tracing::info!(%file, registrations, nonces, subscriptions, unreadable = rows, "state taken up");
+    if was_emptied {
+        tracing::warn!(%file, "the state file was empty: a Map-Register of before is taken once more");
+    }
+    if !was_whole {
+        tracing::warn!(%file, "the state file was damaged: what was written last is lost");
+    }
+    if rows > 0 {
+        tracing::warn!(%file, ?unreadable, "rows of the state file cannot be read: what they say is forgotten");
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::{Batch, Registrar, Server, may_have};
+use super::{Registrar, Server, may_have};
 
 impl Registrar {
     /// Takes other Map-Servers. Where nothing changes for one, nothing is sent to it.
@@ -17,7 +17,7 @@ impl Registrar {
             }
         }
         for mut server in newer {
-            server.prefixes = self.database.prefixes().to_vec();
+            server.prefixes = self.contents.database.prefixes().to_vec();
             server.prefixes.retain(|prefix| may_have(self.cgeids, server.to, prefix));
             match self.servers.iter().position(|known| known.to == server.to) {
                 Some(index) => self.change(now, index, server),
@@ -56,8 +56,7 @@ impl Registrar {
         if !self.retired.insert(index) {
             return;
         }
-        self.moved.retain(|(server, _), _| *server != index);
-        self.moved_parts.retain(|(server, _), _| *server != index);
+        self.moves.forget_server(index);
         for batch in self.batches.iter_mut().filter(|batch| batch.server == index && !batch.withdrawing) {
             batch.withdrawing = true;
             batch.say_otherwise(now);
@@ -71,11 +70,8 @@ impl Registrar {
             self.servers.remove(index);
             self.retired.remove(&index);
             self.retired = self.retired.iter().map(|server| behind(*server)).collect();
-            let moved = std::mem::take(&mut self.moved).into_iter();
-            self.moved = moved.map(|((server, prefix), moved)| ((behind(server), prefix), moved)).collect();
-            let parts = std::mem::take(&mut self.moved_parts).into_iter();
-            self.moved_parts = parts.map(|((server, prefix), at)| ((behind(server), prefix), at)).collect();
-            self.batches.iter_mut().for_each(|batch: &mut Batch| batch.server = behind(batch.server));
+            self.moves.renumber(behind);
+            self.batches.iter_mut().for_each(|batch| batch.server = behind(batch.server));
         }
     }
 

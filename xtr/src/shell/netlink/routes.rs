@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The routes into the TUN device, and those of the main table to hosts.
+//! The routes into the TUN device, those of what has nowhere to go, and those of the main table to hosts.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,7 +7,7 @@ use futures::TryStreamExt as _;
 use futures::future::ready;
 use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType};
 use netlink_packet_route::rule::RuleAttribute;
 use rtnetlink::{IpVersion, RouteMessageBuilder};
 
@@ -17,6 +17,8 @@ use super::{Failure, Netlink, PROTOCOL, TABLE, family, is_new, or_none, refused,
 
 /// The routing table of a PITR.
 pub(super) const PITR_TABLE: u32 = 4342;
+/// The routing table of what is ours, and has no way into the site.
+pub(super) const NO_SITE_TABLE: u32 = 4343;
 
 impl Netlink {
     /// Leads packets to an EID-prefix of others, whoever sends them (RFC 6832, section 5), which may be the first of its address family.
@@ -94,7 +96,7 @@ impl Netlink {
 
     /// Whether there was none such. One of somebody else in our table is replaced.
     pub(super) async fn add_route(&self, route: RouteMessage) -> Result<bool, Failure> {
-        let what = "a route into the TUN device";
+        let what = "a route of ours";
         let is_new = is_new(self.handle.route().add(route.clone()).execute().await).map_err(refused(what))?;
         if !is_new {
             self.handle.route().add(route).replace().execute().await.map_err(refused(what))?;
@@ -105,7 +107,12 @@ impl Netlink {
 
 pub(super) fn is_our_route(route: &RouteMessage) -> bool {
     let is_in = |table| route.attributes.contains(&RouteAttribute::Table(table));
-    route.header.protocol == PROTOCOL && (is_in(TABLE) || is_in(PITR_TABLE))
+    route.header.protocol == PROTOCOL && [TABLE, PITR_TABLE, NO_SITE_TABLE].into_iter().any(is_in)
+}
+
+/// Whether it is into a device: what has nowhere to go is so for whoever comes next, too.
+pub(super) fn leads(route: &RouteMessage) -> bool {
+    !route.attributes.contains(&RouteAttribute::Table(NO_SITE_TABLE))
 }
 
 pub(super) fn default_route(family: AddressFamily, interface: u32) -> RouteMessage {
@@ -117,12 +124,21 @@ pub(super) fn default_route(family: AddressFamily, interface: u32) -> RouteMessa
     RouteMessageBuilder::<Ipv6Addr>::new().output_interface(interface).table_id(TABLE).protocol(PROTOCOL).build()
 }
 
-/// An address family has routes of its own kind, so that no prefix is refused here.
 fn pitr_route(prefix: IpNet, interface: u32) -> Result<RouteMessage, Failure> {
+    let route = route_to(prefix)?.output_interface(interface).table_id(PITR_TABLE);
+    Ok(if prefix.addr().is_ipv4() { route.scope(RouteScope::Link).build() } else { route.build() })
+}
+
+/// Packets to an EID-prefix of ours that the site has no route for have nowhere to go.
+pub(super) fn no_site_route(prefix: IpNet) -> Result<RouteMessage, Failure> {
+    Ok(route_to(prefix)?.kind(RouteType::Unreachable).table_id(NO_SITE_TABLE).build())
+}
+
+/// An address family has routes of its own kind, so that no prefix is refused here.
+fn route_to(prefix: IpNet) -> Result<RouteMessageBuilder<IpAddr>, Failure> {
     let builder = RouteMessageBuilder::<IpAddr>::new().destination_prefix(prefix.addr(), prefix.prefix_len());
     let builder = builder.map_err(|error| Failure::Machine(format!("a route to {prefix}: {error}")))?;
-    let route = builder.output_interface(interface).table_id(PITR_TABLE).protocol(PROTOCOL);
-    Ok(if prefix.addr().is_ipv4() { route.scope(RouteScope::Link).build() } else { route.build() })
+    Ok(builder.protocol(PROTOCOL))
 }
 
 /// The one address that a route leads to, if it is such a route of IPv6.

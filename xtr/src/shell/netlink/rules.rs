@@ -10,10 +10,13 @@ use netlink_packet_route::route::RouteHeader;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::IpVersion;
 
+use super::routes::{NO_SITE_TABLE, no_site_route};
 use super::{Failure, Netlink, PROTOCOL, Plan, TABLE, family, host, is_new, or_none, refused, unless};
 
 /// Before those out of the TUN device: what comes there from others goes back into it, with one hop less.
-const PRIORITY_MOVED: u32 = 4340;
+const PRIORITY_MOVED: u32 = 4338;
+const PRIORITY_INTO_SITE: u32 = 4339;
+const PRIORITY_NO_SITE: u32 = 4340;
 pub(super) const PRIORITY_FROM_TUN: u32 = 4341;
 const PRIORITY_TO_SITE: u32 = 4342;
 const PRIORITY_FROM_SITE: u32 = 4343;
@@ -21,8 +24,10 @@ const PRIORITY_TO_CGEIDS: u32 = 4344;
 pub(super) const PRIORITY_PITR: u32 = 4345;
 const PRIORITY_NO_WAY_OUT: u32 = 4346;
 
-const PRIORITIES: [u32; 7] = [
+const PRIORITIES: [u32; 9] = [
     PRIORITY_MOVED,
+    PRIORITY_INTO_SITE,
+    PRIORITY_NO_SITE,
     PRIORITY_FROM_TUN,
     PRIORITY_TO_SITE,
     PRIORITY_FROM_SITE,
@@ -30,6 +35,9 @@ const PRIORITIES: [u32; 7] = [
     PRIORITY_PITR,
     PRIORITY_NO_WAY_OUT,
 ];
+
+/// A default route is no way into the site.
+const NO_DEFAULT_ROUTE: RuleAttribute = RuleAttribute::SuppressPrefixLen(0);
 
 impl Netlink {
     /// Leads the packets of one more CGEID of this node as [`Self::set_up`] leads those of the others. May be done twice.
@@ -40,7 +48,7 @@ impl Netlink {
         for rule in site_rules(&host(cgeid)) {
             self.add_rule(rule).await?;
         }
-        Ok(())
+        self.add_route(no_site_route(host(cgeid))?).await.map(drop)
     }
 
     /// Leads packets to an EID-prefix of ours, or a part of one, that another xTR has now, whether they come from the site or out of the
@@ -78,7 +86,8 @@ impl Netlink {
             let removed = self.handle.rule().del(rule).execute().await;
             unless(-libc::ENOENT, removed).map_err(refused("removing a rule"))?;
         }
-        Ok(())
+        let removed = self.handle.route().del(no_site_route(prefix)?).execute().await;
+        unless(-libc::ESRCH, removed).map_err(refused("removing a route"))
     }
 
     pub(super) async fn remove_rules(&self) -> Result<(), Failure> {
@@ -108,6 +117,10 @@ pub(super) fn rules(plan: &Plan) -> Vec<RuleMessage> {
     let mut rules = Vec::new();
     for family in plan.families() {
         let from_tun = [RuleAttribute::Iifname(plan.tun.clone())];
+        let mut into_site = rule(family, PRIORITY_INTO_SITE, main, &from_tun);
+        into_site.attributes.push(NO_DEFAULT_ROUTE);
+        rules.push(into_site);
+        rules.push(rule(family, PRIORITY_NO_SITE, NO_SITE_TABLE, &from_tun));
         rules.push(rule(family, PRIORITY_FROM_TUN, main, &from_tun));
     }
     for prefix in &plan.site {
@@ -134,8 +147,7 @@ fn site_rules(prefix: &IpNet) -> [RuleMessage; 2] {
     let main = u32::from(RouteHeader::RT_TABLE_MAIN);
     let mut to = rule(family(prefix), PRIORITY_TO_SITE, main, &[RuleAttribute::Destination(prefix.addr())]);
     to.header.dst_len = prefix.prefix_len();
-    // A default route is no way into the site.
-    to.attributes.push(RuleAttribute::SuppressPrefixLen(0));
+    to.attributes.push(NO_DEFAULT_ROUTE);
     let mut from = rule(family(prefix), PRIORITY_FROM_SITE, TABLE, &[RuleAttribute::Source(prefix.addr())]);
     from.header.src_len = prefix.prefix_len();
     [to, from]
@@ -180,7 +192,7 @@ mod tests {
             others: vec![],
         };
         let rules = rules(&plan);
-        assert_eq!(rules.len(), 2 + 2 * 2 + 2);
+        assert_eq!(rules.len(), 2 * 3 + 2 * 2 + 2);
         assert!(rules.iter().all(is_ours));
         let priority = |rule: &RuleMessage| {
             rule.attributes

@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::namespace::{Node, PATIENCE, in_namespace, wait_for};
+use crate::program::key_file;
 use openmetrics::{Family, Labels, parse};
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::{ControlMessage, MapReply};
@@ -150,8 +151,7 @@ fn a_plain_xtr_tells_what_it_sends_to_each_locator() {
 fn a_plain_xtr_whose_map_server_is_silent_is_not_well() {
     in_namespace(ADDRESSES, || {
         let directory = tempfile::tempdir().unwrap();
-        let key = directory.path().join("key.toml");
-        std::fs::write(&key, "algorithm = \"hkdf-sha256\"\nsecret = \"a secret\"\n").unwrap();
+        let key = key_file(directory.path());
         let _node = start(directory.path(), &["--map-server", SERVER, "--key-file", key.to_str().unwrap()]);
         let (status, why) = wait_for("health", || get("/health"));
         assert!(status == 503 && why.contains("confirmed a registration"), "{why}");

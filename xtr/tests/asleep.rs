@@ -1,17 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A node whose machine has slept for ten minutes, in a network namespace of its own, with a map system played by the test: it registers at
 //! once, takes no mapping for one that holds still, and subscribes anew. Needs root and `/dev/net/tun`; says so and passes without, unless `CI` is set.
+//! The clock that it moves is that of the process, which has no other nodes.
+#![cfg(feature = "shell")]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod namespace;
+#[path = "namespace/program.rs"]
+#[allow(dead_code, reason = "this node is in the process of the test, which asks it itself")]
+mod program;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::namespace::{PATIENCE, in_namespace, wait_for};
+use namespace::{PATIENCE, in_namespace, wait_for};
+use program::{key, key_file};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use wire::address::{EidPrefix, InstanceId};
-use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
+use wire::control::auth::{self, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapReply, MapRequest};
 use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
 use xtr::config::{Config, Flags, Table};
@@ -59,15 +68,13 @@ fn after_a_sleep_a_node_registers_at_once_and_asks_anew_for_what_has_ended_meanw
 }
 
 fn config(folder: &Path) -> Config {
-    let key = folder.join("key.toml");
-    std::fs::write(&key, "algorithm = \"hkdf-sha256\"\nsecret = \"a secret\"\n").unwrap();
     let flags = Flags {
         eid_prefix: vec!["10.1.0.0/24".into()],
         map_server: vec![SERVER.into()],
         map_resolver: vec![SERVER.into()],
         subscribe: vec![SERVER.into()],
         xtr_id: Some("00112233445566778899aabbccddeeff".into()),
-        key_file: vec![key],
+        key_file: vec![key_file(folder)],
         rloc: vec![RLOC.into()],
         tun: Some("lispt".into()),
         state_dir: Some(folder.join("state")),
@@ -120,13 +127,12 @@ fn show(socket: &PathBuf, table: Table) -> Value {
 
 /// Confirms what is registered, and answers for all that is asked for.
 fn serve(socket: &UdpSocket, heard: &mpsc::Sender<Heard>) {
-    let key = AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: Secret::new("a secret") };
     let mut buffer = [0; 2048];
     while let Ok((length, from)) = socket.recv_from(&mut buffer) {
         let (what, answer, to) = match ControlMessage::decode(&buffer[..length]).unwrap() {
             ControlMessage::MapRegister(register) => {
                 let notify = MapNotify { nonce: register.nonce, records: register.records, ..MapNotify::default() };
-                (Heard::Registration, auth::seal(&notify.into(), &key, TagForm::Truncated).unwrap(), from)
+                (Heard::Registration, auth::seal(&notify.into(), &key(), TagForm::Truncated).unwrap(), from)
             }
             ControlMessage::Ecm(ecm) => {
                 let request = MapRequest::decode(&ecm.message).unwrap();
@@ -136,7 +142,7 @@ fn serve(socket: &UdpSocket, heard: &mpsc::Sender<Heard>) {
                 let reply = answer(&request);
                 if request.records[0].notify {
                     let notify = MapNotify { nonce: reply.nonce, records: reply.records, ..MapNotify::default() };
-                    (Heard::Subscription, auth::seal(&notify.into(), &key, TagForm::Truncated).unwrap(), to)
+                    (Heard::Subscription, auth::seal(&notify.into(), &key(), TagForm::Truncated).unwrap(), to)
                 } else {
                     (Heard::Question, reply.encode().unwrap(), to)
                 }
