@@ -75,7 +75,7 @@ enum Command {
     },
     /// Bridges interfaces and holds every frame back, in the namespace it is started in, until SIGINT or SIGTERM
     Delaybox(DelayboxFlags),
-    /// Builds a lab that stays until it is taken down
+    /// Builds a lab that stays until it is taken down, or one of its programs ends: then all of it does, and `list` says why
     Up {
         /// Which
         lab: LabName,

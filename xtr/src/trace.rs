@@ -105,8 +105,9 @@ impl Standing {
 }
 
 impl Packet {
-    /// Whether the kernel leads it into the tunnel: the rules of `shell/netlink.rs`, which know one instance. `cgeid_network` is that whose
-    /// addresses are led whoever sends to them, if there is one; so is what has moved, as hosts that stayed send to it.
+    /// Whether it enters the tunnel. The kernel leads it there by the rules of `shell/netlink.rs`, which know one instance: `cgeid_network` is
+    /// that whose addresses are led whoever sends to them, if there is one; so is what has moved, as hosts that stayed send to it. At an RTR
+    /// it comes in a tunnel, from behind a NAT or to there, and goes on in one.
     pub fn is_led(&self, control: &Control, cgeid_network: Option<Ipv6Net>) -> bool {
         let destination = EidPrefix::host(self.iid, self.flow.destination);
         let source = EidPrefix::host(self.iid, self.flow.source);
@@ -114,11 +115,13 @@ impl Packet {
         let is_ours = !control.database().answer(&source).is_empty();
         let as_pitr = control.pitr_for().iter().any(|prefix| prefix.net.contains(&self.flow.destination));
         let has_moved = control.all_moved().iter().any(|prefix| prefix.covers(&destination));
-        to_cgeids && self.iid == InstanceId(0) || is_ours || as_pitr || has_moved
+        let is_bound = |eid| control.rtr().is_some_and(|rtr| rtr.covering(eid).is_some());
+        let is_relayed = is_bound(&source) || is_bound(&destination);
+        to_cgeids && self.iid == InstanceId(0) || is_ours || as_pitr || has_moved || is_relayed
     }
 
-    /// What would become of it at `now`, at a node with this control half and this ITR.
-    pub fn trace<'c>(&self, now: Instant, control: &'c Control, itr: &ItrConfig) -> Trace<'c> {
+    /// What would become of it at `now`, at a node with this control half and this ITR, which is PETR for these EID-prefixes.
+    pub fn trace<'c>(&self, now: Instant, control: &'c Control, itr: &ItrConfig, petr_for: &[EidPrefix]) -> Trace<'c> {
         let binding = control.binding_for(self.iid, self.flow.destination);
         // A part of a bound prefix may be somebody else's; behind a NAT nothing is.
         let is_part = |prefix: EidPrefix| {
@@ -132,7 +135,8 @@ impl Packet {
             let end = End::Dropped(DropReason::SiteMalformed);
             return Trace { binding, entry, locators, uses_petr, shares: Vec::new(), end };
         };
-        let mut thought = Itr::new(now, ItrConfig { iid: self.iid, ..itr.clone() }, Arc::new(Counters::default()));
+        let thought = Itr::new(now, ItrConfig { iid: self.iid, ..itr.clone() }, Arc::new(Counters::default()));
+        let mut thought = thought.relaying(control.rtr().is_some(), petr_for);
         for update in updates(control, entry) {
             thought.update(now, update);
         }

@@ -179,6 +179,10 @@ pub fn hold(lab: LabName, user_namespace: bool, bin_dir: &Path, record: &Path) -
         println!("up: {}", description.line());
         description.write(record)?;
         let outcome = wait(check);
+        // Why it has ended can be read from when it is up no longer: its other programs take a moment to end.
+        if let Err(error) = &outcome {
+            eprintln!("{OUR_NAME}{error:#}");
+        }
         std::fs::remove_file(record).with_context(|| format!("cannot remove {}", record.display()))?;
         outcome
     };
@@ -243,8 +247,7 @@ impl Ended {
             let log = record::log_path(*lab)?;
             let said = std::fs::read(&log).unwrap_or_default();
             let said = String::from_utf8_lossy(&said);
-            let last = said.lines().last().and_then(|line| line.strip_prefix(OUR_NAME));
-            if let Some(why) = last {
+            if let Some(why) = said.lines().rev().find_map(|line| line.strip_prefix(OUR_NAME)) {
                 all.push(Self { lab: lab.name(), why: why.to_owned(), log });
             }
         }

@@ -18,6 +18,16 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
 }
 
+/// Whether a NAT could not be built for want of a program; says so if that is allowed.
+fn lacks_nft(up: &Output) -> bool {
+    let lacks = !up.status.success() && Command::new("nft").arg("--version").output().is_err();
+    if lacks {
+        support::assert_missing_is_allowed("nft");
+        println!("SKIP: needs nft");
+    }
+    lacks
+}
+
 /// The addresses that a host has, as the kernel shows them.
 const ADDRESSES: [&str; 2] = ["cat", "/proc/net/if_inet6"];
 
@@ -124,10 +134,11 @@ fn of_a_lab_one_of_whose_programs_ended_it_is_said_which_and_where_its_last_word
     let listed = found.trim().parse().map(|pid: i32| {
         kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
         let listed = || {
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::thread::sleep(std::time::Duration::from_millis(5));
             text(&run(&["list"]))
         };
-        (0..600).map(|_| listed()).find(|said| said.contains("has ended")).unwrap_or_else(listed)
+        // Until it has ended it is up, also while what is left of it is taken down.
+        (0..6000).map(|_| listed()).find(|said| !said.starts_with("two-sites (process")).unwrap_or_else(listed)
     });
     let asked = run(&["exec", "xtr-a", "--", "true"]);
     run(&["down"]);
@@ -200,6 +211,59 @@ fn a_host_without_lisp_is_reached_by_hand_both_ways() {
     assert!(cached.contains("use-petr") && cached.contains("198.51.100.2,priority=1"), "{cached}");
     assert!(way.contains("to 198.51.100.2, a PETR"), "{way}");
     assert!(led.contains("PITR for: 198.18.0.0/15 2001:db8:a::/48"), "{led}");
+}
+
+#[test]
+fn a_site_behind_a_nat_is_reached_by_hand_and_its_rtr_tells_the_way() {
+    let _beside_others = support::beside_others();
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| interop(folder.path(), arguments);
+    let programs = support::built_programs();
+    let up = run(&["up", "nat", "--bin-dir", programs]);
+    if support::refused_or_not(up.status.code(), &text(&up)) || lacks_nft(&up) {
+        return;
+    }
+    let ends = [("host-a", "2001:db8:a::2"), ("host-b", "2001:db8:b::2")];
+    let knock = |from: &str, to: &str| {
+        let script = format!("LC_ALL=C timeout 60 bash -c ': < /dev/tcp/{to}/9'");
+        text(&run(&["exec", from, "--", "sh", "-c", &script]))
+    };
+    let program = Path::new(programs).join("lisp-xtr");
+    let trace = |from: &str, to: &str| {
+        let arguments = ["exec", "rtr", "--", program.to_str().unwrap(), "trace", to, "--from", from, "--json"];
+        serde_json::from_slice(&run(&arguments).stdout).unwrap_or(Value::Null)
+    };
+    let [(near, near_address), (far, far_address)] = ends;
+    let heard = [knock(far, near_address), knock(near, far_address)];
+    let ways: [Value; 2] = [trace(far_address, near_address), trace(near_address, far_address)];
+    let down = run(&["down"]);
+    assert!(up.status.success() && down.status.success(), "{}{}", text(&up), text(&down));
+    assert!(heard.iter().all(|said| said.contains("Connection refused")), "{heard:?}");
+    let locators = ways.each_ref().map(|way| way["trace"]["outer"]["destination"].as_str().unwrap_or_default());
+    assert_eq!(locators, ["192.0.2.2", "198.51.100.2"], "the NAT, and the other xTR: {ways:?}");
+}
+
+#[test]
+fn a_site_with_two_providers_is_reached_by_hand_by_the_one_that_is_left() {
+    let _beside_others = support::beside_others();
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| interop(folder.path(), arguments);
+    let programs = support::built_programs();
+    let up = run(&["up", "two-providers", "--bin-dir", programs]);
+    if support::refused_or_not(up.status.code(), &text(&up)) {
+        return;
+    }
+    let knock = |from: &str, to: &str| {
+        let script = format!("LC_ALL=C timeout 60 bash -c ': < /dev/tcp/{to}/9'");
+        text(&run(&["exec", from, "--", "sh", "-c", &script]))
+    };
+    let mut heard = vec![knock("host-a", "2001:db8:b::2"), knock("host-b", "2001:db8:a::2")];
+    let cut = run(&["exec", "isp-1", "--", "sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward"]);
+    heard.push(knock("host-b", "2001:db8:a::2"));
+    let down = run(&["down"]);
+    assert!(up.status.success() && down.status.success(), "{}{}", text(&up), text(&down));
+    assert!(cut.status.success(), "{}", text(&cut));
+    assert!(heard.iter().all(|said| said.contains("Connection refused")), "{heard:?}");
 }
 
 #[test]

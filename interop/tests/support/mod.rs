@@ -56,7 +56,7 @@ pub(crate) fn refused_or_not(status: Option<i32>, said: &str) -> bool {
 }
 
 /// Where all tests must run (`CI` set), what the machine lacks is a failure and not a reason to skip.
-fn assert_missing_is_allowed(what: &str) {
+pub(crate) fn assert_missing_is_allowed(what: &str) {
     assert!(std::env::var_os("CI").is_none(), "CI is set, and this machine lacks: {what}");
 }
 

@@ -70,7 +70,22 @@ pub fn explain(config: &Config) -> Vec<String> {
         config.state_dir.display(),
         config.control.display()
     ));
+    lines.extend(warnings(config).iter().map(|warning| format!("Warning: {warning}")));
     lines
+}
+
+/// What can be run, and is hardly meant; also said at the start.
+pub fn warnings(config: &Config) -> Vec<String> {
+    let petr_for = &config.interworking.petr_for;
+    let is_open = config.source_check == SourceMode::Off && !petr_for.is_empty();
+    let sites: Vec<_> = petr_for.iter().map(|prefix| prefix.net).collect();
+    let open = || {
+        format!(
+            "whoever writes a source of {} can send anything through this PETR (source-check = \"off\")",
+            join(&sites)
+        )
+    };
+    is_open.then(open).into_iter().collect()
 }
 
 fn sources(config: &Config) -> String {

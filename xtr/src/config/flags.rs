@@ -178,7 +178,8 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "F.toml", env = "LISP_XTR_CONFIG")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
-    /// EID-prefix behind this node, IPv4 or IPv6; repeats
+    /// EID-prefix behind this node, IPv4 or IPv6; repeats. The machine needs routes into the site: its default route is none. One EID-prefix has one lisp-xtr: registered by a second one it moves there.
+    /// Several uplinks of this node (--rloc) are what makes it redundant
     #[arg(long, global = true, value_name = "PREFIX")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub eid_prefix: Vec<String>,
@@ -277,8 +278,7 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub locator_status_bits: Option<Switch>,
     /// First map-version of the mappings of this node, 1 to 4095, or random: drawn by lot unless an earlier run has left one (RFC 9302). It
-    /// is registered, told to trusted peers, and raised with each change of the locators, over restarts too. The xTRs of one site need
-    /// the same number; default: none
+    /// is registered, told to trusted peers, and raised with each change of the locators, over restarts too; default: none
     #[arg(long, global = true, value_name = "N|random")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub map_version: Option<String>,
@@ -286,7 +286,8 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "ADDR[,..]")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub use_petr: Vec<String>,
-    /// Be a PETR for sites of this EID-prefix: forward what they send to hosts that are no LISP site; repeats
+    /// Be a PETR for sites of this EID-prefix: forward what they send to hosts that are no LISP site; repeats. With --source-check off
+    /// whoever writes such a source can send through it
     #[arg(long, global = true, value_name = "PREFIX")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub petr_for: Vec<String>,

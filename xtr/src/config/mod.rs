@@ -35,7 +35,7 @@ use crate::resolve::LispSec;
 use crate::subscribe::{Association, Configured};
 use crate::trust::Trust;
 
-pub use explain::explain;
+pub use explain::{explain, warnings};
 pub use flags::{Command, CommandLine, Flags, MANUAL, SourceCheck, Switch, Table, Tier, Within};
 pub use interwork::{PetrValue, PitrIn};
 pub use lisp_sec::LispSecMode;

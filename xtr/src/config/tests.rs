@@ -173,6 +173,26 @@ fn what_is_said_to_go_through_the_tunnel_does() {
 }
 
 #[test]
+fn a_petr_that_checks_no_sources_is_warned_of() {
+    let said = |more: &str| {
+        let toml = format!("rloc = [\"192.0.2.80\"]\nmap-resolver = [\"192.0.2.9\"]\n{more}");
+        let config = load(&toml, Flags::default()).unwrap();
+        (warnings(&config), explain(&config).join("\n"))
+    };
+    let petr = "petr-for = [\"2001:db8:a::/48\"]\n";
+    let (warned, explained) = said(&format!("{petr}source-check = \"off\""));
+    assert!(
+        matches!(&warned[..], [one] if one.contains("2001:db8:a::/48") && one.contains("source-check")),
+        "{warned:?}"
+    );
+    assert!(explained.contains(&format!("Warning: {}", warned[0])), "{explained}");
+    for harmless in [petr, "pitr-for = [\"10.2.0.0/16\"]\nsource-check = \"off\""] {
+        let (warned, explained) = said(harmless);
+        assert!(warned.is_empty() && !explained.contains("Warning"), "{warned:?}{explained}");
+    }
+}
+
+#[test]
 fn one_key_file_serves_all_servers_and_resolvers_default_to_servers() {
     let key = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(key.path(), "algorithm = \"hmac-sha1\"\nsecret = \"secretkey\"").unwrap();

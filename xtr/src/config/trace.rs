@@ -14,7 +14,7 @@ Examples:
   The same for one flow of one host behind this node, asking the mapping system if nothing is known yet:
       lisp-xtr trace 2001:db8:b::80 --from 2001:db8:a::7 --flow tcp:50000:443 --resolve
 
-Nothing is sent to the destination. Exit status: 0 = the packet would leave, 1 = it would not, or no node answers.";
+Nothing is sent to the destination. At an RTR what is from or to a site behind a NAT is taken for a packet that comes in a tunnel. Exit status: 0 = the packet would leave, 1 = it would not, or no node answers.";
 
 /// The packet that is thought of.
 #[derive(Debug, Clone, Args)]

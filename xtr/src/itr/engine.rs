@@ -40,7 +40,7 @@ pub struct ItrConfig {
     /// The instance that packets from the site belong to.
     pub iid: InstanceId,
     /// EID-side addresses of this node, the sources of its ICMP errors. Without one of a family, IPv6 errors come from
-    /// the subnet-router anycast address of a local EID-prefix, IPv4 errors from 192.0.0.8.
+    /// the subnet-router anycast address of a local EID-prefix, or of an RTR or PITR from a locator, IPv4 errors from 192.0.0.8.
     pub icmp_sources: Vec<IpAddr>,
     /// MTU towards the core, in octets, where no other one is known.
     pub core_mtu: usize,

@@ -83,6 +83,27 @@ impl Rtr {
 }
 
 #[test]
+fn a_pitr_without_ipv6_eids_speaks_from_the_locator_that_it_has_now_or_as_the_router_of_what_it_attracts() {
+    let (now, counters) = (Instant::now(), Arc::new(Counters::default()));
+    let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
+    let mut itr = Itr::new(now, config, counters);
+    itr.update(now, Update::PitrFor(vec![prefix("10.0.2.0/24"), prefix("2001:db8:a::/48")]));
+    let expires = now + Duration::from_secs(100);
+    let entry = Entry { forwarding: Forwarding::Negative(Action::DropNoReason), expires };
+    itr.update(now, Update::Upsert { prefix: prefix("2001:db8:a::/48"), entry });
+    let mut rlocs = |rlocs: &[&str], host: u16| {
+        itr.update(now, Update::LocalRlocs(rlocs.iter().map(|rloc| ip(rloc)).collect()));
+        // Each of a source of its own, as there is a rate.
+        itr.handle(now, &packet(&format!("2001:db8:f::{host}"), "2001:db8:a::9", 8));
+        let Some(Output::Site(error)) = itr.poll() else { panic!("{host}") };
+        IpPacket::parse(&error).unwrap().source()
+    };
+    assert_eq!(rlocs(&["192.0.2.1", "2001:db8:c::1"], 1), ip("2001:db8:c::1"));
+    assert_eq!(rlocs(&["192.0.2.1", "2001:db8:c::2"], 2), ip("2001:db8:c::2"), "renumbered");
+    assert_eq!(rlocs(&["192.0.2.1"], 3), ip("2001:db8:a::"), "its subnet-router anycast address");
+}
+
+#[test]
 fn a_packet_through_a_nat_leaves_from_the_address_that_it_was_opened_to() {
     let mut rtr = Rtr::new();
     let packet = packet("10.0.2.1", BOUND, 8);

@@ -68,7 +68,7 @@ pub use control_socket::{ask, ask_within};
 pub use error::Failure;
 pub use show::table;
 
-use crate::config::{Config, Flags, Mapping};
+use crate::config::{Config, Flags, Mapping, warnings};
 use crate::database::Database;
 use crate::engine::{self, Control};
 use crate::register::Server;
@@ -503,6 +503,7 @@ fn announce(config: &Config, database: &Database, map_system: Option<&Embedded>)
         let peers = join(config.trusted_peers.iter().map(ToString::to_string).collect());
         tracing::warn!(peers, "nonces, status bits and map-versions of peers are believed: for closed networks only");
     }
+    warnings(config).iter().for_each(|warning| tracing::warn!("{warning}"));
     let interworking = &config.interworking;
     let forwarded = Forwarded {
         own: database.prefixes(),

@@ -27,6 +27,7 @@ use crate::map_cache::{Event, Update};
 pub struct Packets {
     thread: DataPlane,
     itr: ItrConfig,
+    petr_for: Vec<EidPrefix>,
     ecn: EcnCompatibility,
     tun_mtu: u16,
     events: mpsc::Receiver<Event>,
@@ -61,7 +62,7 @@ impl Packets {
         let (sender, events) = mpsc::channel(limits::EVENTS);
         let itr = ItrConfig {
             iid: config.iid,
-            icmp_sources: icmp_sources(config, database),
+            icmp_sources: own_addresses(database),
             core_mtu: limits::USUAL_MTU.into(),
             gpe_peers: config.gpe_peers.clone(),
         };
@@ -85,7 +86,8 @@ impl Packets {
             rlocs: database.rlocs(),
         };
         let thread = DataPlane::start(options, sender).map_err(|error| Failure::Machine(error.to_string()))?;
-        Ok(Self { thread, itr, ecn: config.ecn.clone(), tun_mtu: config.mtu, events })
+        let petr_for = config.interworking.petr_for.clone();
+        Ok(Self { thread, itr, petr_for, ecn: config.ecn.clone(), tun_mtu: config.mtu, events })
     }
 
     /// The next event; `None` when the thread is gone.
@@ -137,6 +139,11 @@ impl Packets {
         &self.itr
     }
 
+    /// The sites that it is PETR for.
+    pub fn petr_for(&self) -> &[EidPrefix] {
+        &self.petr_for
+    }
+
     /// Where its packets go in the compatibility mode of ECN.
     pub fn ecn(&self) -> &EcnCompatibility {
         &self.ecn
@@ -165,17 +172,6 @@ impl Packets {
     pub fn stop(&mut self) {
         self.thread.stop();
     }
-}
-
-/// Where ICMP errors come from. A PITR without an IPv6 EID of its own sends them as the router of what it attracts.
-fn icmp_sources(config: &Config, database: &Database) -> Vec<IpAddr> {
-    let mut sources = own_addresses(database);
-    if database.prefixes().iter().all(|prefix| prefix.net.addr().is_ipv4()) {
-        let of_pitr = config.interworking.pitr_for.iter().chain(&config.interworking.pitr_in);
-        let attracted = of_pitr.map(|prefix| prefix.net.addr()).find(IpAddr::is_ipv6);
-        sources.extend(database.rlocs().into_iter().find(IpAddr::is_ipv6).or(attracted));
-    }
-    sources
 }
 
 /// IPv6 host prefixes of ours, which are addresses of this node or of a host behind it. An IPv4 one is of no use as the

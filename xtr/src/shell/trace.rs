@@ -149,7 +149,7 @@ fn own_host(node: &Node<'_>, iid: InstanceId, destination: IpAddr) -> Option<IpA
 
 fn way(now: Instant, packet: &Packet, node: &Node<'_>) -> Value {
     let Packet { iid, flow } = packet;
-    let trace = packet.trace(now, node.control, node.packets.itr());
+    let trace = packet.trace(now, node.control, node.packets.itr(), node.packets.petr_for());
     let is_led = packet.is_led(node.control, node.cgeid_network);
     let (result, reason) = match is_here(packet, node) {
         true => ("local", format!("{} is an address of this machine: its kernel keeps the packet", flow.destination)),
@@ -190,8 +190,8 @@ fn result(trace: &Trace<'_>, is_led: bool) -> (&'static str, String) {
         End::Local(prefix) => ("local", format!("to {prefix}, a prefix of this node")),
         _ if !is_led => (
             "past-tunnel",
-            "neither from an EID of this node, nor to a CGEID, to what it is PITR for, or to an EID of its own that has moved: by the \
-             routes of the kernel"
+            "neither from an EID of this node, nor to a CGEID, to what it is PITR for, or to an EID of its own that has moved, nor relayed by \
+             it as an RTR: by the routes of the kernel"
                 .into(),
         ),
         End::Encapsulated(outer) if trace.uses_petr => {

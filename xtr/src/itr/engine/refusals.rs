@@ -81,9 +81,15 @@ impl Itr {
             true => Some(DUMMY_V4),
             false => {
                 let of_site = self.local_eids.prefixes().iter().map(|prefix| prefix.net.addr()).find(IpAddr::is_ipv6);
-                // An RTR need not have a site.
-                of_site.or_else(|| self.relays.as_ref().and(self.rlocs.v6).map(IpAddr::V6))
+                of_site.or_else(|| self.proxy_source())
             }
         })
+    }
+
+    /// An RTR or a PITR need not have a site: IPv6 errors come from the locator that it has then, or from the router of what it attracts.
+    fn proxy_source(&self) -> Option<IpAddr> {
+        let attracted = self.pitr_for.prefixes().iter().map(|prefix| prefix.net.addr()).find(IpAddr::is_ipv6);
+        let rloc = self.rlocs.v6.filter(|_| self.relays.is_some() || attracted.is_some());
+        rloc.map(IpAddr::V6).or(attracted)
     }
 }

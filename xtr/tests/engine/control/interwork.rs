@@ -44,7 +44,7 @@ fn site_with_petrs() -> Node {
 fn trace(node: &Node, source: &str, destination: &str) -> (End, Vec<Standing>) {
     let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
     let flow = FlowKey { source: ip(source), destination: ip(destination), ports: Some((17, 9, 9)) };
-    let trace = Packet { iid: InstanceId(0), flow }.trace(node.now, &node.control, &config);
+    let trace = Packet { iid: InstanceId(0), flow }.trace(node.now, &node.control, &config, &[]);
     let standings = (0..trace.locators.len()).map(|index| trace.locator(&node.control, index).0).collect();
     (trace.end, standings)
 }

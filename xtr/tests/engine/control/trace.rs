@@ -34,7 +34,7 @@ fn packet(destination: &str, port: u16) -> Packet {
 }
 
 fn end(node: &Node, packet: Packet) -> End {
-    packet.trace(node.now, &node.control, &itr_config()).end
+    packet.trace(node.now, &node.control, &itr_config(), &[]).end
 }
 
 /// An answer with the locators (address, priority, weight) of the far site.
@@ -109,7 +109,7 @@ fn each_locator_says_why_it_is_chosen_or_not() {
     node.reply(&reply(&request, &locators));
     node.advance(secs(3));
     let packet = packet("2001:db8:b::2", 1);
-    let trace = packet.trace(node.now, &node.control, &itr_config());
+    let trace = packet.trace(node.now, &node.control, &itr_config(), &[]);
     let (found, installed) = trace.entry.unwrap();
     assert_eq!((found, installed.locators.len()), (prefix(SITE), locators.len()));
     assert_eq!(node.now - installed.since, secs(3));

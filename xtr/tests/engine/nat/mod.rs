@@ -16,6 +16,7 @@ use wire::control::rtr::{RtrAd, decode_data_map_notify, encode_data_map_notify};
 use wire::control::{ControlMessage, Ecm, Info, MapNotify, MapRegister, MapReply, MapRequest, Nonce, XtrIdentity};
 use wire::data::{FlowKey, OuterHeader};
 use wire::record::{Action, Ttl};
+use xtr::counters::DropReason;
 use xtr::database::{Database, OwnLocator, RecordForm, withdrawal};
 use xtr::engine::{Config, Control, Input, Output};
 use xtr::itr::ItrConfig;
@@ -162,13 +163,18 @@ fn plain(database: Database, servers: Vec<Server>) -> Config {
     Config { database, cgeid_network: None, servers, resolvers, nonce_floor: Nonce(9), seed: [7; 32] }
 }
 
-/// The header that `lisp-xtr trace` shows.
-fn trace(node: &Node, source: &str, destination: &str) -> OuterHeader {
+/// Where the way ends of a packet that `lisp-xtr trace` is asked about, and whether it enters the tunnel at all.
+fn traced(node: &Node, source: &str, destination: &str) -> (End, bool) {
     let flow = FlowKey { source: ip(source), destination: ip(destination), ports: None };
     let itr = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
-    let trace = Packet { iid: InstanceId(0), flow }.trace(node.now, &node.control, &itr);
-    match trace.end {
-        End::Encapsulated(outer) if trace.binding.is_some() => outer,
+    let packet = Packet { iid: InstanceId(0), flow };
+    (packet.trace(node.now, &node.control, &itr, &[]).end, packet.is_led(&node.control, None))
+}
+
+/// The header that `lisp-xtr trace` shows: none of what it takes for led past the tunnel.
+fn trace(node: &Node, source: &str, destination: &str) -> OuterHeader {
+    match traced(node, source, destination) {
+        (End::Encapsulated(outer), true) => outer,
         other => panic!("{other:?}"),
     }
 }

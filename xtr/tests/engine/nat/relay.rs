@@ -386,6 +386,35 @@ fn a_binding_is_reached_from_the_address_that_its_map_register_came_to() {
 }
 
 #[test]
+fn a_trace_at_an_rtr_follows_what_it_relays_and_nothing_else() {
+    let mut node = Node::rtr();
+    node.relays(at(NAT, 50_001), 5, vec![record(EID)]);
+    let cached = |node: &mut Node, eid: &str, record: wire::record::MappingRecord| {
+        node.control.handle(node.now, Input::Event(Event::Miss { eid: prefix(eid), source: ip("198.18.1.9") }));
+        let asked = Ecm::decode(&node.done().sent[0].1).unwrap();
+        let ControlMessage::MapRequest(request) = ControlMessage::decode(&asked.message).unwrap() else { panic!() };
+        let reply = MapReply { nonce: request.nonce, records: vec![record], ..MapReply::default() };
+        node.come(at(RTR, 4342), at(SERVER, 4342), &reply.encode().unwrap());
+    };
+    let far = "198.18.2.0/24";
+    let of_far = database(&[FAR_RLOC], &[]).record(prefix(far), RecordForm { authoritative: false, probed: None });
+    cached(&mut node, "198.18.2.9/32", of_far);
+    assert_eq!(trace(&node, "198.18.2.9", "198.18.1.9").destination, ip(NAT), "to the site behind the NAT");
+    assert_eq!(trace(&node, "198.18.1.9", "198.18.2.9").destination, ip(FAR_RLOC), "from it");
+    assert!(!traced(&node, "198.18.2.9", "198.18.2.7").1, "between others");
+
+    let no_site = wire::record::MappingRecord {
+        action: Action::NativelyForward,
+        locators: vec![],
+        ttl: Ttl::DEFAULT,
+        ..record("198.19.0.0/16")
+    };
+    cached(&mut node, "198.19.0.9/32", no_site);
+    let end = traced(&node, "198.18.1.9", "198.19.0.9");
+    assert_eq!(end, (End::Dropped(DropReason::RelayNative), true));
+}
+
+#[test]
 fn a_part_of_a_bound_prefix_that_is_somebody_elses_goes_to_him() {
     let mut node = Node::rtr();
     node.relays(at(NAT, 50_001), 5, vec![record(EID)]);
